@@ -1,0 +1,165 @@
+"""The `stillhouse` command: parsing only; each command is one call of the Python interface."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stillhouse.errors import StillhouseError, UserError
+
+app = typer.Typer(
+    name="stillhouse",
+    help="Distil BERT-like encoders: a teacher and data in, a small fast student and an honest report out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def distill(
+    data: Annotated[str | None, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name. [pydocs]")] = None,
+    text: Annotated[str | None, typer.Option(help="Column of the text. [found]")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Column of the second text. [found]")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the label. [found]")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification, multilabel, regression, tagging or qa. [found]")
+    ] = None,
+    label_map: Annotated[
+        list[str] | None, typer.Option(help="data=teacher label names where they differ; may be repeated.")
+    ] = None,
+    max_train: Annotated[int | None, typer.Option(help="Use so many training rows. [all]")] = None,
+    max_labels: Annotated[
+        int | None, typer.Option(help="Keep so many gold labels; the other rows become plain text. [all]")
+    ] = None,
+    transfer: Annotated[
+        list[str] | None, typer.Option(help="File with more text without labels; may be repeated.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="gold, teacher or mixed. [mixed]")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Local folder or hub id. [the bundled encoder]")] = None,
+    allow_weak_teacher: Annotated[
+        bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than the majority class.")
+    ] = False,
+    teacher_features: Annotated[str | None, typer.Option(help="auto or online. [auto]")] = None,
+    method: Annotated[str | None, typer.Option(help="See `stillhouse methods`. [logit]")] = None,
+    student: Annotated[str | None, typer.Option(help="LxH such as 3x384, half, a folder or hub id. [half]")] = None,
+    baseline: Annotated[
+        bool | None,
+        typer.Option("--baseline/--no-baseline", help="Also train the same student without the teacher. [for pydocs]"),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Epochs of the last stage. [the method's]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a step, last stage. [the method's]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate, last stage. [the method's]")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384; pydocs 64]")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16. [auto]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the student's training. [0]")] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. [runs/<data>-<method>-<student>]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
+    config: Annotated[Path | None, typer.Option(help="Run file (YAML); other options change it.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, such as method.temperature=4; may be repeated.")
+    ] = None,
+) -> None:
+    """Distil a teacher into a student: the main job. Every option has a default."""
+    given = dict(locals())
+    from stillhouse.api import distill as run_distill
+
+    for name in ("config", "changes", "overwrite"):
+        given.pop(name)
+    given["allow_weak_teacher"] = allow_weak_teacher or None
+    run_distill(config=config, changes=changes or (), overwrite=overwrite, quiet=False, **given)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder of a model with a head, or a run folder.")],
+    data: Annotated[str, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name.")],
+    teacher: Annotated[str | None, typer.Option(help="Compare with this model.")] = None,
+    text: Annotated[str | None, typer.Option(help="Column of the text. [found]")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Column of the second text. [found]")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the label. [found]")] = None,
+    label_map: Annotated[list[str] | None, typer.Option(help="data=model label names where they differ.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
+) -> None:
+    """Score a model: main metrics with intervals, calibration and, with --teacher, agreement."""
+    given = dict(locals())
+    from stillhouse.api import evaluate as run_evaluate
+    from stillhouse.cli.tables import scores_table
+    from stillhouse.files import write_json
+
+    given.pop("out")
+    scores = run_evaluate(**given)
+    typer.echo(scores_table(scores))
+    if out is not None:
+        write_json(out, scores)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Folder of a model with a head, or a run folder.")],
+    text: Annotated[list[str] | None, typer.Option(help="A text; may be repeated.")] = None,
+    text_pair: Annotated[list[str] | None, typer.Option(help="Second text or context, one for each --text.")] = None,
+    data: Annotated[str | None, typer.Option(help="File with texts; labels are not needed.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Write JSON lines to this file instead of the screen.")] = None,
+) -> None:
+    """Labels, values, tags or answers for text, as JSON lines."""
+    import json
+
+    from stillhouse.api import predict as run_predict
+    from stillhouse.files import write_text
+
+    rows = run_predict(model, text=text, text_pair=text_pair, data=data, max_length=max_length, precision=precision)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if out is None:
+        typer.echo(lines, nl=False)
+    else:
+        write_text(out, lines)
+        typer.echo(f"{len(rows)} predictions in {out}")
+
+
+@app.command()
+def methods(name: Annotated[str | None, typer.Argument(help="A method, for its recipe card.")] = None) -> None:
+    """List the methods; with a name, show its recipe card."""
+    from stillhouse.methods import method_names, recipe_card
+
+    if name is not None:
+        typer.echo(recipe_card(name))
+        return
+    for method in method_names():
+        title = recipe_card(method).splitlines()[0].lstrip("# ")
+        typer.echo(f"{method:<12}{title}")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A finished run folder.")]) -> None:
+    """Write the report of a finished run again."""
+    from stillhouse.report import write_report
+    from stillhouse.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    if not (folder / "metrics.json").exists():
+        raise UserError(f"{run} is not a finished run", expected="a folder with metrics.json", fix="finish it first")
+    typer.echo(str(write_report(run)))
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Runs the command. Leaves with 0 when done, 2 for the user's mistake, 1 for anything else."""
+    try:
+        app(args=arguments)
+    except StillhouseError as error:
+        print(f"stillhouse: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("\nstillhouse: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

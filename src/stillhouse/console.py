@@ -1,0 +1,68 @@
+"""What a run says while it works: progress bars on a terminal, plain lines where there is none, or nothing at all."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Console:
+    """Lines and progress for people.
+
+    Args:
+        quiet: Say nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._terminal = not quiet and sys.stderr.isatty()
+        self._bars: Any = None
+        self._task: Any = None
+        self._name = ""
+        self._started = self._last_line = 0.0
+        self._first_step = 0
+
+    def say(self, text: str = "") -> None:
+        """One line, to stdout."""
+        if not self._quiet:
+            print(text, flush=True)
+
+    def progress(self, step: int, steps: int, name: str) -> None:
+        """Shows that `step` of `steps` are done; the last one ends the bar."""
+        if self._quiet:
+            return
+        now = time.perf_counter()
+        if name != self._name:
+            self._name, self._started, self._last_line, self._first_step = name, now, now, step - 1
+            if self._terminal:
+                self._open(steps, name)
+        if self._terminal:
+            self._bars.update(self._task, completed=step)
+        elif step == steps or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            left = (now - self._started) / max(1, step - self._first_step) * (steps - step)
+            print(f"  {name}: {step} of {steps} steps" + (f", {left:.0f} s left" if step < steps else ""), flush=True)
+        if step == steps:
+            self.close()
+
+    def _open(self, steps: int, name: str) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.close(keep_name=True)
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        from rich.console import Console as RichConsole
+
+        self._bars = Progress(*columns, console=RichConsole(stderr=True))
+        self._bars.start()
+        self._task = self._bars.add_task(name, total=steps)
+
+    def close(self, *, keep_name: bool = False) -> None:
+        """Ends a bar that is being shown; also after an error, so that the message stands on a line of its own."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+        if not keep_name:
+            self._name = ""

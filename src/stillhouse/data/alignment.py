@@ -1,0 +1,92 @@
+"""Labels of the data -> labels of the teacher: by name, any case, or as ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from stillhouse.data.labels import listed, to_ids
+from stillhouse.data.task import Dataset, Examples
+from stillhouse.errors import UserError
+
+
+def align_labels(dataset: Dataset, teacher_labels: Sequence[str], label_map: Mapping[str, str]) -> Dataset:
+    """Gives the dataset the teacher's labels in the teacher's order.
+
+    A label is matched by `label_map`, else by name (in any case); integers 0..C-1 are ids if the teacher has C labels.
+    The data may lack some of the teacher's labels. Regression and question answering come back unchanged.
+
+    Args:
+        dataset: What `load_dataset` gave.
+        teacher_labels: The teacher's names in the order of its logits.
+        label_map: Names in the data -> names of the teacher.
+
+    Raises:
+        UserError: If a label has no counterpart; the message prints both lists.
+    """
+    task = dataset.task
+    if task.kind in ("regression", "qa"):
+        return dataset
+    ids = match_labels(task.labels, teacher_labels, label_map)
+
+    def aligned(examples: Examples) -> Examples:
+        by_name = [
+            None
+            if label is None
+            else task.labels[label]
+            if isinstance(label, int)
+            else [task.labels[one] for one in label]
+            for label in examples.labels
+        ]
+        return replace(examples, labels=to_ids(task.kind, by_name, ids))
+
+    renamed = [f"{name} = {teacher_labels[ids[name]]}" for name in task.labels if teacher_labels[ids[name]] != name]
+    return replace(
+        dataset,
+        task=replace(task, labels=tuple(teacher_labels)),
+        train=aligned(dataset.train),
+        selection=aligned(dataset.selection),
+        validation=aligned(dataset.validation),
+        test=None if dataset.test is None else aligned(dataset.test),
+        notes=(*dataset.notes, f"labels (data = teacher): {', '.join(renamed)}") if renamed else dataset.notes,
+    )
+
+
+def match_labels(names: Sequence[str], teacher_labels: Sequence[str], label_map: Mapping[str, str]) -> dict[str, int]:
+    """For each label of the data the id of the teacher's label; see `align_labels`."""
+    for given in label_map:
+        if given not in names:
+            raise UserError(f"--label-map names {given!r}, which is no label of the data", expected=listed(names))
+    exact = {name: position for position, name in enumerate(teacher_labels)}
+    folded = {name.casefold(): position for name, position in exact.items()}
+
+    def position_of(name: str) -> int | None:
+        if name in exact:
+            return exact[name]
+        # Two labels of the teacher that differ in case only can be told apart by their exact names alone.
+        return folded.get(name.casefold()) if len(folded) == len(exact) else None
+
+    for given, wanted in label_map.items():
+        if position_of(wanted) is None:
+            raise UserError(
+                f"--label-map sends {given!r} to {wanted!r}, which is no label of the teacher",
+                expected=listed(teacher_labels),
+            )
+    ids = {name: position_of(label_map.get(name, name)) for name in names}
+    if (
+        None in ids.values()
+        and not label_map
+        and set(names) == {str(position) for position in range(len(teacher_labels))}
+    ):
+        return {name: int(name) for name in names}
+    found = {name: position for name, position in ids.items() if position is not None}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UserError(
+            f"the teacher does not have the labels {listed(missing)} of the data\n"
+            f"  data:    {', '.join(names)}\n"
+            f"  teacher: {', '.join(teacher_labels)}",
+            expected="the same names, in any case; or integers 0..C-1 for a teacher with C labels",
+            fix=f"say which is which: --label-map {missing[0]}={teacher_labels[0]}",
+        )
+    return found

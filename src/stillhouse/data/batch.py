@@ -1,0 +1,224 @@
+"""Tokenized rows and their labels -> padded batches, ordered so that hardly any of the work falls on padding."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stillhouse.data.ragged import Ragged
+from stillhouse.data.task import Examples, Task
+from stillhouse.data.tokenize import Encoded
+
+Rows = NDArray[np.int64]
+IGNORED = -100
+WINDOW = 50  # batches among which rows are sorted by length
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass of student and teacher is given, and what the objectives need beside the Features.
+
+    Attributes:
+        student_inputs: `input_ids`, `attention_mask` and `token_type_ids`, each `(batch, tokens)`.
+        teacher_inputs: The same for the teacher; the same tensors where both share a tokenizer.
+        labels: `(batch,)` class ids, `(batch, classes)` for multilabel, `(batch,)` floats for regression, `(batch, words)` tag
+            ids, or `(batch, 2)` start and end positions; -100 or NaN where there is no label.
+        has_label: Which rows have a gold label, `(batch,)`.
+        positions: Which positions of the logits are real: `(batch, words)` for tagging, `(batch, tokens)` for question
+            answering, `(batch,)`, all true, otherwise.
+        student_words: Tagging: position of each word's first sub-word, `(batch, words)`; 0 where `positions` is false.
+        teacher_words: The same in the teacher's tokens.
+        rows: Numbers of the rows in their split, `(batch,)`.
+    """
+
+    student_inputs: dict[str, Tensor]
+    teacher_inputs: dict[str, Tensor]
+    labels: Tensor
+    has_label: Bool[Tensor, " batch"]
+    positions: Bool[Tensor, "..."]
+    rows: Int[Tensor, " batch"]
+    student_words: Tensor | None = None
+    teacher_words: Tensor | None = None
+    units: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        if device.type == "cpu":
+            return self
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(device, non_blocking=True)
+            if isinstance(value, dict):
+                return {name: moved(tensor) for name, tensor in value.items()}
+            return value
+
+        return replace(self, **{field.name: moved(getattr(self, field.name)) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class TokenizedSplit:
+    """One split, ready to be batched.
+
+    Attributes:
+        student: Its rows in the student's tokens.
+        teacher: Its rows in the teacher's tokens: the same object where they share a tokenizer.
+        labels: One entry a row, see `Batch.labels`; tag ids are ragged.
+        has_label: Which rows have a gold label.
+    """
+
+    task: Task
+    student: Encoded
+    teacher: Encoded
+    labels: NDArray[Any] | Ragged
+    has_label: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.student)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of inputs and labels: two splits with the same one train a model alike."""
+        digest = hashlib.sha256()
+        digest.update(self.student.fingerprint().encode())
+        if self.teacher is not self.student:
+            digest.update(self.teacher.fingerprint().encode())
+        values = self.labels.values if isinstance(self.labels, Ragged) else self.labels
+        digest.update(np.ascontiguousarray(values).tobytes())
+        digest.update(self.has_label.tobytes())
+        digest.update("\n".join(self.task.labels).encode())
+        return digest.hexdigest()
+
+    def select(self, rows: Rows) -> TokenizedSplit:
+        """The given rows alone, in that order."""
+        student = self.student.select(rows)
+        teacher = student if self.teacher is self.student else self.teacher.select(rows)
+        labels = self.labels.select(rows) if isinstance(self.labels, Ragged) else self.labels[rows]
+        return TokenizedSplit(self.task, student, teacher, labels, self.has_label[rows])
+
+    def labelled(self) -> TokenizedSplit:
+        """The rows that have a gold label."""
+        return self if self.has_label.all() else self.select(np.flatnonzero(self.has_label))
+
+    def without_labels(self) -> TokenizedSplit:
+        """The same rows, their gold labels unused."""
+        return replace(self, has_label=np.zeros_like(self.has_label))
+
+    def for_teacher(self) -> TokenizedSplit:
+        """The same rows with the teacher in the student's place: what the teacher itself is fine-tuned on."""
+        return replace(self, student=self.teacher)
+
+    def batch(self, rows: Rows) -> Batch:
+        """The given rows, padded to the longest of them."""
+        student_inputs = _inputs(self.student, rows)
+        teacher_inputs = student_inputs if self.teacher is self.student else _inputs(self.teacher, rows)
+        has_label = torch.from_numpy(self.has_label[rows])
+        row_numbers = torch.from_numpy(rows)
+        if self.student.words is None or self.teacher.words is None:
+            assert not isinstance(self.labels, Ragged)
+            positions = has_label | True
+            if self.task.kind == "qa":
+                positions = student_inputs["attention_mask"].bool()
+            labels = torch.from_numpy(self.labels[rows])
+            return Batch(
+                student_inputs, teacher_inputs, labels, has_label, positions, row_numbers, units=len(rows)
+            )
+        student_words, _ = self.student.words.padded(rows, -1)
+        teacher_words, _ = self.teacher.words.padded(rows, -1)
+        assert isinstance(self.labels, Ragged)
+        labels, _ = self.labels.padded(rows, IGNORED)
+        positions = (student_words >= 0) & (teacher_words >= 0)
+        return Batch(
+            student_inputs,
+            teacher_inputs,
+            torch.from_numpy(np.where(positions & self.has_label[rows][:, None], labels, IGNORED)),
+            has_label,
+            torch.from_numpy(positions),
+            row_numbers,
+            student_words=torch.from_numpy(student_words.clip(0)),
+            teacher_words=torch.from_numpy(teacher_words.clip(0)),
+            units=int(positions.sum()),
+        )
+
+
+def _inputs(encoded: Encoded, rows: Rows) -> dict[str, Tensor]:
+    input_ids, mask = encoded.input_ids.padded(rows, encoded.pad_token_id)
+    token_type_ids, _ = encoded.token_type_ids.padded(rows, 0)
+    return {
+        "input_ids": torch.from_numpy(input_ids).long(),
+        "attention_mask": torch.from_numpy(mask).long(),
+        "token_type_ids": torch.from_numpy(token_type_ids).long(),
+    }
+
+
+def tokenized_split(examples: Examples, task: Task, student: Encoded, teacher: Encoded | None = None) -> TokenizedSplit:
+    """Puts labels beside tokenized rows. Rows of question answering are windows; an answer outside of one is its CLS."""
+    has_label = np.array([examples.labels[example] is not None for example in student.example], dtype=bool)
+    return TokenizedSplit(task, student, teacher or student, _labels(examples, task, student), has_label)
+
+
+def _labels(examples: Examples, task: Task, encoded: Encoded) -> NDArray[Any] | Ragged:
+    labels = examples.labels
+    if task.kind == "classification":
+        return np.array([IGNORED if label is None else label for label in labels], dtype=np.int64)
+    if task.kind == "regression":
+        return np.array([np.nan if label is None else label for label in labels], dtype=np.float32)
+    if task.kind == "multilabel":
+        multi_hot = np.zeros((len(labels), len(task.labels)), dtype=np.float32)
+        for row, label in enumerate(labels):
+            multi_hot[row, list(label or ())] = 1.0
+        return multi_hot
+    if task.kind == "tagging":
+        missing = [[IGNORED] * len(words) for words in examples.text]
+        return Ragged.from_rows([missing[row] if tags is None else tags for row, tags in enumerate(labels)], np.int64)
+    return _answer_positions(examples, encoded)
+
+
+def _answer_positions(examples: Examples, encoded: Encoded) -> NDArray[np.int64]:
+    assert encoded.characters is not None
+    positions = np.zeros((len(encoded), 2), dtype=np.int64)
+    for row, example in enumerate(encoded.example):
+        answers = examples.labels[example]
+        if not answers:
+            continue
+        first = answers[0].start
+        last = first + len(answers[0].text) - 1
+        characters = encoded.characters[row]
+        starts, ends = characters[:, 0], characters[:, 1]
+        covers_first = np.flatnonzero((starts >= 0) & (starts <= first) & (first < ends))
+        covers_last = np.flatnonzero((starts >= 0) & (starts <= last) & (last < ends))
+        if len(covers_first) and len(covers_last):
+            positions[row] = covers_first[0], covers_last[-1]
+    return positions
+
+
+def training_order(lengths: NDArray[np.int64], batch_size: int, seed: tuple[int, ...]) -> list[Rows]:
+    """The batches of one epoch: rows shuffled, sorted by length inside windows of `WINDOW` batches, batches shuffled."""
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(shuffled), batch_size * WINDOW):
+        window = shuffled[start : start + batch_size * WINDOW]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        batches += [window[first : first + batch_size] for first in range(0, len(window), batch_size)]
+    return [batches[index] for index in random.permutation(len(batches))]
+
+
+def scoring_order(lengths: NDArray[np.int64], tokens: int = 4096) -> Iterator[Rows]:
+    """Batches for scoring: rows sorted by length, so many a batch that none holds more than `tokens` (or one row)."""
+    order = np.argsort(lengths, kind="stable")[::-1]
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // max(1, int(lengths[order[start]])))
+        yield order[start : start + size]
+        start += size

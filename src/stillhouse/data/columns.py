@@ -1,0 +1,185 @@
+"""Which columns hold the texts and the label, and which task they make: by usual names, by content, or as told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from stillhouse.config import DataConfig
+from stillhouse.data.table import Table
+from stillhouse.data.task import TaskKind
+from stillhouse.errors import UserError
+
+# In the order in which they are tried; names are compared without case.
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("question", "context"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("query", "passage"),
+    ("query", "document"),
+)
+TEXTS = (
+    "sentence", "text", "review", "content", "body", "comment", "tweet", "message", "document", "utterance", "question",
+)  # fmt: skip
+WORDS = ("tokens", "words")
+TAGS = ("ner_tags", "tags", "labels", "ner", "bio_tags")
+ANSWERS = ("answers", "answer")
+CONTEXTS = ("context", "passage", "paragraph")
+LABELS = (
+    "label", "labels", "score", "target", "class", "category", "sentiment", "tags", "ner_tags", "gold_label", "rating",
+    "stars", "polarity", "emotion", "emotions", "intent", "topic", "similarity", "similarity_score", "grade", "y",
+)  # fmt: skip
+
+_ID = re.compile(r"|index|uuid|guid|unnamed: \d+|(.*[_-])?idx?\d*", re.IGNORECASE)
+TAG = re.compile(r"O|[BIES]-.+")
+_LOOKED_AT = 1000  # rows, where a look at all of them would say no more
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a task.
+
+    Attributes:
+        kind: What task they make.
+        text: Sentences, lists of words, or questions.
+        text_pair: Second sentences, or contexts.
+        label: Labels, tags or answers; None where only text is wanted.
+    """
+
+    kind: TaskKind
+    text: str
+    text_pair: str | None = None
+    label: str | None = None
+
+
+def find_columns(table: Table, config: DataConfig) -> Columns:
+    """Finds the columns and the task; what the configuration names comes first.
+
+    Raises:
+        UserError: If a named column is missing, or none looks like a text or a label.
+    """
+    for given in (config.text, config.text_pair, config.label):
+        if given is not None:
+            table.column(given)
+    if config.task == "qa" or (config.task is None and _is_qa(table, config)):
+        columns = find_texts(table, config, "qa", pair=True)
+        label = config.label or first_column(table, ANSWERS) or _no_label(table, ANSWERS)
+        return Columns("qa", columns.text, columns.text_pair, label)
+    words = first_column(table, WORDS)
+    texts = (config.text, config.text_pair)
+    usual = [name for name in (*(TAGS if words else ()), *LABELS) if first_column(table, (name,)) not in texts]
+    label = config.label or first_column(table, usual) or _no_label(table, LABELS)
+    kind = config.task or _kind(table, config.text or words, label)
+    columns = find_texts(table, config, kind, pair=None, label=label)
+    return Columns(kind, columns.text, columns.text_pair, label)
+
+
+def find_texts(
+    table: Table, config: DataConfig, kind: TaskKind, *, pair: bool | None, label: str | None = None
+) -> Columns:
+    """Finds the text columns alone.
+
+    Args:
+        table: Where to look.
+        config: May name them.
+        kind: The task.
+        pair: Whether the task has a second text; None = if one is found by its usual name. A text column that is named
+            without a second one stands alone.
+        label: The label column, which is no text.
+    """
+    if kind == "tagging":
+        return Columns(kind, config.text or first_column(table, WORDS) or _longest_text(table, label))
+    if kind == "qa":
+        question = config.text or first_column(table, ("question", "query")) or _missing(table, "question", "text")
+        context = config.text_pair or first_column(table, CONTEXTS) or _missing(table, "context", "text_pair")
+        return Columns(kind, question, context)
+    text, text_pair = config.text, config.text_pair
+    if pair is not False and text_pair is None and (text is None or pair):
+        for names in PAIRS:
+            first, second = (first_column(table, (name,)) for name in names)
+            if first and second and label not in (first, second) and text in (None, first):
+                text, text_pair = first, second
+                break
+    if pair is False:
+        text_pair = None
+    elif pair and text_pair is None:
+        text_pair = _missing(table, "second text", "text_pair")
+    if text is None:
+        others = [name for name in TEXTS if name.casefold() not in (str(label).casefold(), str(text_pair).casefold())]
+        text = first_column(table, others) or _longest_text(table, label, text_pair)
+    return Columns(kind, text, text_pair)
+
+
+def first_column(table: Table, names: Sequence[str]) -> str | None:
+    """The first of these names that is a column of the table, in the table's own case."""
+    by_folded = {name.casefold(): name for name in reversed(table.columns)}
+    return next((by_folded[name] for name in names if name in by_folded), None)
+
+
+def number(value: Any) -> float | None:
+    """The value as a number, NaN and infinities included; None where it is none."""
+    if isinstance(value, (bool, list, dict, tuple)) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_qa(table: Table, config: DataConfig) -> bool:
+    found = (first_column(table, ("question",)), first_column(table, CONTEXTS), first_column(table, ANSWERS))
+    given = (config.text, config.text_pair, config.label)
+    if not all(found) or any(name not in (None, usual) for name, usual in zip(given, found, strict=True)):
+        return False
+    return any(isinstance(value, (list, dict)) for value in table.columns[str(found[2])][:_LOOKED_AT])
+
+
+def _kind(table: Table, text: str | None, label: str) -> TaskKind:
+    present = [value for value in table.columns[label] if value is not None and value != ""]
+    if any(isinstance(value, list) for value in present[:_LOOKED_AT]):
+        lists_of_words = text is not None and any(isinstance(value, list) for value in table.columns[text][:_LOOKED_AT])
+        return "tagging" if lists_of_words else "multilabel"
+    if text and text.casefold() in WORDS and present and all(_is_tag_line(value) for value in present[:_LOOKED_AT]):
+        return "tagging"
+    numbers = [value for value in map(number, present) if value is not None]
+    # Half of them, so that one slip of the pen in a column of scores is reported, and is not read as a class.
+    if len(numbers) * 2 > len(present) and not all(value.is_integer() for value in numbers):
+        return "regression"
+    return "classification"
+
+
+def _is_tag_line(value: Any) -> bool:
+    return isinstance(value, str) and all(TAG.fullmatch(tag) for tag in value.split())
+
+
+def _longest_text(table: Table, *taken: str | None) -> str:
+    lengths = {}
+    for name, values in table.columns.items():
+        texts = [value for value in values[:_LOOKED_AT] if isinstance(value, str)]
+        if name not in taken and texts and not _ID.fullmatch(name):
+            lengths[name] = sum(map(len, texts)) / len(texts)
+    if not lengths:
+        _missing(table, "text", "text")
+    return max(lengths, key=lambda name: lengths[name])
+
+
+def _no_label(table: Table, usual: Sequence[str]) -> NoReturn:
+    raise UserError(
+        f"{table.source} has no column that is known as a label; its columns are {', '.join(table.columns)}",
+        expected=f"a column such as {', '.join(usual[:5])}",
+        fix="name the column with --label",
+    )
+
+
+def _missing(table: Table, what: str, option: str) -> NoReturn:
+    raise UserError(
+        f"{table.source} has no column that is known as the {what}; its columns are {', '.join(table.columns)}",
+        fix=f"name the column with --{option.replace('_', '-')}",
+    )

@@ -1,0 +1,255 @@
+"""From a `DataConfig` to a `Dataset`: read, find, split, and say every decision in the notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stillhouse.config import DataConfig
+from stillhouse.data.columns import LABELS, Columns, find_columns, find_texts, first_column
+from stillhouse.data.examples import read_examples, row_ids, text_columns
+from stillhouse.data.files import read_table
+from stillhouse.data.labels import check_known, check_training_labels, label_names, to_ids
+from stillhouse.data.sources import Source, read_source
+from stillhouse.data.splits import sample, share_of, without_texts_of
+from stillhouse.data.table import Table
+from stillhouse.data.task import METRICS, Dataset, Examples, Task, TaskKind
+from stillhouse.errors import UserError
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """Reads the data, finds columns and task, and makes the splits.
+
+    The steps, in this order, each seeded: rows of train that stand in validation or test are dropped; `max_train`;
+    `max_labels`; the selection rows are taken out of the labelled ones; transfer text is added.
+
+    Raises:
+        UserError: For data that cannot be used as told; see the readers of this package for what is checked.
+    """
+    source = read_source(config.source)
+    read = _read_splits(source, config)
+    kind, names, notes, splits = read.columns.kind, read.names, read.notes, read.splits
+    train, validation, test = splits["train"], splits.get("validation"), splits.get("test")
+    if validation is None:
+        train, validation = _take_validation(train, kind, config, notes)
+    held_out = [validation] if test is None else [validation, test]
+    train, *dropped = without_texts_of(train, held_out)
+    if config.max_train is not None and config.max_train < len(train):
+        notes.append(f"train: a sample of {config.max_train:,} of {len(train):,} rows (--max-train)")
+        train = train.select(sample([0] * len(train), config.max_train, seed=config.seed, purpose="max_train"))
+    train = _keep_labels(train, kind, config, notes)
+    train, selection = _take_selection(train, kind, config, notes)
+    for transfer in _read_transfer(config, read.columns, notes):
+        train = train + transfer
+    train, *more = without_texts_of(train, [*held_out, selection])
+    labelled, unlabelled = (before + after for before, after in zip(dropped, more, strict=True))
+    if labelled or unlabelled:
+        notes.append(
+            f"train: {labelled:,} labelled rows and {unlabelled:,} without a label were dropped, because their text "
+            "also stands in the selection, validation or test rows"
+        )
+    if not train.labelled:
+        raise UserError(
+            f"{config.source}: no labelled training row is left beside the selection and evaluation rows",
+            expected="training rows whose texts are not the evaluation rows' again",
+            fix="give more rows, or splits that differ",
+        )
+    train = train.select(sorted(range(len(train)), key=lambda row: train.labels[row] is None))
+    ids = {name: position for position, name in enumerate(names)}
+    chosen = {"train": train, "selection": selection, "validation": validation} | ({"test": test} if test else {})
+    final = {split: replace(rows, labels=to_ids(kind, rows.labels, ids)) for split, rows in chosen.items()}
+    notes.append("rows: " + ", ".join(f"{split} {_counted(rows)}" for split, rows in final.items()))
+    return Dataset(
+        task=_task(source.name, read.columns, names, [train, selection, validation]),
+        train=final["train"],
+        selection=final["selection"],
+        validation=final["validation"],
+        test=final.get("test"),
+        notes=tuple(notes),
+    )
+
+
+def load_evaluation(config: DataConfig) -> Dataset:
+    """Labelled rows to score a model on: all rows of a single file, else the validation split, else the test split.
+
+    They are the `validation` rows of the result; its other splits are empty. Labels may lack some of the model's.
+    """
+    source = read_source(config.source)
+    names = [name for name in ("validation", "test", "train") if name in source.splits]
+    read = _read_splits(source, config, check=False)
+    split = next((name for name in names if name in read.splits and read.splits[name].labelled), None)
+    if split is None:
+        raise UserError(f"{config.source}: no row has a label", expected="labelled rows to evaluate on")
+    rows = read.splits[split].select(read.splits[split].labelled)
+    ids = {name: position for position, name in enumerate(read.names)}
+    rows = replace(rows, labels=to_ids(read.columns.kind, rows.labels, ids))
+    nothing = rows.select([])
+    task = _task(source.name, read.columns, read.names, [rows])
+    return Dataset(task, nothing, nothing, rows, notes=(*read.notes, f"evaluated on: {len(rows)} rows of {split}"))
+
+
+def read_texts(source: str, config: DataConfig, task: Task) -> Examples:
+    """All rows to predict for, without labels; of several splits those of test, else validation, else train.
+
+    Args:
+        source: As `DataConfig.source`.
+        config: May name the text columns.
+        task: Says whether rows are sentences, pairs, words or questions.
+    """
+    splits = read_source(source).splits
+    table = next(splits[name] for name in ("test", "validation", "train") if name in splits)
+    columns = _find_plain_texts(table, config, task.kind, task.pair)
+    texts, pairs = text_columns(table, columns)
+    seconds = None if pairs is None else [second or "" for second in pairs]
+    return Examples(texts, [None] * len(texts), seconds, row_ids(table, columns))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Splits with their labels by name, before any row moves; unlabelled evaluation splits are gone."""
+
+    columns: Columns
+    names: tuple[str, ...]
+    splits: dict[str, Examples]
+    notes: list[str]
+
+
+def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _Read:
+    columns = find_columns(source.splits["train"], config)
+    kind = columns.kind
+    notes: list[str] = []
+    splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
+    for name in ("validation", "test"):
+        if name in splits and (labelled := _labelled(splits[name], kind, name, notes)) is None:
+            del splits[name]
+        elif name in splits and labelled is not None:
+            splits[name] = labelled
+    # Without the check the rows of every split count: nothing is learnt from them.
+    names = label_names(
+        kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels]
+    )
+    if check:
+        check_training_labels(kind, names, splits["train"].labels, source.splits["train"].source, str(columns.label))
+        for name, rows in splits.items():
+            check_known(kind, names, rows.labels, source.splits[name].source)
+    return _Read(columns, names, splits, [*_described(columns, names), *notes])
+
+
+def _described(columns: Columns, names: Sequence[str]) -> list[str]:
+    count = f" with {len(names)} {'tags' if columns.kind == 'tagging' else 'labels'}" if names else ""
+    notes = [f"task: {columns.kind}{count} (column `{columns.label}`)"]
+    if columns.text_pair is None:
+        return [*notes, f"text: column `{columns.text}`"]
+    return [*notes, f"text: columns `{columns.text}` and `{columns.text_pair}`"]
+
+
+def _task(name: str, columns: Columns, names: tuple[str, ...], splits: Sequence[Examples]) -> Task:
+    return Task(
+        name=name,
+        kind=columns.kind,
+        labels=names,
+        pair=columns.text_pair is not None,
+        metric=METRICS[columns.kind],
+        unanswerable=columns.kind == "qa" and any(label == () for rows in splits for label in rows.labels),
+    )
+
+
+def _labelled(rows: Examples, kind: TaskKind, split: str, notes: list[str]) -> Examples | None:
+    """The labelled rows of an evaluation split; None if it has no labels at all."""
+    labelled = rows.labelled
+    if kind == "regression" and {rows.labels[row] for row in labelled} == {-1.0}:
+        labelled = []  # how published test splits hide their scores
+    if not labelled:
+        notes.append(f"{split}: not used, because its rows have no labels")
+        return None
+    if len(labelled) < len(rows):
+        notes.append(f"{split}: {len(rows) - len(labelled)} rows without a label were left out")
+    return rows.select(labelled)
+
+
+def _strata(kind: TaskKind, labels: Sequence[Any]) -> list[Any]:
+    if kind == "classification":
+        return list(labels)
+    return [label == () for label in labels] if kind == "qa" else [0] * len(labels)
+
+
+def _choose(
+    rows: Examples, kind: TaskKind, count: int, config: DataConfig, purpose: Any
+) -> tuple[list[int], list[int]]:
+    """Numbers of `count` labelled rows, stratified, and of all other rows."""
+    labelled = rows.labelled
+    strata = _strata(kind, [rows.labels[row] for row in labelled])
+    chosen = [labelled[position] for position in sample(strata, count, seed=config.seed, purpose=purpose)]
+    taken = set(chosen)
+    return chosen, [row for row in range(len(rows)) if row not in taken]
+
+
+def _take_validation(
+    train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]
+) -> tuple[Examples, Examples]:
+    labelled = len(train.labelled)
+    if labelled < 3:
+        raise UserError(
+            f"{config.source} has {labelled} labelled rows and no validation split",
+            expected="at least 3 labelled rows: for training, selection and validation",
+        )
+    chosen, others = _choose(train, kind, share_of(labelled, config.validation_share), config, "validation")
+    notes.append(
+        f"validation: {len(chosen):,} of the training rows ({config.validation_share:.0%}, seed {config.seed}), "
+        "because the data have no validation split"
+    )
+    return train.select(others), train.select(chosen)
+
+
+def _keep_labels(train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]) -> Examples:
+    labelled = len(train.labelled)
+    if config.max_labels is None or config.max_labels >= labelled:
+        return train
+    chosen, _ = _choose(train, kind, config.max_labels, config, "max_labels")
+    notes.append(f"train: the labels of {config.max_labels:,} of {labelled:,} rows are used (--max-labels)")
+    kept = set(chosen)
+    return replace(train, labels=[label if row in kept else None for row, label in enumerate(train.labels)])
+
+
+def _take_selection(train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]) -> tuple[Examples, Examples]:
+    labelled = len(train.labelled)
+    if labelled < 2:
+        raise UserError(
+            f"{config.source}: {labelled} labelled training rows are left",
+            expected="at least 2: one to train on and one to choose checkpoints by",
+            fix="raise --max-train or --max-labels, or give more labelled rows",
+        )
+    count = min(share_of(labelled, config.selection_share), labelled - 1)
+    chosen, others = _choose(train, kind, count, config, "selection")
+    notes.append(f"selection: {count:,} labelled training rows ({config.selection_share:.0%}, seed {config.seed})")
+    return train.select(others), train.select(chosen)
+
+
+def _read_transfer(config: DataConfig, columns: Columns, notes: list[str]) -> list[Examples]:
+    """Texts of the transfer files, without labels, under ids that no training row has."""
+    texts = []
+    for number, given in enumerate(config.transfer):
+        table = read_table(Path(given).expanduser())
+        # The names given for the data hold for a transfer file too, but only where it has such columns.
+        named = config.model_copy(
+            update={
+                "text": columns.text if columns.text in table.columns else None,
+                "text_pair": columns.text_pair if columns.text_pair in table.columns else None,
+            }
+        )
+        found = _find_plain_texts(table, named, columns.kind, columns.text_pair is not None)
+        rows = read_examples(table, found, notes)
+        notes.append(f"transfer: {len(rows):,} texts of {given} (column `{found.text}`)")
+        texts.append(replace(rows, ids=[f"transfer{number}-{name}" for name in rows.ids]))
+    return texts
+
+
+def _find_plain_texts(table: Table, config: DataConfig, kind: TaskKind, pair: bool) -> Columns:
+    return find_texts(table, config, kind, pair=pair, label=first_column(table, LABELS))
+
+
+def _counted(rows: Examples) -> str:
+    unlabelled = len(rows) - len(rows.labelled)
+    return f"{len(rows):,}" + (f" ({unlabelled:,} without a label)" if unlabelled else "")

@@ -1,0 +1,76 @@
+"""Rows of different lengths in one flat array: no padding stored, padded only when a batch is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Row `r` is `values[offsets[r]:offsets[r + 1]]`.
+
+    Attributes:
+        values: All rows one after the other, `(total, ...)`.
+        offsets: Where each row starts, and the end of the last, `(rows + 1,)`.
+    """
+
+    values: Array
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Any], dtype: Any) -> Ragged:
+        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+        total = int(lengths.sum())
+        if any(isinstance(row, np.ndarray) and row.ndim > 1 for row in rows[:1]):
+            values = np.concatenate(rows).astype(dtype, copy=False)
+        else:
+            values = np.fromiter((value for row in rows for value in row), dtype=dtype, count=total)
+        return cls(values, np.concatenate(([0], np.cumsum(lengths))))
+
+    @classmethod
+    def from_chunks(cls, order: NDArray[np.int64], chunks: Iterable[Array]) -> Ragged:
+        """Rows that were computed in another order: chunk `i` belongs to row `order[i]`."""
+        rows: list[Array] = [np.empty(0)] * len(order)
+        for row, chunk in zip(order, chunks, strict=True):
+            rows[row] = chunk
+        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+        return cls(np.concatenate(rows), np.concatenate(([0], np.cumsum(lengths))))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> Array:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    def padded(self, rows: NDArray[np.int64], fill: float) -> tuple[Array, NDArray[np.bool_]]:
+        """The given rows as one rectangle and a mask that is True where a value is real.
+
+        Returns:
+            `(len(rows), longest, ...)` in the values' dtype, filled up with `fill`, and its mask `(len(rows), longest)`.
+        """
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        longest = int(lengths.max(initial=0))
+        mask = np.arange(longest) < lengths[:, None]
+        padded = np.full((len(rows), longest, *self.values.shape[1:]), fill, dtype=self.values.dtype)
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        padded[mask] = self.values[np.repeat(starts, lengths) + within]
+        return padded, mask
+
+    def select(self, rows: NDArray[np.int64]) -> Ragged:
+        """The given rows alone, in that order."""
+        lengths = self.lengths[rows]
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        values = self.values[np.repeat(self.offsets[rows], lengths) + within]
+        return Ragged(values, np.concatenate(([0], np.cumsum(lengths))))

@@ -1,0 +1,76 @@
+"""Seeded choices of rows: stratified samples, and the rows whose text appears elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from stillhouse.data.task import Examples
+
+# Each choice draws from its own stream, so that asking for fewer labels does not change the validation rows.
+_STREAMS = {"validation": 0, "max_train": 1, "max_labels": 2, "selection": 3}
+
+
+def sample(
+    strata: Sequence[Hashable],
+    count: int,
+    *,
+    seed: int,
+    purpose: Literal["validation", "max_train", "max_labels", "selection"],
+) -> list[int]:
+    """Chooses `count` rows, each stratum in proportion to its size (to within one row); the order of the rows is kept.
+
+    The k-th row of a shuffled stratum of n rows gets the position (k + 1/2) / n, and the lowest positions win:
+    Webster's apportionment. A smaller sample is therefore a part of any larger one with the same seed.
+
+    Args:
+        strata: For each row what it is stratified by; one and the same value where it is not.
+        count: How many rows; at most all of them.
+        seed: Seed of the choice.
+        purpose: What the rows are for.
+    """
+    if count >= len(strata):
+        return list(range(len(strata)))
+    draws = np.random.default_rng([seed, _STREAMS[purpose]]).random(len(strata))
+    shuffled = np.argsort(draws, kind="stable")
+    sizes = Counter(strata)
+    seen: Counter[Hashable] = Counter()
+    position = np.empty(len(strata))
+    for row in shuffled.tolist():
+        stratum = strata[row]
+        position[row] = (seen[stratum] + 0.5) / sizes[stratum]
+        seen[stratum] += 1
+    return sorted(np.lexsort((draws, position))[:count].tolist())
+
+
+def share_of(rows: int, share: float) -> int:
+    """How many of `rows` a share is: rounded, at least 1."""
+    return max(1, round(rows * share))
+
+
+def text_keys(examples: Examples) -> list[str]:
+    """What makes two rows the same text: words and case-folded characters, not spacing; of pairs, both sides."""
+    firsts = [" ".join(text.split() if isinstance(text, str) else text).casefold() for text in examples.text]
+    if examples.text_pair is None:
+        return firsts
+    seconds = [" ".join(text.split()).casefold() for text in examples.text_pair]
+    return [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
+
+
+def without_texts_of(examples: Examples, others: Sequence[Examples]) -> tuple[Examples, int, int]:
+    """Drops the rows whose text also stands in `others`.
+
+    Returns:
+        The rows that stay, and how many labelled and unlabelled ones were dropped.
+    """
+    taken = {key for other in others for key in text_keys(other)}
+    keys = text_keys(examples)
+    kept = [row for row, key in enumerate(keys) if key not in taken]
+    if len(kept) == len(keys):
+        return examples, 0, 0
+    stay = examples.select(kept)
+    labelled = len(examples.labelled) - len(stay.labelled)
+    return stay, labelled, len(examples) - len(stay) - labelled

@@ -1,0 +1,148 @@
+"""Examples -> token ids, once: every epoch, and the teacher where it shares the tokenizer, reads the same arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.data.ragged import Ragged
+from stillhouse.data.task import Examples, Task
+
+Array = NDArray[Any]
+MAX_QUESTION_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenized rows. A row is an example or, in question answering, one window of an example's context.
+
+    Attributes:
+        input_ids: Token ids, special tokens included.
+        token_type_ids: Segment ids, aligned with `input_ids`.
+        example: Number of the example that each row comes from, `(rows,)`.
+        pad_token_id: The id that fills a batch up.
+        words: Tagging: position of the first sub-word of each word; -1 where the word was cut off or has no token.
+        characters: Question answering: for each token its first and last+1 character in the context; -1 outside of it.
+    """
+
+    input_ids: Ragged
+    token_type_ids: Ragged
+    example: NDArray[np.int64]
+    pad_token_id: int
+    words: Ragged | None = None
+    characters: Ragged | None = None
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self.input_ids.lengths
+
+    def select(self, rows: NDArray[np.int64]) -> Encoded:
+        """The given rows alone, in that order."""
+        return Encoded(
+            self.input_ids.select(rows),
+            self.token_type_ids.select(rows),
+            self.example[rows],
+            self.pad_token_id,
+            None if self.words is None else self.words.select(rows),
+            None if self.characters is None else self.characters.select(rows),
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what a model would be given: ids, segments, row boundaries and word positions."""
+        digest = hashlib.sha256()
+        for part in (self.input_ids, self.token_type_ids, self.words):
+            if part is not None:
+                digest.update(np.ascontiguousarray(part.values).tobytes())
+                digest.update(part.offsets.tobytes())
+        return digest.hexdigest()
+
+
+def encode(examples: Examples, task: Task, tokenizer: Any, *, max_length: int, stride: int = 128) -> Encoded:
+    """Tokenizes all rows.
+
+    Args:
+        examples: What to tokenize.
+        task: Says whether rows are sentences, pairs, lists of words, or questions with a context.
+        tokenizer: A fast tokenizer of transformers.
+        max_length: Longest row in tokens, special tokens included.
+        stride: Question answering: tokens that neighbouring windows of a long context share.
+    """
+    if len(examples) == 0:
+        empty = Ragged(np.empty(0, np.int32), np.zeros(1, np.int64))
+        return Encoded(empty, empty, np.empty(0, np.int64), tokenizer.pad_token_id, empty, None)
+    if task.kind == "qa":
+        return _encode_questions(examples, tokenizer, max_length, stride)
+    options: dict[str, Any] = {"truncation": True, "max_length": max_length, "return_attention_mask": False}
+    if task.kind == "tagging":
+        # A word that the tokenizer drops altogether would shift nothing: positions are looked up by word number.
+        batch = tokenizer([list(words) for words in examples.text], is_split_into_words=True, **options)
+        words = Ragged.from_rows(
+            [_first_subwords(batch.word_ids(row), len(text)) for row, text in enumerate(examples.text)], np.int64
+        )
+        return _encoded(batch, tokenizer, np.arange(len(examples)), words=words)
+    pair = None if examples.text_pair is None else list(examples.text_pair)
+    batch = tokenizer(list(examples.text), pair, **options)
+    return _encoded(batch, tokenizer, np.arange(len(examples)))
+
+
+def _encoded(batch: Any, tokenizer: Any, example: NDArray[np.int64], **extra: Ragged) -> Encoded:
+    input_ids = Ragged.from_rows(batch["input_ids"], np.int32)
+    if "token_type_ids" in batch:
+        token_type_ids = Ragged.from_rows(batch["token_type_ids"], np.int32)
+    else:
+        token_type_ids = Ragged(np.zeros_like(input_ids.values), input_ids.offsets)
+    return Encoded(input_ids, token_type_ids, example, tokenizer.pad_token_id, **extra)
+
+
+def _first_subwords(word_ids: list[int | None], words: int) -> list[int]:
+    positions = [-1] * words
+    for position in range(len(word_ids) - 1, -1, -1):
+        word = word_ids[position]
+        if word is not None:
+            positions[word] = position
+    return positions
+
+
+def _encode_questions(examples: Examples, tokenizer: Any, max_length: int, stride: int) -> Encoded:
+    assert examples.text_pair is not None
+    questions = [question.lstrip() for question in examples.text]
+    # A question longer than a window would leave no room for the context.
+    longest_question = min(MAX_QUESTION_TOKENS, max_length // 2)
+    cut = tokenizer(
+        questions,
+        truncation=True,
+        max_length=longest_question,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+    )
+    questions = [
+        question[: offsets[-1][1]] if offsets else question
+        for question, offsets in zip(questions, cut["offset_mapping"], strict=True)
+    ]
+    room = max_length - longest_question - 4
+    batch = tokenizer(
+        questions,
+        list(examples.text_pair),
+        truncation="only_second",
+        max_length=max_length,
+        stride=max(0, min(stride, room // 2)),
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+    )
+    spans = []
+    for row, offsets in enumerate(batch["offset_mapping"]):
+        in_context = np.fromiter((sequence == 1 for sequence in batch.sequence_ids(row)), bool, count=len(offsets))
+        span = np.asarray(offsets, dtype=np.int32).reshape(-1, 2)
+        span[~in_context] = -1
+        spans.append(span)
+    example = np.asarray(batch["overflow_to_sample_mapping"], dtype=np.int64)
+    return _encoded(batch, tokenizer, example, characters=Ragged.from_rows(spans, np.int32))

@@ -1,0 +1,55 @@
+"""The few exceptions of Stillhouse, and helpers that say what was given, what was expected and how to fix it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class StillhouseError(Exception):
+    """Base of every error raised on purpose. The command line prints its text and leaves with `exit_status`."""
+
+    exit_status = 1
+
+
+class UserError(StillhouseError):
+    """A mistake in what the user gave: found before anything expensive, shown without a traceback.
+
+    Args:
+        given: What was given, as a sentence.
+        expected: What would have been right.
+        fix: What to do about it.
+    """
+
+    exit_status = 2
+
+    def __init__(self, given: str, *, expected: str = "", fix: str = "") -> None:
+        self.given = given
+        self.expected = expected
+        self.fix = fix
+        lines = [given]
+        if expected:
+            lines.append(f"expected: {expected}")
+        if fix:
+            lines.append(f"fix: {fix}")
+        super().__init__("\n  ".join(lines))
+
+
+class TrainingDiverged(StillhouseError):
+    """An objective became NaN or infinite; the last good checkpoint is kept."""
+
+
+def nearest(given: str, valid: Iterable[str]) -> str | None:
+    """The valid name that is closest to `given`, or None where nothing is close."""
+    names = list(valid)
+    by_folded = {name.casefold(): name for name in names}
+    matches = get_close_matches(given.casefold(), by_folded, n=1, cutoff=0.5)
+    return by_folded[matches[0]] if matches else None
+
+
+def unknown_name(kind: str, given: str, valid: Iterable[str]) -> UserError:
+    """The error for a name that is not one of the valid ones; it lists them and says which is nearest."""
+    names = sorted(valid)
+    close = nearest(given, names)
+    fix = f"did you mean {close!r}?" if close else "use one of the names above"
+    return UserError(f"unknown {kind} {given!r}", expected=f"one of {', '.join(names)}", fix=fix)

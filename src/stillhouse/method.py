@@ -1,0 +1,78 @@
+"""Method and Stage: what a method file says and what the loop reads. Values, no behaviour to override but `plan`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from stillhouse.config import Frozen, StageConfig
+from stillhouse.data.task import TaskKind
+from stillhouse.features import Needs
+from stillhouse.layer_maps import uniform
+from stillhouse.objectives.objective import Objective
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One phase of training: objectives that are minimised together.
+
+    Attributes:
+        name: Its name in log, report and checkpoints.
+        objectives: The terms of the loss.
+        config: Steps, batch size, optimiser and schedule.
+        steps: Optimiser steps; None = from the epochs.
+        evaluate_every: Steps between two scores on the selection rows; None = once an epoch.
+    """
+
+    name: str
+    objectives: Sequence[Objective]
+    config: StageConfig
+    steps: int | None = None
+    evaluate_every: int | None = None
+
+    @property
+    def student_needs(self) -> Needs:
+        return _union([objective.student_needs for objective in self.objectives])
+
+    @property
+    def teacher_needs(self) -> Needs:
+        return _union([objective.teacher_needs for objective in self.objectives])
+
+
+def _union(needs: Sequence[Needs]) -> Needs:
+    total = Needs()
+    for need in needs:
+        total = total | need
+    return total
+
+
+class Method(Frozen, ABC):
+    """One paper: how its student starts and which stages it trains.
+
+    A subclass has the fields `name`, `stages` (a frozen model with one `StageConfig` a stage, in order) and its own knobs.
+
+    Attributes:
+        uses_teacher: Whether anything is learnt from a teacher.
+        default_student: The shape of the student where the user names none.
+    """
+
+    uses_teacher: ClassVar[bool] = True
+    default_student: ClassVar[str] = "half"
+
+    name: str
+    stages: Any
+
+    def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+        """Which teacher layer (1-based) each student layer starts from, where the widths agree."""
+        return uniform(student_layers, teacher_layers)
+
+    @abstractmethod
+    def plan(self, kind: TaskKind) -> tuple[Stage, ...]:
+        """The stages for a kind of task, in order."""
+
+    @property
+    def last_stage(self) -> str:
+        """Name of the last stage: the one that `--epochs` and its like speak of."""
+        return list(type(self.stages).model_fields)[-1]

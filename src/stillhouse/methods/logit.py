@@ -1,0 +1,50 @@
+"""Logit distillation (Hinton et al., 2015; arXiv:1503.02531v1, section 2).
+
+L = (1 - a) L_hard + a T^2 KL(softmax(z_teacher / T) || softmax(z_student / T))       a -> weight_soft, T -> temperature
+
+The hard term has temperature 1. T^2 keeps the size of the soft gradient independent of T. Regression: the soft term is the
+squared difference of the outputs, without T. Tagging: mean over words. Question answering: start and end averaged.
+Departures from the paper: KL instead of cross-entropy (they differ by the teacher's entropy, a constant; `divergence: ce`
+gives the paper's), and weights that add up to one unless `weight_hard` is given.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
+from stillhouse.data.task import TaskKind
+from stillhouse.method import Method, Stage
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.objectives.soft_labels import Divergence, SoftLabels
+
+
+class LogitStages(Frozen):
+    """The one stage of logit distillation."""
+
+    distil: StageConfig = StageConfig(epochs=4, learning_rate=5e-5)
+
+
+class Logit(Method):
+    """Soft labels of the teacher beside the gold labels.
+
+    Attributes:
+        temperature: T, softens both distributions; > 0.
+        weight_soft: a, the share of the soft term.
+        weight_hard: Weight of the hard term; None = 1 - a.
+        divergence: `kl` or `ce`.
+    """
+
+    name: Literal["logit"] = "logit"
+    temperature: PositiveFloat = 2.0
+    weight_soft: Fraction = 0.7
+    weight_hard: NonNegativeFloat | None = None
+    divergence: Divergence = "kl"
+    stages: LogitStages = LogitStages()
+
+    def plan(self, kind: TaskKind) -> tuple[Stage, ...]:
+        weight_hard = 1 - self.weight_soft if self.weight_hard is None else self.weight_hard
+        soft = SoftLabels(
+            kind=kind, weight=self.weight_soft, temperature=self.temperature, divergence=self.divergence
+        )
+        return (Stage("distil", (HardLabels(kind=kind, weight=weight_hard), soft), self.stages.distil),)

@@ -1,0 +1,1 @@
+"""The one place that knows Hugging Face internals: finding, loading and running encoders."""

@@ -1,0 +1,106 @@
+"""What we ask of an encoder: one forward call -> Features. Families differ here and nowhere else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from stillhouse.errors import UserError
+from stillhouse.features import Features, Needs
+
+
+def layer_count(config: PreTrainedConfig) -> int:
+    """Number of layers, each a hidden state of its own, whether or not they share weights."""
+    return int(config.num_hidden_layers)
+
+
+def hidden_size(config: PreTrainedConfig) -> int:
+    """Width of the hidden states."""
+    return int(config.hidden_size)
+
+
+def head_count(config: PreTrainedConfig) -> int:
+    """Number of attention heads of a layer."""
+    return int(config.num_attention_heads)
+
+
+def input_names(model: nn.Module) -> tuple[str, ...]:
+    """Which of `input_ids`, `attention_mask` and `token_type_ids` the model takes.
+
+    Segments only where it tells them apart: RoBERTa's signature has them, its table of one row does not.
+    """
+    segments = int(getattr(model.config, "type_vocab_size", None) or 0)
+    return _input_names(type(model), segments > 1)
+
+
+@lru_cache(maxsize=None)
+def _input_names(model_class: type[nn.Module], has_segments: bool) -> tuple[str, ...]:
+    known = inspect.signature(model_class.forward).parameters
+    names = ("input_ids", "attention_mask", "token_type_ids") if has_segments else ("input_ids", "attention_mask")
+    return tuple(name for name in names if name in known)
+
+
+def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Needs) -> Features:
+    """Runs a model once and returns exactly the features that are needed.
+
+    Args:
+        model: An encoder of transformers, with a task head where logits are needed. Mode, gradient and precision are the
+            caller's.
+        inputs: Token ids and their like, `(batch, tokens)`; what the model does not take is left out.
+        needs: Hidden state 0 is the embedding output (after its normalisation and, in ELECTRA and ALBERT, its projection),
+            `l` the output of layer `l`; ModernBERT's last is after its final normalisation.
+
+    Raises:
+        UserError: A hidden state is asked for that the model does not have.
+    """
+    if not needs.anything:
+        return Features()
+    config: Any = model.config
+    layers = sorted(needs.hidden_states)
+    _check_layers(layers, config)
+    # ALBERT may run several inner layers a layer, and each of them counts for transformers.
+    stride = int(getattr(config, "inner_group_num", 1))
+    wanted: bool | list[int] = [layer * stride for layer in layers] if layers else False
+    if layers and stride > 1:
+        wanted = True  # transformers drops numbers above num_hidden_layers without a word
+    outputs: Any = model(
+        **{name: inputs[name] for name in input_names(model) if name in inputs},
+        output_hidden_states=wanted,
+        return_dict=True,
+    )
+    states = outputs.hidden_states if layers else ()
+    return Features(
+        logits=_logits(outputs, model) if needs.logits else None,
+        hidden_states={layer: _state(states, layer * stride, layer, model) for layer in layers},
+    )
+
+
+def _check_layers(layers: list[int], config: PreTrainedConfig) -> None:
+    wrong = [layer for layer in layers if not 0 <= layer <= layer_count(config)]
+    if wrong:
+        raise UserError(
+            f"hidden state {wrong[0]} is asked of a model with {layer_count(config)} layers",
+            expected=f"0..{layer_count(config)}, 0 = embeddings",
+        )
+
+
+def _state(states: Any, slot: int, layer: int, model: nn.Module) -> Tensor:
+    state = states[slot] if states is not None and slot < len(states) else None
+    if not isinstance(state, Tensor):
+        raise RuntimeError(f"{type(model).__name__} gave no hidden state {layer}")
+    return state
+
+
+def _logits(outputs: Any, model: nn.Module) -> Tensor:
+    if "start_logits" in outputs:
+        return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
+    if "logits" not in outputs:
+        raise RuntimeError(f"{type(model).__name__} has no task head, so it gives no logits")
+    logits: Tensor = outputs.logits
+    return logits

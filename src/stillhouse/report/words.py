@@ -1,0 +1,291 @@
+"""The outcome of a run in words that a newcomer understands, and the way in which its numbers are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+ERRORS = frozenset({"mse", "rmse", "mae"})
+CORRELATIONS = frozenset({"pearson", "spearman", "mcc"})
+ROLES = ("teacher", "student", "baseline")
+
+_METRIC_NAMES = {
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "mcc": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "span_f1": "span F1",
+    "span_precision": "span precision",
+    "span_recall": "span recall",
+    "em": "exact match",
+    "f1": "F1",
+    "mse": "mean squared error",
+    "rmse": "root mean squared error",
+    "mae": "mean absolute error",
+    "ece": "calibration error",
+}
+_AGREEMENT = {
+    "classification": "Student and teacher give the same answer for {share} of the rows.",
+    "multilabel": "Student and teacher agree on {share} of the label decisions.",
+    "tagging": "Student and teacher give the same tag to {share} of the words.",
+    "qa": "Student and teacher give the same answer to {share} of the questions.",
+}
+_UNITS = {"qa": "question", "tagging": "sentence"}
+
+
+def summary_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """What a run showed, one plain sentence a line: scores, what the teacher added, sizes, speed, and how sure all that is.
+
+    Args:
+        metrics: The content of a run's metrics.json.
+    """
+    lines = [_headline(metrics), _difference_to_teacher(metrics), _teacher_added(metrics), _agreement(metrics), _costs(metrics)]
+    return [line for line in [*lines, _test_split(metrics), _reach(metrics)] if line]
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name as it is said: `macro_f1` -> macro F1."""
+    return _METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def score(value: float | None) -> str:
+    """A score with three decimals."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign; one that rounds to zero has none."""
+    if value is None:
+        return "–"
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def interval(low: float, high: float) -> str:
+    """A 95 % interval of a difference, in words."""
+    return f"95 % interval {signed(low)} to {signed(high)}"
+
+
+def percent(share: float) -> str:
+    """A share of 0..1 with one decimal; what is not quite everything never reads 100.0 %."""
+    value = round(100 * share, 1)
+    if value == 100 and share < 1:
+        value = 99.9
+    return f"{value:.1f} %"
+
+
+def count(number: float | None) -> str:
+    """A large number for people: 22,713,216 -> 22.7 M."""
+    if number is None:
+        return "–"
+    for scale, unit in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if number >= scale * 0.9995:
+            value = number / scale
+            return f"{value:.0f}{unit}" if value >= 99.95 else f"{value:.1f}{unit}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 3.2 s, 4 min 5 s, 2 h 10 min."""
+    if seconds is None:
+        return "–"
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def milliseconds(value: float | None) -> str:
+    """A latency: two decimals below 10 ms, one below 100 ms, none above."""
+    if value is None:
+        return "–"
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} ms"
+
+
+def mebibytes(value: float | None) -> str:
+    """A size in MiB."""
+    return "–" if value is None else f"{value:.{1 if value < 999.95 else 0}f} MiB"
+
+
+def typeset(sentence: str) -> str:
+    """A sentence of this module as a printer would set it: true minus signs, no line break inside `95 %`."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", sentence).replace(" %", "\u00a0%")
+
+
+def verdict(low: float, high: float, metric: str) -> int:
+    """What a difference's 95 % interval says: 1 = better beyond noise, -1 = worse beyond noise, 0 = within noise."""
+    if metric in ERRORS:
+        low, high = -high, -low
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def latency(model: Mapping[str, Any] | None, quantile: str = "p50") -> float | None:
+    """A model's latency in ms at a quantile; None where it was not measured."""
+    value = ((model or {}).get("latency_ms") or {}).get(quantile)
+    return None if value is None else float(value)
+
+
+def speed(metrics: Mapping[str, Any]) -> float | None:
+    """How many times as fast as the teacher the student answers (median latency); None where not measured."""
+    teacher, student = latency(metrics.get("teacher")), latency(metrics.get("student"))
+    return teacher / student if teacher and student else None
+
+
+def conditions(metrics: Mapping[str, Any]) -> str:
+    """Under what conditions latency was measured: `batch 1, 32 tokens, 2 threads, fp32`."""
+    measured = metrics.get("latency") or {}
+    parts = []
+    if "batch" in measured:
+        parts.append(f"batch {measured['batch']}")
+    for key in ("tokens", "threads"):
+        if key in measured:
+            parts.append(f"{measured[key]} {key if measured[key] != 1 else key[:-1]}")
+    if "precision" in measured:
+        parts.append(str(measured["precision"]))
+    return ", ".join(parts)
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    metric, student, teacher = str(metrics["metric"]), metrics["student"], metrics.get("teacher")
+    name = metric_name(metric)
+    ours = float(student["score"])
+    if teacher is None:
+        return f"The model reaches {_article(name)} {name} of {score(ours)}{_within(student)}; it was trained without a teacher."
+    theirs = float(teacher["score"])
+    gains = _gains(metrics)
+    lower = " (lower is better)" if metric in ERRORS else ""
+    if score(ours) == score(theirs):
+        return f"The student matches the teacher's {name} ({score(theirs)}{lower.replace(' (', '; ').rstrip(')')}){gains}."
+    better = ours < theirs if metric in ERRORS else ours > theirs
+    if better:
+        return f"The student scores better than its teacher: {name} {score(ours)} against {score(theirs)}{lower}{gains}."
+    if metric in ERRORS or metric in CORRELATIONS or metrics.get("retention") is None or theirs <= 0:
+        return f"The student's {name} is {score(ours)}, the teacher's {score(theirs)}{lower}{_sentence_gains(gains)}."
+    return f"The student keeps {percent(metrics['retention'])} of the teacher's {name} ({score(ours)} of {score(theirs)}){gains}."
+
+
+def _gains(metrics: Mapping[str, Any]) -> str:
+    """` with 23 % fewer parameters and answers 1.9 times as fast`, as far as both models were measured."""
+    parts = []
+    teacher, student = metrics["teacher"].get("parameters"), metrics["student"].get("parameters")
+    if teacher and student:
+        share = student / teacher - 1
+        if abs(share) < 0.005:
+            parts.append("with as many parameters")
+        else:
+            decimals = 1 if 0.985 < -share < 1 else 0
+            parts.append(f"with {100 * abs(share):.{decimals}f} % {'fewer' if share < 0 else 'more'} parameters")
+    ratio = speed(metrics)
+    if ratio is not None:
+        if round(ratio, 1) == 1:
+            parts.append("answers about as fast")
+        elif ratio > 1:
+            parts.append(f"answers {_times(ratio)} times as fast")
+        else:
+            parts.append(f"takes {_times(1 / ratio)} times as long to answer")
+    return " " + " and ".join(parts) if parts else ""
+
+
+def _sentence_gains(gains: str) -> str:
+    return f"; the student comes{gains}" if gains.startswith(" with") else f"; the student{gains}" if gains else ""
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
+
+
+def _comparison(metrics: Mapping[str, Any], name: str) -> tuple[float, float, float] | None:
+    found = (metrics.get("comparisons") or {}).get(name)
+    return None if found is None else (float(found["difference"]), float(found["low"]), float(found["high"]))
+
+
+def _difference_to_teacher(metrics: Mapping[str, Any]) -> str:
+    found = _comparison(metrics, "student_minus_teacher") if metrics.get("teacher") else None
+    if found is None:
+        return ""
+    difference, low, high = found
+    noise = "more than noise" if verdict(low, high, metrics["metric"]) else "within noise"
+    return f"Student minus teacher is {signed(difference)} ({interval(low, high)}), which is {noise}."
+
+
+def _teacher_added(metrics: Mapping[str, Any]) -> str:
+    baseline = metrics.get("baseline")
+    if metrics.get("teacher") is None:
+        return ""
+    if baseline is None:
+        return "The same student was not trained without the teacher, so this run cannot say what the teacher added."
+    alone = f"The same student trained without the teacher gets {score(float(baseline['score']))}"
+    found = _comparison(metrics, "student_minus_baseline")
+    if found is None:
+        difference = float(metrics["student"]["score"]) - float(baseline["score"])
+        return f"{alone}; the difference is {signed(difference)}, and no interval says whether that is noise."
+    difference, low, high = found
+    said = f"{alone}; the difference is {signed(difference)} ({interval(low, high)}), which is"
+    outcome = verdict(low, high, metrics["metric"])
+    if outcome > 0:
+        closed = metrics.get("gap_closed")
+        # A share of a gap means something only where the student lies between its baseline and its teacher.
+        share = f" and closed {percent(closed)} of the gap to it" if closed is not None and 0 < closed <= 1 else ""
+        return f"{said} above noise: the teacher helped{share}."
+    if outcome < 0:
+        return f"{said} worse by more than noise: here the teacher did harm."
+    return f"{said} within noise: this run does not show that the teacher helped."
+
+
+def _agreement(metrics: Mapping[str, Any]) -> str:
+    value = metrics.get("agreement")
+    if value is None or metrics.get("teacher") is None:
+        return ""
+    if metrics.get("task") in _AGREEMENT:
+        return _AGREEMENT[metrics["task"]].format(share=percent(value))
+    return f"The student's outputs correlate with the teacher's at {score(value)} (Pearson)."
+
+
+def _costs(metrics: Mapping[str, Any]) -> str:
+    student, teacher = metrics["student"], metrics.get("teacher") or {}
+    parts = [_instead(count, student.get("parameters"), teacher.get("parameters"), " parameters")]
+    parts.append(_instead(mebibytes, student.get("size_mib"), teacher.get("size_mib")))
+    unit = " a " + _UNITS.get(str(metrics.get("task")), "text")
+    time = _instead(milliseconds, latency(student), latency(teacher), unit)
+    if time:
+        stated = conditions(metrics)
+        parts.append(time + (f" ({stated})" if stated else ""))
+    said = "; ".join(part for part in parts if part)
+    return f"Size and speed: {said}." if said else ""
+
+
+def _instead(write: Any, student: float | None, teacher: float | None, unit: str = "") -> str:
+    if student is None:
+        return ""
+    return f"{write(student)}{unit}" + (f" instead of {write(teacher)}" if teacher is not None else "")
+
+
+def _test_split(metrics: Mapping[str, Any]) -> str:
+    test = metrics.get("test") or {}
+    names = {"teacher": "the teacher", "student": "the student", "baseline": "the student without the teacher"}
+    if metrics.get("teacher") is None:
+        names["student"] = "the model"
+    said = [f"{names[role]} {score(test[role]['score'])}" for role in ROLES if test.get(role)]
+    return f"On the test split: {', '.join(said)}." if said else ""
+
+
+def _reach(metrics: Mapping[str, Any]) -> str:
+    split = metrics.get("split", "validation")
+    rows = (metrics.get("splits") or {}).get(split)
+    shown = f" ({rows:,} rows)" if isinstance(rows, int) else ""
+    seeds = "; intervals are over its rows, not over seeds" if metrics["student"].get("interval") else ""
+    return f"Scored once, on the {split} split of {metrics.get('data', 'the data')}{shown}, with one seed{seeds}."
+
+
+def _within(model: Mapping[str, Any]) -> str:
+    bounds = model.get("interval")
+    return f" (95 % interval {score(bounds[0])} to {score(bounds[1])})" if bounds else ""
+
+
+def _article(name: str) -> str:
+    return "an" if name[0].lower() in "aeiou" or name == "F1" else "a"

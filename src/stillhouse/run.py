@@ -1,0 +1,211 @@
+"""One run from its configuration to its folder: the whole data flow."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stillhouse.console import Console
+from stillhouse.errors import UserError
+from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
+from stillhouse.evaluation.floor import check_teacher
+from stillhouse.files import write_folder
+from stillhouse.method import Method, Stage
+from stillhouse.model_card import write_model_card
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.outcome import Outcome, write_outcome
+from stillhouse.prepare import Model, Prepared, default_out, prepare
+from stillhouse.report import summary_lines, write_report
+from stillhouse.run_config import RunConfig
+from stillhouse.run_folder import CHECKPOINTS, LOG, REPORT, STUDENT, TEACHER, RunFolder
+from stillhouse.teachers.fitted import fit_teacher, save_model
+from stillhouse.training.engine import build_accelerator
+from stillhouse.training.log import RunLog
+from stillhouse.training.stages import Workshop, run_stages
+from stillhouse.training.trainer import StageResult, stage_steps
+
+
+def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> RunFolder:
+    """Runs a configuration to its end, from where it was interrupted; a finished run is shown and left alone.
+
+    Raises:
+        UserError: A mistake in what was given; nothing has been trained or written.
+        TrainingDiverged: A loss became NaN; the last good checkpoint is kept.
+    """
+    folder = RunFolder(Path(config.out or default_out(config)))
+    folder.check(config, overwrite=overwrite)
+    if folder.is_finished and not overwrite:
+        console.say(f"this run is finished; --overwrite runs it again, another --out keeps both\n")
+        show(folder, console)
+        return folder
+    accelerator = build_accelerator(config.engine, folder.path)
+    prepared = prepare(config)
+    folder.create(overwrite=overwrite)
+    folder.save_config(prepared.config)
+    for note in prepared.notes:
+        console.say(f"  {note}")
+    if accelerator.log_with:
+        accelerator.init_trackers("stillhouse", {"run": str(folder.path)})
+    log = RunLog(folder / LOG if accelerator.is_main_process else None, accelerator if accelerator.log_with else None)
+    workshop = Workshop(accelerator, config.engine, folder / CHECKPOINTS, log, console.progress)
+    try:
+        outcome = _Run(prepared, workshop, folder, console).go()
+    finally:
+        console.close()
+        accelerator.end_training()
+    if accelerator.is_main_process:
+        write_outcome(folder, prepared, outcome, accelerator)
+        write_report(folder.path)
+        folder.forget_checkpoints()
+        show(folder, console)
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def show(folder: RunFolder, console: Console) -> None:
+    """The result in words, and where the report is."""
+    for line in summary_lines(folder.metrics()):
+        console.say(line)
+    console.say(f"\nstudent: {folder / STUDENT}\nreport:  {folder / REPORT}")
+
+
+class _Run:
+    """The steps of one run, in order: teacher, student, baseline, evaluation."""
+
+    def __init__(self, prepared: Prepared, workshop: Workshop, folder: RunFolder, console: Console) -> None:
+        self.prepared = prepared
+        self.config = prepared.config
+        self.method: Method = prepared.config.method
+        self.workshop = workshop
+        self.folder = folder
+        self.console = console
+        self.device = workshop.accelerator.device
+        self.stages: list[StageResult] = []
+
+    def go(self) -> Outcome:
+        prepared, method = self.prepared, self.method
+        teacher = prepared.teacher if method.uses_teacher else None
+        if teacher is not None:
+            self._ready_teacher(teacher)
+        start = copy.deepcopy(prepared.student.encoder.state_dict())
+        self._train_student(teacher)
+        models = {"student": prepared.student}
+        if teacher is not None:
+            models = {"teacher": teacher, **models}
+            if self.config.baseline:
+                models["baseline"] = self._train_baseline(start)
+        return self._evaluate(models)
+
+    def _ready_teacher(self, teacher: Model) -> None:
+        """Fine-tunes a teacher without a head, and refuses one that knows nothing."""
+        selection = self.prepared.splits["selection"]
+        if not self.prepared.teacher_has_head:
+            self.console.say(f"teacher {teacher.name} has no head for {self.prepared.task.kind}: fine-tuning it first")
+            fitted = fit_teacher(
+                teacher.encoder.to(self.device),
+                teacher.tokenizer,
+                self.prepared.splits["train"].tokens.for_teacher(),
+                lambda: self._score(teacher, selection, "teacher"),
+                self.workshop,
+                self.config.teacher.finetune,
+                seed=self.config.teacher.seed,
+                selection_fingerprint=selection.tokens.fingerprint(),
+                folder=self.folder / TEACHER,
+            )
+            teacher.start = f"{teacher.name}, fine-tuned here"
+            if fitted is None:
+                self.console.say("  the same teacher was fine-tuned on the same data before: it is used again")
+            else:
+                self.stages.append(fitted)
+        predictions = self._predict(teacher, selection, "teacher")
+        line = check_teacher(selection, predictions, allow_weak=self.config.teacher.allow_weak)
+        self.console.say(f"  teacher {teacher.name}: {line}")
+
+    def _train_student(self, teacher: Model | None) -> None:
+        student = self.prepared.student
+        self.console.say(f"distilling {student.name}" if teacher else f"fine-tuning {student.name}")
+        self.stages += run_stages(
+            self.method.plan(self.prepared.task.kind),
+            student.encoder.to(self.device),
+            self._student_rows(),
+            lambda: self._score(student, self.prepared.splits["selection"], "student"),
+            self.workshop,
+            teacher=None if teacher is None else teacher.encoder,
+            features=self.config.teacher.features,
+            seed=self.config.seed,
+        )
+        self._save(student)
+
+    def _train_baseline(self, start: dict[str, Any]) -> Model:
+        """The same student from the same start, on gold labels alone, for as many steps and at the same rates."""
+        baseline = replace(self.prepared.student, encoder=copy.deepcopy(self.prepared.student.encoder))
+        baseline.name = f"{baseline.name} without teacher"
+        baseline.encoder.load_state_dict(start)
+        rows = len(self._student_rows())
+        counts = [stage_steps(stage, rows) for stage in self.method.plan(self.prepared.task.kind)]
+        stage = Stage(
+            "baseline",
+            (HardLabels(kind=self.prepared.task.kind),),
+            self.method.plan(self.prepared.task.kind)[-1].config,
+            steps=sum(steps for steps, _ in counts),
+            evaluate_every=counts[-1][1],
+        )
+        self.console.say("training the same student without the teacher")
+        self.stages += run_stages(
+            (stage,),
+            baseline.encoder,
+            self._gold_rows(),
+            lambda: self._score(baseline, self.prepared.splits["selection"], "student"),
+            self.workshop,
+            seed=self.config.seed,
+        )
+        return baseline
+
+    def _student_rows(self) -> Any:
+        """The training rows as the student sees them: which labels it may use."""
+        train = self.prepared.splits["train"].tokens
+        if self.config.data.labels == "gold" or not self.method.uses_teacher:
+            return self._gold_rows()
+        return train.without_labels() if self.config.data.labels == "teacher" else train
+
+    def _gold_rows(self) -> Any:
+        rows = self.prepared.splits["train"].tokens.labelled()
+        if len(rows) == 0:
+            raise UserError(
+                "no training row has a label", expected="labels to train on", fix="use --labels teacher, or data with labels"
+            )
+        return rows
+
+    def _predict(self, model: Model, split: Split, side: Any) -> Predictions:
+        return predict_split(model.encoder.to(self.device), split, side, self.workshop.accelerator)
+
+    def _score(self, model: Model, split: Split, side: Any) -> float:
+        return main_score(split, self._predict(model, split, side))
+
+    def _evaluate(self, models: dict[str, Model]) -> Outcome:
+        """Scores every model once on every evaluation split; thresholds come from the selection rows."""
+        self.console.say("evaluating")
+        outcome = Outcome(models=models, stages=self.stages)
+        for role, model in models.items():
+            side = "teacher" if role == "teacher" else "student"
+            threshold = self._predict(model, self.prepared.splits["selection"], side).threshold
+            for name in ("validation", "test"):
+                if name in self.prepared.splits:
+                    split = self.prepared.splits[name]
+                    predictions = self._predict(model, split, side).with_threshold(threshold)
+                    outcome.predictions.setdefault(name, {})[role] = predictions
+        return outcome
+
+    def _save(self, student: Model) -> None:
+        if not self.workshop.accelerator.is_main_process:
+            return
+
+        def write(path: Path) -> None:
+            save_model(student.encoder, student.tokenizer, path)
+            write_model_card(path, self.prepared)
+
+        write_folder(self.folder / STUDENT, write)

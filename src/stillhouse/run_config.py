@@ -1,0 +1,122 @@
+"""A run's whole configuration, YAML in and out; every mistake that needs no data is found here, all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
+
+from stillhouse.config import DataConfig, EngineConfig, Frozen, StudentConfig, TeacherConfig
+from stillhouse.errors import UserError, nearest
+from stillhouse.method import Method
+from stillhouse.methods import load_method
+
+
+class RunConfig(Frozen):
+    """Everything that decides a run; `stillhouse distill --config run.yaml` repeats it.
+
+    Attributes:
+        baseline: Train the same student without the teacher as well; None = only for `pydocs`.
+        seed: Seed of heads, order of the rows and dropout.
+        out: The run folder; None = `runs/<data>-<method>-<student>`.
+    """
+
+    data: DataConfig = DataConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    method: SerializeAsAny[Method] = Field(default_factory=lambda: load_method("logit")())
+    baseline: bool | None = None
+    engine: EngineConfig = EngineConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    out: str | None = None
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def parse_config(mapping: Mapping[str, Any]) -> RunConfig:
+    """The configuration from plain values.
+
+    Raises:
+        UserError: Unknown keys (with the nearest valid one), values out of range or of the wrong type; all in one message.
+    """
+    plain = dict(mapping)
+    method = plain.pop("method", None) or {}
+    method = {"name": method} if isinstance(method, str) else dict(method)
+    method_class = load_method(str(method.get("name", "logit")))
+    problems: list[Any] = []
+    try:
+        plain["method"] = method_class.model_validate(method)
+    except ValidationError as error:
+        problems += [{**problem, "loc": ("method", *problem["loc"])} for problem in error.errors()]
+    try:
+        config = RunConfig.model_validate(plain)
+    except ValidationError as error:
+        problems += error.errors()
+    if problems:
+        lines = [_explain(problem, method_class) for problem in problems]
+        many = f"{len(lines)} mistakes in the configuration:\n  " if len(lines) > 1 else ""
+        raise UserError(many + "\n  ".join(lines))
+    return config
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run file as plain values.
+
+    Raises:
+        UserError: The file is missing, is not YAML, or does not hold keys and values.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the run file {path}: {error.strerror}", fix="check --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {error}", fix="see the run.yaml of a finished run") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}", expected="keys and values, such as `seed: 1`")
+    return content
+
+
+def set_value(mapping: dict[str, Any], path: str, value: Any) -> None:
+    """Sets `a.b.c` in nested dictionaries, making those that are missing."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        child = mapping.get(parent)
+        if isinstance(child, str) and parent == "method":
+            child = {"name": child}
+        if not isinstance(child, dict):
+            child = {}
+        mapping[parent] = child
+        mapping = child
+    mapping[last] = value
+
+
+def _explain(problem: Mapping[str, Any], method: type[Method]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    name = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        valid = _keys(location[:-1], method)
+        close = nearest(location[-1], valid)
+        hint = f"did you mean {close!r}? " if close else ""
+        where = ".".join(location[:-1]) or "the configuration"
+        return f"unknown key {name!r}: {hint}{where} has {', '.join(sorted(valid))}"
+    return f"{name}: {problem['msg'][0].lower()}{problem['msg'][1:]}, given {problem['input']!r}"
+
+
+def _keys(location: list[str], method: type[Method]) -> list[str]:
+    """Valid keys at a place of the configuration."""
+    model: type[BaseModel] = RunConfig
+    for part in location:
+        field = model.model_fields.get(part)
+        annotation = None if field is None else field.annotation
+        if model is RunConfig and part == "method":
+            annotation = method
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,86 @@
+"""A student from its specification: a shape of the teacher's family, or a model of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from transformers import PreTrainedModel
+
+from stillhouse.data.task import Task
+from stillhouse.models.adapter import hidden_size, layer_count
+from stillhouse.models.checkpoint import Checkpoint, find_checkpoint, head_kind, head_labels
+from stillhouse.models.loading import build_encoder, load_weights
+from stillhouse.students.copy_layers import copy_layers
+from stillhouse.students.shape import is_shape, parse_shape, student_config
+from stillhouse.students.start import Start, fresh_start
+
+__all__ = ["build_student", "is_shape", "load_student", "student_name"]
+
+LayersRule = Callable[[int, int], tuple[int, ...]]
+
+
+def build_student(
+    spec: str, *, teacher: PreTrainedModel, teacher_checkpoint_name: str, task: Task, layers_rule: LayersRule
+) -> tuple[PreTrainedModel, Start]:
+    """Makes a student of the teacher's family; fresh weights are drawn from torch's global generator.
+
+    Args:
+        spec: `LxH` or `half`.
+        teacher: As it was before fine-tuning where that is known. Its layers are copied where the widths agree.
+        teacher_checkpoint_name: Its name in the description of the start.
+        task: Which head the student gets; the head is always fresh.
+        layers_rule: (student layers, teacher layers) -> the teacher layer, 1-based, of each student layer.
+
+    Raises:
+        UserError: The shape is not possible for this teacher.
+    """
+    shape = parse_shape(spec, teacher.config)
+    config = student_config(teacher.config, shape)  # refuses impossible shapes before the rule sees them
+    if shape.width != hidden_size(teacher.config):
+        student = build_encoder(config, task)
+        return student, fresh_start(student)
+    layers = layers_rule(shape.layers, layer_count(teacher.config))
+    student = build_encoder(student_config(teacher.config, shape, layers), task)
+    return student, copy_layers(student, teacher, layers, teacher_name=teacher_checkpoint_name)
+
+
+def load_student(spec: str, task: Task) -> tuple[PreTrainedModel, Start]:
+    """Takes a folder or hub id as the student, with its own weights.
+
+    Its head is kept where it is one for the task with the same labels in the same order; names that are mere numbers
+    (`LABEL_0`, `0`) agree with any. Otherwise it gets a fresh one.
+
+    Raises:
+        UserError: As `find_checkpoint` and `load_encoder`.
+    """
+    checkpoint = find_checkpoint(spec)
+    has_head = head_kind(checkpoint.config) is not None
+    keep = not has_head or _same_labels(checkpoint, task)
+    student, fresh = load_weights(checkpoint, task, keep_head=keep)
+    known = set(fresh)
+    own_head = all(name.startswith(f"{student.base_model_prefix}.") for name in fresh)
+    head = "with its own head" if own_head else "with a fresh head"
+    return student, Start(
+        f"weights of {checkpoint.name}, {head}",
+        copied=tuple(name for name in student.state_dict() if name not in known),
+        fresh=fresh,
+    )
+
+
+def student_name(spec: str, teacher: PreTrainedModel | None = None) -> str:
+    """Short name of a student for tables and folders: its shape (`half` in numbers where the teacher is known), or its name."""
+    if not is_shape(spec):
+        return spec.rstrip("/").rsplit("/", 1)[-1]
+    return spec.strip().lower() if teacher is None else str(parse_shape(spec, teacher.config))
+
+
+def _same_labels(checkpoint: Checkpoint, task: Task) -> bool:
+    if not task.labels:
+        return True
+    own = [label.casefold() for label in head_labels(checkpoint.config)]
+    wanted = [label.casefold() for label in task.labels]
+    return own == wanted or _only_numbers(own) or _only_numbers(wanted)
+
+
+def _only_numbers(labels: list[str]) -> bool:
+    return all(label in (str(index), f"label_{index}") for index, label in enumerate(labels))

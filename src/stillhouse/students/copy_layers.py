@@ -1,0 +1,134 @@
+"""A student that starts from chosen layers of its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from stillhouse.errors import UserError
+from stillhouse.models.adapter import hidden_size, layer_count
+from stillhouse.students.start import Start, fresh_start
+
+
+def copy_layers(
+    student: PreTrainedModel, teacher: PreTrainedModel, layers: Sequence[int], *, teacher_name: str = "the teacher"
+) -> Start:
+    """Copies teacher layers, embeddings and every other weight of the encoder that both have; never the head.
+
+    Where the widths differ nothing is copied.
+
+    Args:
+        student: Changed in place.
+        teacher: Of the same family.
+        layers: For each student layer its teacher layer, 1-based.
+        teacher_name: For the description.
+
+    Returns:
+        What was copied, what found no place (the first layer of a ModernBERT has no normalisation to copy into, for
+        one) and what stays fresh, the head among it.
+
+    Raises:
+        UserError: The families differ, or `layers` does not name one teacher layer for each student layer.
+    """
+    if type(student.base_model) is not type(teacher.base_model):
+        raise UserError(
+            f"a {student.config.model_type} student cannot copy layers of a {teacher.config.model_type} teacher",
+            expected="student and teacher of one family",
+        )
+    if hidden_size(student.config) != hidden_size(teacher.config):
+        return fresh_start(student)
+    _check(layers, layer_count(student.config), layer_count(teacher.config))
+    stack = _stack_name(student)
+    blocks = _block_pairs(student, teacher, stack, layers)
+    targets = student.base_model.state_dict()
+    copied, skipped = [], []
+    with torch.no_grad():
+        for name, tensor in teacher.base_model.state_dict().items():
+            names = _student_names(name, stack, blocks)
+            for own in names:
+                if own in targets and targets[own].shape == tensor.shape:
+                    targets[own].copy_(tensor)
+                    copied.append(_full_name(student, own))
+                else:
+                    skipped.append(_full_name(teacher, name))
+    known = set(copied)
+    return Start(
+        _description(layers, teacher, stack, teacher_name),
+        copied=tuple(copied),
+        skipped=tuple(dict.fromkeys(skipped)),
+        fresh=tuple(name for name in student.state_dict() if name not in known),
+    )
+
+
+def _check(layers: Sequence[int], student_layers: int, teacher_layers: int) -> None:
+    if len(layers) != student_layers:
+        raise UserError(
+            f"{len(layers)} teacher layers are named for a student of {student_layers} layers",
+            expected="one teacher layer for each student layer",
+        )
+    for layer in layers:
+        if not 1 <= layer <= teacher_layers:
+            raise UserError(
+                f"teacher layer {layer} is to be copied, but the teacher has {teacher_layers} layers",
+                expected=f"layers 1..{teacher_layers}",
+            )
+
+
+def _stack(model: PreTrainedModel, name: str) -> nn.ModuleList:
+    stack = model.base_model.get_submodule(name)
+    assert isinstance(stack, nn.ModuleList)
+    return stack
+
+
+def _stack_name(model: PreTrainedModel) -> str:
+    """The module list that holds the layers; ALBERT's holds groups of layers that share their weights."""
+    blocks = getattr(model.config, "num_hidden_groups", layer_count(model.config))
+    for name, module in model.base_model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == blocks:
+            return name
+    raise UserError(
+        f"layers of {model.config.model_type} models cannot be told apart",
+        expected="a family whose layers stand in one list (BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT, ModernBERT, ...)",
+    )
+
+
+def _block_pairs(
+    student: PreTrainedModel, teacher: PreTrainedModel, stack: str, layers: Sequence[int]
+) -> dict[int, list[int]]:
+    """For each block of the teacher's stack the student's blocks that start from it.
+
+    A block is a layer, or in ALBERT a group: a student's group starts as the group of its first layer's teacher layer.
+    """
+    student_blocks, teacher_blocks = len(_stack(student, stack)), len(_stack(teacher, stack))
+    pairs: dict[int, list[int]] = {}
+    seen: set[int] = set()
+    for index, layer in enumerate(layers):
+        own = index * student_blocks // len(layers)
+        if own not in seen:
+            seen.add(own)
+            pairs.setdefault((layer - 1) * teacher_blocks // layer_count(teacher.config), []).append(own)
+    return pairs
+
+
+def _student_names(name: str, stack: str, blocks: dict[int, list[int]]) -> list[str]:
+    prefix = f"{stack}."
+    if not name.startswith(prefix):
+        return [name]
+    block, _, rest = name[len(prefix) :].partition(".")
+    return [f"{prefix}{own}.{rest}" for own in blocks.get(int(block), [])]
+
+
+def _full_name(model: PreTrainedModel, name: str) -> str:
+    # A bare encoder is its own base model.
+    return name if model.base_model is model else f"{model.base_model_prefix}.{name}"
+
+
+def _description(layers: Sequence[int], teacher: PreTrainedModel, stack: str, teacher_name: str) -> str:
+    if len(_stack(teacher, stack)) == 1 < layer_count(teacher.config):
+        times = "once" if len(layers) == 1 else f"{len(layers)} times"
+        return f"the shared layer of {teacher_name}, {times}"
+    noun = "layer" if len(layers) == 1 else "layers"
+    return f"{noun} {', '.join(str(layer) for layer in layers)} of {teacher_name}"

@@ -1,0 +1,122 @@
+"""The shape of a student: `LxH` or `half` -> a configuration of the teacher's family."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from stillhouse.errors import UserError
+from stillhouse.models.adapter import head_count, hidden_size, layer_count
+
+_SHAPE = re.compile(r"\s*([+-]?\d+)\s*[xX×]\s*([+-]?\d+)\s*")
+HALF = "half"
+FEED_FORWARD = {312: 1200}  # TinyBERT's published width; every other width has four times as many
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Number of layers and width."""
+
+    layers: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.layers}x{self.width}"
+
+
+def is_shape(spec: str) -> bool:
+    """Whether a student is given by its shape, rather than as a folder or hub id."""
+    return spec.strip().lower() == HALF or _SHAPE.fullmatch(spec) is not None
+
+
+def parse_shape(spec: str, teacher: PreTrainedConfig) -> Shape:
+    """Reads `LxH`, or `half`: half of the teacher's layers (an odd number rounds up), its width.
+
+    Raises:
+        UserError: It is no shape, a number is not positive, or the teacher's family has no free width.
+    """
+    if spec.strip().lower() == HALF:
+        return Shape((layer_count(teacher) + 1) // 2, hidden_size(teacher))
+    match = _SHAPE.fullmatch(spec)
+    if match is None:
+        raise UserError(f"student {spec!r} is no shape", expected="LxH such as 3x384 (layers x width), or half")
+    shape = Shape(int(match[1]), int(match[2]))
+    if shape.layers < 1 or shape.width < 1:
+        raise UserError(
+            f"student {spec!r} has {shape.layers} layers of width {shape.width}",
+            expected="at least one layer and a positive width",
+        )
+    if teacher.model_type == "mobilebert":
+        raise UserError(
+            f"student {spec!r}: MobileBERT's layers have a bottleneck whose widths LxH does not describe",
+            expected="half, a folder or a hub id where the teacher is a MobileBERT",
+        )
+    return shape
+
+
+def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int] = ()) -> PreTrainedConfig:
+    """The teacher's configuration at another shape; the teacher's own is left alone.
+
+    Heads are the teacher's. The feed-forward width is the teacher's where the student has its width, so that layers can be
+    copied; otherwise 4H, and 1200 for 312.
+
+    Args:
+        teacher: The teacher's configuration.
+        shape: Layers and width.
+        copied: Teacher layers (1-based) that the student starts from: it takes over their attention types.
+
+    Raises:
+        UserError: The width cannot be divided by the heads, or the student is deeper than a teacher of its width.
+    """
+    layers, width = layer_count(teacher), hidden_size(teacher)
+    if shape.width == width and shape.layers > layers:
+        raise UserError(
+            f"student {shape} is deeper than its teacher, which has {layers} layers of that width",
+            expected=f"at most {layers} layers",
+            fix="ask for fewer layers, or for another width: then the student starts from fresh weights",
+        )
+    config: Any = copy.deepcopy(teacher)
+    config.num_hidden_layers = shape.layers
+    if shape.width != width:
+        _check_heads(shape, teacher)
+        config.hidden_size = shape.width
+        setattr(config, _feed_forward_name(teacher), FEED_FORWARD.get(shape.width, 4 * shape.width))
+    if hasattr(config, "embedding_size"):  # ELECTRA, ALBERT: embeddings are never wider than the layers
+        config.embedding_size = min(config.embedding_size, shape.width) if shape.width != width else config.embedding_size
+    if hasattr(config, "num_hidden_groups"):  # ALBERT: layers of a group share their weights
+        config.num_hidden_groups = min(config.num_hidden_groups, shape.layers)
+    types = getattr(config, "layer_types", None)
+    if types:  # ModernBERT: full and sliding attention
+        chosen = [layer - 1 for layer in copied] or [index % layers for index in range(shape.layers)]
+        config.layer_types = [types[index] for index in chosen]
+    return config  # type: ignore[no-any-return]
+
+
+def _check_heads(shape: Shape, teacher: PreTrainedConfig) -> None:
+    heads = head_count(teacher)
+    # Rotary positions turn pairs of a head's dimensions.
+    step = 2 * heads if teacher.model_type == "modernbert" else heads
+    if shape.width % step == 0:
+        return
+    divisors = [str(count) for count in range(1, shape.width + 1) if shape.width % (count * step // heads) == 0]
+    lower = shape.width // step * step
+    near = " or ".join(str(width) for width in (lower, lower + step) if width)
+    raise UserError(
+        f"student {shape}: its width cannot be divided among the teacher's {heads} heads",
+        expected=f"a multiple of {step}; the head counts that would divide {shape.width}: {', '.join(divisors) or 'none'}",
+        fix=f"choose width {near}",
+    )
+
+
+def _feed_forward_name(config: PreTrainedConfig) -> str:
+    for name in ("intermediate_size", "hidden_dim"):
+        if isinstance(getattr(config, name, None), int):
+            return name
+    raise UserError(
+        f"LxH is not known for {config.model_type} teachers", expected="half, a folder or a hub id as the student"
+    )

@@ -1,0 +1,38 @@
+"""Where the weights of a student came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+from stillhouse.models.adapter import hidden_size, layer_count
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a student starts.
+
+    Attributes:
+        description: In words, for tables: `layers 2, 4, 6 of all-MiniLM-L6-v2`.
+        copied: Names of the student's tensors that were copied.
+        skipped: Names of the teacher's tensors that were to be copied but have no place in the student.
+        fresh: Names of the student's tensors with random weights.
+    """
+
+    description: str
+    copied: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """The counts, for people."""
+        noun = "tensor" if len(self.copied) == 1 else "tensors"
+        return f"{len(self.copied)} {noun} copied, {len(self.skipped)} skipped, {len(self.fresh)} fresh"
+
+
+def fresh_start(student: PreTrainedModel) -> Start:
+    """Everything is random."""
+    layers, width = layer_count(student.config), hidden_size(student.config)
+    noun = "layer" if layers == 1 else "layers"
+    return Start(f"fresh weights, {layers} {noun} x {width}", fresh=tuple(student.state_dict()))

@@ -1,0 +1,1 @@
+"""Teachers: sources of Features that student stages learn from."""

@@ -1,0 +1,107 @@
+"""Fine-tuning a teacher that has no head for the task; fitted teachers are kept by content and used again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from stillhouse.cache import cache_folder
+from stillhouse.config import StageConfig
+from stillhouse.data.batch import TokenizedSplit
+from stillhouse.errors import UserError
+from stillhouse.files import write_folder
+from stillhouse.method import Stage
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.training.stages import Workshop, run_stages, weights_digest
+from stillhouse.training.trainer import StageResult
+
+# Raised when a change of the loop changes what a fitted teacher looks like: older ones are then fitted again.
+RECIPE = 1
+
+
+def fit_teacher(
+    encoder: Any,
+    tokenizer: Any,
+    split: TokenizedSplit,
+    score: Callable[[], float],
+    workshop: Workshop,
+    config: StageConfig,
+    *,
+    seed: int,
+    selection_fingerprint: str,
+    folder: Path,
+) -> StageResult | None:
+    """Fine-tunes `encoder` in place on gold labels, or takes the one that was fitted on the same things before.
+
+    Args:
+        encoder: The pretrained encoder with a fresh head.
+        tokenizer: Kept beside it.
+        split: Training rows; those without a gold label are left out.
+        score: Score of the encoder on the selection rows.
+        workshop: Engine, log and checkpoints.
+        config: The stage.
+        seed: The teacher's seed.
+        selection_fingerprint: Fingerprint of the rows on which the checkpoint is chosen.
+        folder: Where the fitted teacher is saved.
+
+    Returns:
+        What was trained, or None where a kept teacher was used.
+    """
+    labelled = split.labelled()
+    if len(labelled) == 0:
+        raise UserError(
+            "the teacher has no head for this task and no training row has a label",
+            expected="a teacher that was fine-tuned for the task, or labels to fine-tune it",
+            fix="give --teacher a model with a head, or data with labels",
+        )
+    kind = split.task.kind
+    stage = Stage("teacher", (HardLabels(kind=kind),), config)
+    parts = [RECIPE, weights_digest(encoder), labelled.fingerprint(), selection_fingerprint, config.model_dump(), seed]
+    parts += [str(workshop.accelerator.mixed_precision), labelled.student.pad_token_id]
+    kept = cache_folder("teachers") / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    result = None
+    if _load_kept(kept, encoder):
+        encoder.eval()
+    else:
+        (result,) = run_stages((stage,), encoder, labelled, score, workshop, seed=seed)
+    if not folder.exists():
+        write_folder(folder, lambda path: save_model(encoder, tokenizer, path))
+    if result is not None and workshop.accelerator.is_main_process:
+        _keep(kept, folder)
+    return result
+
+
+def save_model(encoder: Any, tokenizer: Any, folder: Path) -> None:
+    """A Hugging Face folder: safetensors, configuration and tokenizer."""
+    encoder.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _load_kept(kept: Path, encoder: Any) -> bool:
+    weights = kept / "model.safetensors"
+    if not weights.exists():
+        return False
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError):
+        return False
+    if state.keys() != encoder.state_dict().keys():
+        return False
+    encoder.load_state_dict(state)
+    return True
+
+
+def _keep(kept: Path, folder: Path) -> None:
+    """Copies a fitted teacher into the cache; a cache that cannot be written costs only the next run's time."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_folder(kept, lambda path: shutil.copytree(folder, path, dirs_exist_ok=True))  # type: ignore[arg-type, return-value]
+    except (OSError, UserError):
+        shutil.rmtree(kept, ignore_errors=True)

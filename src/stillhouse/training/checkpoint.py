@@ -1,0 +1,81 @@
+"""Everything a stage needs to go on where it was, in one file that is complete or absent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stillhouse.errors import UserError
+from stillhouse.files import write_atomically
+
+
+@dataclass
+class Progress:
+    """How far a stage has come.
+
+    Attributes:
+        step: Optimiser steps taken.
+        best_score: Best score on the selection rows so far; None before the first.
+        best_step: The step it belongs to.
+        seconds: Training time so far, without the time between a kill and the next start.
+        examples: Examples trained on so far.
+        log_bytes: Length of the log when this was written; what comes after it is written again.
+    """
+
+    step: int = 0
+    best_score: float | None = None
+    best_step: int = 0
+    seconds: float = 0.0
+    examples: int = 0
+    log_bytes: int = 0
+
+
+def save_checkpoint(
+    path: Path,
+    progress: Progress,
+    *,
+    identity: str,
+    module: dict[str, Tensor],
+    optimizer: dict[str, Any],
+    random: dict[str, Tensor],
+) -> None:
+    """Writes a checkpoint atomically.
+
+    Args:
+        path: The file.
+        progress: How far the stage has come.
+        identity: Fingerprint of data, configuration and start; a checkpoint of another identity is not continued.
+        module: State of everything that is trained.
+        optimizer: State of the optimiser.
+        random: State of the random generators.
+    """
+    content = {
+        "identity": identity,
+        "progress": asdict(progress),
+        "module": module,
+        "optimizer": optimizer,
+        "random": random,
+    }
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def load_checkpoint(path: Path, identity: str) -> tuple[Progress, dict[str, Any]] | None:
+    """The checkpoint at `path`, or None where there is none. Nothing in it is executed (`weights_only`).
+
+    Raises:
+        UserError: It belongs to other data, another configuration or another start.
+    """
+    if not path.exists():
+        return None
+    content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    if content["identity"] != identity:
+        raise UserError(
+            f"the checkpoint {path} belongs to other data, another teacher or another configuration than this run",
+            expected="the same data and teacher as when the run was interrupted",
+            fix="restore them, start anew with --overwrite, or choose another --out",
+        )
+    return Progress(**content.pop("progress")), content

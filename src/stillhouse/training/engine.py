@@ -1,0 +1,91 @@
+"""Accelerate, set up for a run: device, precision, trackers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import LoggerType
+
+from stillhouse.config import EngineConfig
+from stillhouse.errors import UserError, unknown_name
+
+
+def has_bfloat16() -> bool:
+    """Whether this machine multiplies bf16 matrices in hardware (AVX512-BF16, AMX, recent GPUs)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def resolve_precision(precision: str) -> str:
+    """`fp32` or `bf16`: what `auto` means on this machine."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_bfloat16() else "fp32"
+
+
+def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accelerator:
+    """The engine of a run.
+
+    Args:
+        config: Precision and trackers.
+        folder: Where trackers that write files put them.
+
+    Raises:
+        UserError: A tracker is unknown or not installed.
+    """
+    mixed_precision = "bf16" if resolve_precision(config.precision) == "bf16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed_precision:
+        # Accelerate keeps its state per process; a second run in the same process may want another precision.
+        AcceleratorState._reset_state(reset_partial_state=False)
+    known = [str(kind.value) for kind in LoggerType if kind.value != "all"]
+    for tracker in config.trackers:
+        if tracker not in known:
+            raise unknown_name("tracker", tracker, known)
+    try:
+        accelerator = Accelerator(
+            mixed_precision=mixed_precision,
+            log_with=list(config.trackers) or None,
+            project_dir=None if folder is None else str(folder),
+        )
+    except ImportError as error:
+        raise UserError(f"a tracker is not installed: {error}", fix='pip install "stillhouse[track]"') from error
+    missing = set(config.trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}
+    if missing:
+        raise UserError(
+            f"tracker {', '.join(sorted(missing))} is not installed",
+            fix='pip install "stillhouse[track]" brings tensorboard; others have packages of their own names',
+        )
+    return accelerator
+
+
+def environment(accelerator: Accelerator) -> dict[str, Any]:
+    """What a number was measured with."""
+    import platform
+
+    import transformers
+
+    import stillhouse
+
+    device = torch.cuda.get_device_name(accelerator.device) if accelerator.device.type == "cuda" else "cpu"
+    return {
+        "stillhouse": stillhouse.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "device": device,
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count() or 0,
+        "precision": "bf16" if accelerator.mixed_precision == "bf16" else "fp32",
+    }
+
+
+def _processor() -> str:
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{capability}, {'with' if torch.cpu._is_avx512_bf16_supported() else 'without'} AVX512-BF16"

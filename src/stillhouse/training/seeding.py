@@ -1,0 +1,27 @@
+"""One seed for a run; every stage draws from its own stream, so that one stage's length never shifts another's numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def stage_seed(seed: int, stage: int) -> int:
+    """Seed of a stage: the run's seed and the stage's number, mixed."""
+    return (seed * 1_000_003 + stage * 7919 + 17) % 2**63
+
+
+def random_state() -> dict[str, Tensor]:
+    """State of torch's generators on CPU and, where used, on the accelerators."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda:{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def restore_random_state(states: dict[str, Tensor]) -> None:
+    """Puts torch's generators back to a state of `random_state`."""
+    torch.set_rng_state(states["cpu"].cpu())
+    for name, state in states.items():
+        if name.startswith("cuda:"):
+            torch.cuda.set_rng_state(state.cpu(), device=name)

@@ -1,0 +1,142 @@
+"""Runs the stages of a method in order; a finished stage is never run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from stillhouse.config import EngineConfig
+from stillhouse.data.batch import TokenizedSplit
+from stillhouse.errors import UserError
+from stillhouse.files import write_atomically, write_json
+from stillhouse.method import Stage
+from stillhouse.models.forward import StudentSide
+from stillhouse.teachers.source import build_teacher
+from stillhouse.training.log import RunLog
+from stillhouse.training.seeding import stage_seed
+from stillhouse.training.trainer import Report, StageResult, Trainer, contiguous
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all stages of a run share.
+
+    Attributes:
+        accelerator: The engine.
+        engine: Logging and checkpoint intervals.
+        checkpoints: Folder of the run's checkpoints, one folder a stage below it.
+        log: The run's log.
+        report: Told about every step.
+    """
+
+    accelerator: Any
+    engine: EngineConfig
+    checkpoints: Path
+    log: RunLog
+    report: Report
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def run_stages(
+    stages: Sequence[Stage],
+    encoder: nn.Module,
+    split: TokenizedSplit,
+    score: Callable[[], float],
+    workshop: Workshop,
+    *,
+    teacher: nn.Module | None = None,
+    features: str = "auto",
+    seed: int,
+) -> list[StageResult]:
+    """Trains `encoder` in place through all stages.
+
+    Args:
+        stages: What to minimise, in order.
+        encoder: The student, at its start.
+        split: The training rows.
+        score: Score of the encoder on the selection rows.
+        workshop: Engine, log and checkpoints.
+        teacher: The teacher's encoder, where a stage needs one.
+        features: Where the teacher's features come from, see `build_teacher`.
+        seed: The run's seed; each stage draws from a stream of its own.
+    """
+    results = []
+    teacher_digest = "" if teacher is None else weights_digest(teacher)
+    for number, stage in enumerate(stages):
+        folder = workshop.checkpoints / stage.name
+        identity = _identity(stage, seed, split, weights_digest(encoder), teacher_digest, workshop.accelerator)
+        finished = _load_finished(folder, encoder, identity)
+        if finished is None:
+            started = time.perf_counter()
+            source = build_teacher(
+                teacher, split, stage.teacher_needs, features=features, accelerator=workshop.accelerator
+            )
+            teacher_seconds = time.perf_counter() - started
+            trainer = Trainer(
+                stage,
+                StudentSide(encoder, stage.student_needs),
+                split,
+                source,
+                score,
+                accelerator=workshop.accelerator,
+                folder=folder,
+                engine=workshop.engine,
+                seed=stage_seed(seed, number),
+                identity=identity,
+                log=workshop.log,
+                report=workshop.report,
+            )
+            finished = replace(trainer.run(), teacher_seconds=teacher_seconds)
+            workshop.accelerator.free_memory()
+            _save_finished(folder, encoder, identity, finished)
+        results.append(finished)
+    return results
+
+
+def _identity(
+    stage: Stage, seed: int, split: TokenizedSplit, start: str, teacher: str, accelerator: Any
+) -> str:
+    objectives = [(type(objective).__name__, objective.model_dump(mode="json")) for objective in stage.objectives]
+    parts = [stage.name, objectives, stage.config.model_dump(mode="json"), stage.steps, stage.evaluate_every, seed]
+    parts += [split.fingerprint(), start, teacher, str(accelerator.mixed_precision)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _save_finished(folder: Path, encoder: nn.Module, identity: str, result: StageResult) -> None:
+    write_atomically(folder / "final.safetensors", lambda path: save_file(contiguous(encoder.state_dict()), path))
+    write_json(folder / "finished.json", {"identity": identity, "result": asdict(result)})
+    for name in ("checkpoint.pt", "best.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _load_finished(folder: Path, encoder: nn.Module, identity: str) -> StageResult | None:
+    record = folder / "finished.json"
+    if not record.exists():
+        return None
+    content = json.loads(record.read_text(encoding="utf-8"))
+    if content["identity"] != identity:
+        raise UserError(
+            f"the finished stage in {folder} belongs to other data, another teacher or another configuration",
+            expected="the same data and teacher as when the run was interrupted",
+            fix="restore them, start anew with --overwrite, or choose another --out",
+        )
+    encoder.load_state_dict(load_file(folder / "final.safetensors"))
+    encoder.eval()
+    return StageResult(**content["result"])

@@ -1,0 +1,300 @@
+"""The only loop. It knows stages and objectives, no method by name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stillhouse.config import EngineConfig
+from stillhouse.data.batch import Batch, Rows, TokenizedSplit, training_order
+from stillhouse.errors import TrainingDiverged
+from stillhouse.files import write_atomically
+from stillhouse.method import Stage
+from stillhouse.models.forward import StudentSide
+from stillhouse.teachers.source import Teacher
+from stillhouse.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from stillhouse.training.log import RunLog
+from stillhouse.training.optimizer import build_optimizer
+from stillhouse.training.schedule import learning_rate_factor
+from stillhouse.training.seeding import random_state, restore_random_state
+
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did.
+
+    Attributes:
+        name: The stage.
+        steps: Optimiser steps.
+        seconds: Time spent training, scoring on the selection rows and writing checkpoints included.
+        examples: Examples trained on.
+        score: Score on the selection rows of the state that was kept.
+        step: The step of that state.
+        teacher_seconds: Time in which the teacher scored the text before the first step.
+    """
+
+    name: str
+    steps: int
+    seconds: float
+    examples: int
+    score: float
+    step: int
+    teacher_seconds: float = 0.0
+
+
+def stage_steps(stage: Stage, rows: int) -> tuple[int, int]:
+    """All optimiser steps of a stage, and the steps between two scores on the selection rows."""
+    per_epoch = max(1, math.ceil(rows / stage.config.batch_size))
+    steps = stage.steps or max(1, math.ceil(stage.config.epochs * per_epoch))
+    return steps, stage.evaluate_every or min(per_epoch, steps)
+
+
+class Trainer:
+    """Trains one stage, from its start or from its last checkpoint.
+
+    Args:
+        stage: What is minimised and how.
+        student: The student side.
+        split: The training rows.
+        teacher: Source of the teacher's features.
+        score: Score of the student on the selection rows, higher is better.
+        accelerator: The engine.
+        folder: Where the stage's checkpoint and best weights are.
+        engine: Logging and checkpoint intervals.
+        seed: The stage's seed: order of the rows and dropout.
+        identity: Fingerprint of everything that decides the outcome.
+        log: Where steps are logged.
+        report: Told step, steps and a short text after every step.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        student: StudentSide,
+        split: TokenizedSplit,
+        teacher: Teacher,
+        score: Callable[[], float],
+        *,
+        accelerator: Any,
+        folder: Path,
+        engine: EngineConfig,
+        seed: int,
+        identity: str,
+        log: RunLog,
+        report: Report,
+    ) -> None:
+        self.stage = stage
+        self.split = split
+        self.teacher = teacher
+        self.score = score
+        self.accelerator = accelerator
+        self.folder = folder
+        self.engine = engine
+        self.seed = seed
+        self.identity = identity
+        self.log = log
+        self.report = report
+        self.steps, self.evaluate_every = stage_steps(stage, len(split))
+        self.student = student.to(accelerator.device)
+        self.module, self.optimizer = accelerator.prepare(student, build_optimizer(student, stage.config))
+        self.trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        self.weights = torch.tensor([objective.weight for objective in stage.objectives], device=accelerator.device)
+        self.progress = Progress()
+        self._unread: list[Tensor] = []
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def _best(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    def run(self) -> StageResult:
+        """Trains to the end and leaves the student with the best state on the selection rows.
+
+        Raises:
+            TrainingDiverged: An objective or the gradient became NaN or infinite; the last good checkpoint is kept.
+        """
+        torch.manual_seed(self.seed)
+        self._resume()
+        self.module.train()
+        started = last_checkpoint = last_log = time.perf_counter()
+        spent, logged_examples = self.progress.seconds, self.progress.examples
+        for group in self._groups():
+            self._step(group)
+            step = self.progress.step
+            now = time.perf_counter()
+            at_end = step == self.steps
+            at_evaluation = at_end or step % self.evaluate_every == 0
+            at_log = at_evaluation or step % self.engine.log_every == 0
+            if not at_log:
+                continue
+            self._log_step((self.progress.examples - logged_examples) / max(1e-9, now - last_log))
+            last_log, logged_examples = now, self.progress.examples
+            if at_evaluation:
+                self._evaluate()
+                last_log = time.perf_counter()
+            self.progress.seconds = spent + time.perf_counter() - started
+            due = at_evaluation or time.perf_counter() - last_checkpoint >= self.engine.checkpoint_seconds
+            if due and not at_end:
+                self._save()
+                last_checkpoint = time.perf_counter()
+        self.progress.seconds = spent + time.perf_counter() - started
+        self._restore_best()
+        return StageResult(
+            self.stage.name,
+            self.steps,
+            self.progress.seconds,
+            self.progress.examples,
+            self.progress.best_score if self.progress.best_score is not None else math.nan,
+            self.progress.best_step,
+        )
+
+    def _groups(self) -> Iterator[list[Rows]]:
+        """The rows of every remaining step, cut into micro-batches; each process takes its own."""
+        config, processes = self.stage.config, self.accelerator.num_processes
+        epoch, position = 0, 0
+        while position < self.steps:
+            order = training_order(self.split.student.lengths, config.batch_size, (self.seed, epoch))
+            for rows in order[: self.steps - position]:
+                if position >= self.progress.step:
+                    share = rows[self.accelerator.process_index :: processes] if len(rows) >= processes else rows
+                    parts = min(config.accumulate, max(1, len(share)))
+                    yield [part for part in _cut(share, parts) if len(part)]
+                position += 1
+            epoch += 1
+
+    def _step(self, group: list[Rows]) -> None:
+        batches = [self.split.batch(rows).to(self.accelerator.device) for rows in group]
+        units = max(1, sum(batch.units for batch in batches))
+        factor = learning_rate_factor(self.progress.step, self.steps, self.stage.config)
+        for parameter_group in self.optimizer.param_groups:
+            parameter_group["lr"] = self.stage.config.learning_rate * factor
+        totals = torch.zeros(len(self.stage.objectives) + 1, device=self.accelerator.device)
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.module):
+                values = self._objectives(batch) * (batch.units / units)
+                self.accelerator.backward((values * self.weights).sum())
+                totals[:-1] += values.detach()
+        if self.stage.config.max_grad_norm > 0:
+            totals[-1] = torch.nn.utils.clip_grad_norm_(self.trainable, self.stage.config.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        self.progress.examples += sum(len(batch) for batch in batches) * self.accelerator.num_processes
+        self._unread.append(totals)
+        self.report(self.progress.step, self.steps, self.stage.name)
+
+    def _objectives(self, batch: Batch) -> Tensor:
+        """Every objective of the stage on one batch, unweighted, `(objectives,)`."""
+        teacher = self.teacher.features(batch)
+        student = self.module(batch)
+        with torch.autocast(self.accelerator.device.type, enabled=False):
+            return torch.stack([objective(student, teacher, batch) for objective in self.stage.objectives])
+
+    def _read_objectives(self) -> dict[str, float]:
+        """Means of the objectives since the last reading; the one place where the loop waits for the device."""
+        table = torch.stack(self._unread).cpu()
+        first_step = self.progress.step - len(self._unread) + 1
+        self._unread = []
+        names = [objective.name for objective in self.stage.objectives]
+        finite = torch.isfinite(table)
+        if not finite.all():
+            row = int((~finite).any(dim=1).nonzero()[0])
+            column = int((~finite[row]).nonzero()[0])
+            what = f"objective {names[column]!r}" if column < len(names) else "the gradient's norm"
+            raise TrainingDiverged(
+                f"stage {self.stage.name!r}, step {first_step + row}: {what} is {table[row, column].item()}; "
+                f"the last good state is kept in {self._checkpoint}\n"
+                f"  fix: a lower learning rate (now {self.stage.config.learning_rate:g}) or --precision fp32"
+            )
+        return dict(zip(names, table[:, :-1].mean(dim=0).tolist(), strict=True))
+
+    def _log_step(self, speed: float) -> None:
+        means = self._read_objectives()
+        step = self.progress.step
+        loss = sum(objective.weight * means[objective.name] for objective in self.stage.objectives)
+        factor = learning_rate_factor(step - 1, self.steps, self.stage.config)
+        self.log.write(
+            self.stage.name,
+            step,
+            epoch=round(step * self.stage.config.batch_size / max(1, len(self.split)), 4),
+            objectives=means,
+            loss=loss,
+            learning_rate=self.stage.config.learning_rate * factor,
+            examples_per_second=round(speed, 1),
+        )
+
+    def _evaluate(self) -> None:
+        score = self.score()
+        self.module.train()
+        step = self.progress.step
+        epoch = round(step * self.stage.config.batch_size / max(1, len(self.split)), 4)
+        self.log.write(self.stage.name, step, epoch=epoch, selection=score)
+        # A tie goes to the later state: it has seen more, at a lower learning rate.
+        if self.progress.best_score is None or score >= self.progress.best_score:
+            self.progress.best_score, self.progress.best_step = score, step
+            if self.accelerator.is_main_process:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_atomically(self._best, lambda path: save_file(contiguous(self.student.state_dict()), path))
+
+    def _save(self) -> None:
+        self.progress.log_bytes = self.log.size()
+        if not self.accelerator.is_main_process:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(
+            self._checkpoint,
+            self.progress,
+            identity=self.identity,
+            module=self.student.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            random=random_state(),
+        )
+
+    def _resume(self) -> None:
+        found = load_checkpoint(self._checkpoint, self.identity)
+        if found is None:
+            # The state before the first step: a kill or a diverging loss always finds something to go back to.
+            self._save()
+            return
+        self.progress, content = found
+        self.student.load_state_dict(content["module"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        restore_random_state(content["random"])
+        self.log.cut(self.progress.log_bytes)
+
+    def _restore_best(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if self.progress.best_step != self.steps:
+            self.student.load_state_dict(load_file(self._best, device=str(self.accelerator.device)))
+        self.student.eval()
+
+
+def _cut(rows: Rows, parts: int) -> list[Rows]:
+    size = math.ceil(len(rows) / parts)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tied weights, which safetensors refuses to store twice, as copies of their own."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in state.items():
+        shared = tensor.data_ptr() in seen
+        seen.add(tensor.data_ptr())
+        result[name] = tensor.detach().clone() if shared else tensor.detach().contiguous()
+    return result

@@ -1,0 +1,137 @@
+"""Ragged rows, batches and their order."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stillhouse.data.batch import IGNORED, scoring_order, tokenized_split, training_order
+from stillhouse.data.ragged import Ragged
+from stillhouse.data.task import Answer, Examples, Task
+from stillhouse.data.tokenize import Encoded
+
+
+def ragged(rows, dtype=np.int32):
+    return Ragged.from_rows(rows, dtype)
+
+
+def encoded(rows, words=None, characters=None, example=None):
+    ids = ragged(rows)
+    return Encoded(
+        ids,
+        Ragged(np.zeros_like(ids.values), ids.offsets),
+        np.arange(len(rows)) if example is None else np.array(example),
+        0,
+        None if words is None else ragged(words, np.int64),
+        None if characters is None else Ragged.from_rows([np.array(row) for row in characters], np.int32),
+    )
+
+
+def test_padding_fills_only_behind_each_row():
+    padded, mask = ragged([[1, 2, 3], [], [4]]).padded(np.array([2, 0, 1]), 9)
+    assert padded.tolist() == [[4, 9, 9], [1, 2, 3], [9, 9, 9]]
+    assert mask.tolist() == [[True, False, False], [True, True, True], [False, False, False]]
+
+
+def test_rows_of_vectors_keep_their_width():
+    rows = Ragged.from_chunks(np.array([1, 0]), [np.ones((3, 2)), np.zeros((5, 2))])
+    assert rows.lengths.tolist() == [5, 3]
+    assert rows[1].tolist() == [[1.0, 1.0]] * 3
+    assert rows.padded(np.array([0, 1]), -1.0)[0].shape == (2, 5, 2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 99), max_size=7), min_size=1, max_size=11), st.data())
+def test_select_is_the_same_as_reading_row_by_row(rows, data):
+    chosen = np.array(data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=5)))
+    selected = ragged(rows).select(chosen)
+    assert [selected[row].tolist() for row in range(len(chosen))] == [rows[row] for row in chosen]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 500), st.integers(1, 17), st.integers(0, 3))
+def test_every_epoch_has_every_row_once(rows, batch_size, seed):
+    lengths = np.random.default_rng(seed).integers(1, 60, rows)
+    batches = training_order(lengths, batch_size, (seed, 1))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(rows))
+    assert all(len(batch) <= batch_size for batch in batches)
+    assert all((one == two).all() for one, two in zip(batches, training_order(lengths, batch_size, (seed, 1)), strict=True))
+    scored = list(scoring_order(lengths, tokens=64))
+    assert sorted(np.concatenate(scored).tolist()) == list(range(rows))
+    assert all(len(batch) * lengths[batch].max() <= 64 for batch in scored)
+
+
+def test_sorting_inside_windows_leaves_little_padding():
+    lengths = np.random.default_rng(0).integers(2, 100, 3200)
+    padded = sum(len(batch) * lengths[batch].max() for batch in training_order(lengths, 32, (0, 0)))
+    assert padded / lengths.sum() < 1.06
+    shuffled = np.random.default_rng(1).permutation(3200).reshape(-1, 32)
+    assert sum(32 * lengths[batch].max() for batch in shuffled) / lengths.sum() > 1.8
+
+
+def test_classification_rows_without_a_label():
+    task = Task("x", "classification", ("a", "b"))
+    examples = Examples(text=["", "", ""], labels=[1, None, 0])
+    split = tokenized_split(examples, task, encoded([[5, 6], [7], [8, 9, 4]]))
+    batch = split.batch(np.array([0, 1]))
+    assert batch.labels.tolist() == [1, IGNORED]
+    assert batch.has_label.tolist() == [True, False]
+    assert batch.student_inputs["attention_mask"].tolist() == [[1, 1], [1, 0]]
+    assert batch.units == 2
+    assert split.labelled().student.input_ids[1].tolist() == [8, 9, 4]
+    assert not split.without_labels().batch(np.array([0])).has_label.any()
+    assert batch.teacher_inputs is batch.student_inputs
+
+
+def test_multilabel_becomes_multi_hot():
+    task = Task("x", "multilabel", ("a", "b", "c"))
+    split = tokenized_split(Examples(text=["", ""], labels=[(0, 2), ()]), task, encoded([[1], [2]]))
+    assert split.batch(np.array([0, 1])).labels.tolist() == [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    assert split.has_label.all()
+
+
+def test_tagging_masks_words_that_were_cut_off():
+    task = Task("x", "tagging", ("O", "B-X"))
+    examples = Examples(text=[["u", "v", "w"], ["z"]], labels=[(1, 0, 1), None])
+    split = tokenized_split(examples, task, encoded([[2, 5, 6, 3], [2, 7, 3]], words=[[1, 2, -1], [1]]))
+    batch = split.batch(np.array([0, 1]))
+    assert batch.labels.tolist() == [[1, 0, IGNORED], [IGNORED, IGNORED, IGNORED]]
+    assert batch.positions.tolist() == [[True, True, False], [True, False, False]]
+    assert batch.student_words.tolist() == [[1, 2, 0], [1, 0, 0]]
+    assert batch.units == 3
+    assert (split.without_labels().batch(np.array([0])).labels == IGNORED).all()
+
+
+def test_answers_become_token_positions_of_the_window_that_holds_them():
+    # Context "ab cde f": tokens ab (0,2), cde (3,6), f (7,8) behind CLS, question token, SEP.
+    task = Task("x", "qa")
+    outside = [-1, -1]
+    examples = Examples(text=["q"], text_pair=["ab cde f"], labels=[(Answer("cde f", 3),)])
+    windows = encoded(
+        [[2, 9, 3, 11, 12, 13, 3], [2, 9, 3, 11, 3]],
+        characters=[[outside] * 3 + [[0, 2], [3, 6], [7, 8]] + [outside], [outside] * 3 + [[0, 2], outside]],
+        example=[0, 0],
+    )
+    split = tokenized_split(examples, task, windows)
+    assert split.labels.tolist() == [[4, 5], [0, 0]]
+    assert split.batch(np.array([1, 0])).positions.sum(dim=1).tolist() == [5, 7]
+
+
+def test_a_fingerprint_changes_with_inputs_and_labels():
+    task = Task("x", "classification", ("a", "b"))
+    one = tokenized_split(Examples(text=["", ""], labels=[1, 0]), task, encoded([[5, 6], [7]]))
+    same = tokenized_split(Examples(text=["", ""], labels=[1, 0]), task, encoded([[5, 6], [7]]))
+    moved = tokenized_split(Examples(text=["", ""], labels=[1, 0]), task, encoded([[5], [6, 7]]))
+    relabelled = tokenized_split(Examples(text=["", ""], labels=[1, 1]), task, encoded([[5, 6], [7]]))
+    assert one.fingerprint() == same.fingerprint()
+    assert len({one.fingerprint(), moved.fingerprint(), relabelled.fingerprint()}) == 3
+
+
+def test_a_batch_stays_itself_on_the_same_device():
+    task = Task("x", "regression")
+    split = tokenized_split(Examples(text=["", ""], labels=[1.5, None]), task, encoded([[5, 6], [7]]))
+    batch = split.batch(np.array([0, 1]))
+    assert batch.to(torch.device("cpu")) is batch
+    assert batch.to(torch.device("meta")).student_inputs["input_ids"].device.type == "meta"
+    assert batch.labels[0] == pytest.approx(1.5)

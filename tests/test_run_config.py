@@ -1,0 +1,109 @@
+"""The run's configuration: complete, closed to unknown keys, all mistakes at once."""
+
+import pytest
+import yaml
+
+from stillhouse.errors import UserError, nearest
+from stillhouse.methods import method_names
+from stillhouse.options import config_from_options, parse_label_map
+from stillhouse.run_config import RunConfig, parse_config
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_round_trip_through_yaml(name):
+    config = parse_config({"method": name, "seed": 3})
+    assert parse_config(yaml.safe_load(config.to_yaml())) == config
+    assert RunConfig.model_validate(config) == config
+
+
+def test_resolved_yaml_names_every_value():
+    content = yaml.safe_load(parse_config({}).to_yaml())
+    assert content["method"]["stages"]["distil"]["warmup"] == 0.1
+    assert content["data"]["source"] == "pydocs"
+
+
+def test_unknown_keys_name_the_nearest_valid_one():
+    with pytest.raises(UserError, match=r"unknown key 'method.temprature': did you mean 'temperature'\?"):
+        parse_config({"method": {"name": "logit", "temprature": 3}})
+    with pytest.raises(UserError, match=r"unknown key 'method.stages.distil.epoch': did you mean 'epochs'\?"):
+        parse_config({"method": {"name": "logit", "stages": {"distil": {"epoch": 3}}}})
+    with pytest.raises(UserError, match=r"unknown key 'teecher': did you mean 'teacher'\?"):
+        parse_config({"teecher": {}})
+
+
+def test_every_mistake_is_reported_at_once():
+    with pytest.raises(UserError, match="3 mistakes") as caught:
+        parse_config({"seed": -1, "data": {"max_length": 0}, "method": {"name": "logit", "temperature": -2}})
+    for name in ("seed", "data.max_length", "method.temperature"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "method.temperature=.nan",
+        "method.temperature=0",
+        "method.weight_soft=1.5",
+        "method.stages.distil.learning_rate=.inf",
+        "method.stages.distil.learning_rate=-1e-5",
+        "method.stages.distil.epochs=0",
+        "method.stages.distil.batch_size=-3",
+        "data.max_train=0",
+        "data.validation_share=1",
+        "engine.log_every=0",
+    ],
+)
+def test_non_positive_and_non_finite_numbers_are_refused(change):
+    with pytest.raises(UserError, match=change.split("=")[0]):
+        config_from_options({}, changes=[change])
+
+
+def test_unknown_method_lists_the_valid_ones():
+    with pytest.raises(UserError, match=r"(?s)unknown method 'logits'.*finetune, logit.*did you mean 'logit'"):
+        config_from_options({"method": "logits"})
+
+
+def test_options_go_over_changes_and_those_over_the_file(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("seed: 1\ndata: {source: a.csv}\nmethod: {name: logit, temperature: 7}\n")
+    config = config_from_options(
+        {"seed": 5, "epochs": 2.5, "data": None}, config=file, changes=["seed=4", "method.weight_soft=0.25"]
+    )
+    assert (config.seed, config.data.source) == (5, "a.csv")
+    method = config.method.model_dump()
+    assert (method["temperature"], method["weight_soft"], method["stages"]["distil"]["epochs"]) == (7, 0.25, 2.5)
+
+
+def test_another_method_forgets_the_settings_of_the_first(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("method: {name: logit, temperature: 7}\n")
+    config = config_from_options({"method": "finetune", "learning_rate": 0.5}, config=file)
+    assert config.method.name == "finetune"
+    assert config.method.model_dump()["stages"]["finetune"]["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("- a\n", "holds a list"), ("a: [", "is not YAML"), (None, "cannot read the run file")]
+)
+def test_broken_run_files(tmp_path, content, message):
+    file = tmp_path / "run.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        config_from_options({}, config=file)
+
+
+def test_changes_need_a_value():
+    with pytest.raises(UserError, match="key=value"):
+        config_from_options({}, changes=["method.temperature"])
+
+
+def test_label_map():
+    assert parse_label_map(["pos=POSITIVE", "neg=NEGATIVE"]) == {"pos": "POSITIVE", "neg": "NEGATIVE"}
+    with pytest.raises(UserError, match="data=teacher"):
+        parse_label_map(["pos"])
+
+
+def test_nearest():
+    assert nearest("Logits", ["logit", "finetune"]) == "logit"
+    assert nearest("zzz", ["logit", "finetune"]) is None
