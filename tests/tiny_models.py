@@ -1,4 +1,4 @@
-"""Tiny encoders with random weights and a tokenizer that fits, saved as folders: real models for tests, made in moments."""
+"""Tiny encoders with random weights and tokenizers that fit, saved as folders: real models for tests, made at once."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ said says made make makes went go goes came come saw see seen took take gave giv
 enjoyed watch watched read write wrote won win lost lose play played work works ran run born lived lives died found
 london paris berlin rome madrid tokyo china france germany england italy spain japan john mary anna peter smith eu un
 red green blue one two three four five six seven eight nine ten first second third last next many few all some more
-""".split()
+""".split()  # noqa: SIM905
 
 
 def make_tokenizer(family: str) -> PreTrainedTokenizerFast:
-    """A lower-casing word-piece tokenizer with the special tokens of a family; any ASCII word falls into known pieces."""
+    """A lower-casing word-piece tokenizer with a family's special tokens; any ASCII word falls into known pieces."""
     if family in ("roberta", "xlm-roberta"):
         names = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
     else:

@@ -18,8 +18,7 @@ def uniform(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     """
     _check(student_layers, teacher_layers)
     return tuple(
-        (2 * layer * teacher_layers + student_layers) // (2 * student_layers)
-        for layer in range(1, student_layers + 1)
+        (2 * layer * teacher_layers + student_layers) // (2 * student_layers) for layer in range(1, student_layers + 1)
     )
 
 
@@ -46,8 +45,8 @@ def last(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
 def spread(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     """Evenly spread from the teacher's first layer to its last: `g(i) = floor(i (N - 1) / (M - 1) + 1/2)`, i = 0..M-1.
 
-    The formula counts layers from 0, the result from 1: 12 -> 6 gives 1, 3, 5, 8, 10, 12 (in the formula's numbers 0, 2, 4,
-    7, 9, 11, the layers that DistilBERT starts from). One layer is the teacher's first.
+    The formula counts layers from 0, the result from 1: 12 -> 6 gives 1, 3, 5, 8, 10, 12 (in the formula's numbers
+    0, 2, 4, 7, 9, 11, the layers that DistilBERT starts from). One layer is the teacher's first.
 
     Raises:
         UserError: As `uniform`.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +13,234 @@ import numpy as np
 
 from stillhouse.benchmark.latency import measure_latency, random_inputs
 from stillhouse.benchmark.size import count_parameters, weights_mib
-from stillhouse.data.task import MetricName
-from stillhouse.evaluation.compare import Comparison, compare_to_teacher, difference, scores_of
-from stillhouse.evaluation.evaluate import Predictions, Split, readable
+from stillhouse.data.task import METRICS as MAIN_METRIC
+from stillhouse.evaluation.evaluate import Predictions, Split, readable, statistics
+from stillhouse.evaluation.intervals import bootstrap_interval, paired_difference
+from stillhouse.evaluation.teacher import Likeness, likeness_to_teacher, calibration_error
 from stillhouse.files import write_json, write_text
 from stillhouse.models.adapter import input_names
 from stillhouse.prepare import Model, Prepared, data_name
 from stillhouse.run_folder import METRICS, PREDICTIONS, RunFolder
 from stillhouse.training.engine import environment
 from stillhouse.training.trainer import StageResult
+
+LATENCY_TOKENS_MINIMUM = 8
+
+
+@dataclass
+class Outcome:
+    """What a run produced.
+
+    Attributes:
+        models: `teacher`, `student` and `baseline`, as far as they were run.
+        stages: Every stage in the order in which it ran.
+        predictions: By split (`validation`, `test`), then by model.
+    """
+
+    models: dict[str, Model]
+    stages: list[StageResult]
+    predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
+
+
+def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accelerator: Any) -> None:
+    """Writes predictions, then metrics: the run counts as finished only when both are whole."""
+    split = prepared.splits["validation"]
+    predictions = outcome.predictions["validation"]
+    teacher = predictions.get("teacher")
+    likeness = {
+        role: likeness_to_teacher(split, teacher, other)
+        for role, other in predictions.items()
+        if teacher is not None and role != "teacher"
+    }
+    write_text(folder / PREDICTIONS, "".join(_prediction_lines(split, predictions, likeness)))
+    write_json(folder / METRICS, _plain(_metrics(prepared, outcome, likeness, accelerator)))
+
+
+def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likeness], accelerator: Any) -> dict[str, Any]:
+    config, task = prepared.config, prepared.task
+    metric = MAIN_METRIC[task.kind]
+    models = {
+        role: _model_entry(model, prepared.splits["validation"], outcome.predictions["validation"][role])
+        for role, model in outcome.models.items()
+    }
+    latency, conditions = _latency(prepared, outcome.models, accelerator)
+    for role, entry in models.items():
+        entry["latency_ms"] = latency[role]
+        if role in likeness:
+            entry |= {"agreement": likeness[role].agreement, "kl": likeness[role].kl}
+    teacher, student, baseline = (models.get(role) for role in ("teacher", "student", "baseline"))
+    assert student is not None
+    result: dict[str, Any] = {
+        "schema": 1,
+        "data": data_name(config.data.source),
+        "split": "validation",
+        "task": task.kind,
+        "method": config.method.name,
+        "seed": config.seed,
+        "metric": metric,
+        "teacher": teacher,
+        "student": student,
+    }
+    if baseline is not None:
+        result["baseline"] = baseline
+    mine = likeness.get("student")
+    result |= {
+        "retention": retention(teacher, student),
+        "gap_closed": gap_closed(teacher, student, baseline),
+        "agreement": None if mine is None else mine.agreement,
+        "kl": None if mine is None else mine.kl,
+        "comparisons": _comparisons(prepared.splits["validation"], outcome.predictions["validation"]),
+        "cost": _cost(outcome),
+        "stages": [
+            {"name": stage.name, "steps": stage.steps, "seconds": round(stage.seconds, 2), "selection": stage.score}
+            for stage in outcome.stages
+        ],
+        "splits": _split_sizes(prepared),
+        "labels": list(task.labels),
+        "notes": list(prepared.notes),
+        "latency": conditions,
+        "environment": environment(accelerator),
+    }
+    if "test" in outcome.predictions:
+        result["test"] = {
+            role: _scores_entry(prepared.splits["test"], predictions)
+            for role, predictions in outcome.predictions["test"].items()
+        }
+    return result
+
+
+def retention(teacher: Mapping[str, Any] | None, student: Mapping[str, Any]) -> float | None:
+    """Student's share of the teacher's score; None without a teacher, or one whose score is not positive."""
+    if teacher is None or teacher["score"] <= 0:
+        return None
+    return float(student["score"] / teacher["score"])
+
+
+def gap_closed(
+    teacher: Mapping[str, Any] | None, student: Mapping[str, Any], baseline: Mapping[str, Any] | None
+) -> float | None:
+    """Share of the way from baseline to teacher; None without a baseline, or where the teacher is not above it."""
+    if teacher is None or baseline is None or teacher["score"] <= baseline["score"]:
+        return None
+    return float((student["score"] - baseline["score"]) / (teacher["score"] - baseline["score"]))
+
+
+def _scores_entry(split: Split, predictions: Predictions) -> dict[str, Any]:
+    """Scores of one model on one split, the main one with its 95 % interval."""
+    table = statistics(split, predictions)
+    main, values = table[MAIN_METRIC[split.task.kind]]
+    interval = bootstrap_interval(values, main.value)
+    return {
+        "score": float(main.value(values.sum(axis=0))),
+        "interval": [interval.low, interval.high],
+        "scores": {name: float(metric.value(rows.sum(axis=0))) for name, (metric, rows) in table.items()},
+        "ece": calibration_error(split, predictions),
+    }
+
+
+def _model_entry(model: Model, split: Split, predictions: Predictions) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        **_scores_entry(split, predictions),
+        "parameters": count_parameters(model.encoder),
+        "size_mib": round(weights_mib(model.encoder), 2),
+        "start": model.start,
+    }
+
+
+def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
+    """Paired differences of the main score between the student and the others, each with its 95 % interval."""
+    name = MAIN_METRIC[split.task.kind]
+    table = {role: statistics(split, prediction)[name] for role, prediction in predictions.items()}
+    result = {}
+    for other in ("baseline", "teacher"):
+        if other in table:
+            metric, student = table["student"]
+            paired = paired_difference(student, table[other][1], metric.value)
+            result[f"student_minus_{other}"] = {
+                "difference": paired.difference,
+                "low": paired.low,
+                "high": paired.high,
+            }
+    return result
+
+
+def _cost(outcome: Outcome) -> dict[str, float]:
+    own = [stage for stage in outcome.stages if stage.name not in ("teacher", "baseline")]
+    seconds = sum(stage.seconds + stage.teacher_seconds for stage in own)
+    fitting = sum(stage.seconds for stage in outcome.stages if stage.name == "teacher")
+    return {
+        "train_seconds": round(seconds, 2),
+        "teacher_seconds": round(fitting + sum(stage.teacher_seconds for stage in own), 2),
+        "examples_per_second": round(sum(stage.examples for stage in own) / max(seconds, 1e-9), 1),
+        "peak_memory_mib": round(peak_memory_mib(), 1),
+    }
+
+
+def peak_memory_mib() -> float:
+    """Largest resident size of this process so far."""
+    import resource
+
+    unit = 1024**2 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _split_sizes(prepared: Prepared) -> dict[str, int]:
+    sizes = {name: len(split.examples) for name, split in prepared.splits.items()}
+    return {"train": sizes.pop("train"), "labelled": len(prepared.splits["train"].examples.labelled), **sizes}
+
+
+def _latency(
+    prepared: Prepared, models: Mapping[str, Model], accelerator: Any
+) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """Milliseconds a single text of the usual length takes, all models measured in turn."""
+    tokens = max(LATENCY_TOKENS_MINIMUM, int(np.median(prepared.splits["validation"].tokens.student.lengths)))
+    inputs = {
+        role: random_inputs(model.encoder, batch=1, tokens=tokens, names=input_names(model.encoder))
+        for role, model in models.items()
+    }
+    with accelerator.autocast():
+        measured = measure_latency({role: model.encoder for role, model in models.items()}, inputs, batch=1, tokens=tokens)
+    conditions = {
+        "batch": 1,
+        "tokens": tokens,
+        "threads": environment(accelerator)["threads"],
+        "precision": environment(accelerator)["precision"],
+    }
+    return {role: {"p50": value.p50_ms, "p95": value.p95_ms} for role, value in measured.items()}, conditions
+
+
+def _prediction_lines(
+    split: Split, predictions: Mapping[str, Predictions], likeness: Mapping[str, Likeness]
+) -> Iterator[str]:
+    examples, task = split.examples, split.task
+    for row in range(len(examples)):
+        line: dict[str, Any] = {"id": examples.ids[row], "text": examples.text[row]}
+        if examples.text_pair is not None:
+            line["text_pair"] = examples.text_pair[row]
+        line["gold"] = _gold(examples.labels[row], task)
+        line |= {role: readable(split, prediction, row) for role, prediction in predictions.items()}
+        if "student" in likeness and likeness["student"].per_example is not None:
+            line["kl"] = round(float(likeness["student"].per_example[row]), 6)
+        yield json.dumps(_plain(line), ensure_ascii=False) + "\n"
+
+
+def _gold(label: Any, task: Any) -> Any:
+    if task.kind == "classification":
+        return task.labels[label]
+    if task.kind in ("multilabel", "tagging"):
+        return [task.labels[index] for index in label]
+    return [answer.text for answer in label] if task.kind == "qa" else label
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers as Python's, and numbers that JSON does not have as null."""
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

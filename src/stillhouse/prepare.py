@@ -8,19 +8,19 @@ from typing import Any
 
 import torch
 
-from stillhouse.data.batch import TokenizedSplit, tokenized_split
+from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_dataset
 from stillhouse.data.task import Dataset, Examples, Task
 from stillhouse.data.tokenize import encode
 from stillhouse.errors import UserError
+from stillhouse.evaluation.evaluate import Split
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
+from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer
 from stillhouse.run_config import RunConfig
 from stillhouse.students.build import build_student, is_shape, load_student
 from stillhouse.training.seeding import stage_seed
 
-DEFAULT_MAX_LENGTH = 128
-MAX_LENGTHS = {"qa": 384}
 PYDOCS_MAX_LENGTH = 64
 # Streams of the run's seed from which fresh weights are drawn, apart from those of the stages.
 STUDENT_STREAM, TEACHER_STREAM = 1000, 1001
@@ -38,14 +38,6 @@ class Model:
     encoder: Any
     tokenizer: Any
     start: str = ""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Examples of one split beside their tokens."""
-
-    examples: Examples
-    tokens: TokenizedSplit
 
 
 @dataclass(frozen=True)
@@ -144,10 +136,15 @@ def prepare(config: RunConfig) -> Prepared:
             expected="one tokenizer for question answering, whose answers are positions of tokens",
             fix="choose a student of the teacher's family (such as --student half)",
         )
-    max_length = _max_length(config, task, [teacher] if same_tokens else [teacher, student])
+    length = max_length(
+        config.data.max_length,
+        task.kind,
+        [(model.encoder, model.tokenizer) for model in (teacher, student)],
+        default=PYDOCS_MAX_LENGTH if config.data.source == "pydocs" else None,
+    )
     config = config.model_copy(
         update={
-            "data": config.data.model_copy(update={"max_length": max_length}),
+            "data": config.data.model_copy(update={"max_length": length}),
             "student": config.student.model_copy(update={"shape": shape}),
             "baseline": (config.data.source == "pydocs") if config.baseline is None else config.baseline,
             "out": config.out or default_out(config),
@@ -171,28 +168,3 @@ def _tokens(examples: Examples, task: Task, student: Any, teacher: Any | None, c
 
 def _same_tokenizer(one: Any, other: Any) -> bool:
     return one is other or one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
-
-
-def _max_length(config: RunConfig, task: Task, models: list[Model]) -> int:
-    """The longest input: as asked for, else the task's default, never beyond what a model has positions for."""
-    limit = min(position_limit(model) for model in models)
-    asked = config.data.max_length
-    if asked is not None:
-        if asked > limit:
-            raise UserError(
-                f"--max-length {asked} is more than the model has positions for",
-                expected=f"at most {limit}",
-                fix=f"--max-length {limit}",
-            )
-        return asked
-    default = PYDOCS_MAX_LENGTH if config.data.source == "pydocs" else MAX_LENGTHS.get(task.kind, DEFAULT_MAX_LENGTH)
-    return min(default, limit)
-
-
-def position_limit(model: Model) -> int:
-    """How many tokens a model can read at most."""
-    config = model.encoder.config
-    positions = int(getattr(config, "max_position_embeddings", None) or 512)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= config.pad_token_id + 1  # positions are counted from behind the padding id
-    return min(positions, int(model.tokenizer.model_max_length))

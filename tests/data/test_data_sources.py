@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import datasets
 import pytest
+from huggingface_hub import constants
 
 from stillhouse.data import hub
 from stillhouse.data.sources import choose_splits, read_source, split_of
@@ -19,8 +22,11 @@ def fill(folder: Path, *names: str) -> Path:
     return folder
 
 
-def is_unreachable(seconds: float = 0.0) -> bool:
-    return False
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline mode is off, whatever the environment of the test run says."""
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.mark.parametrize(
@@ -90,35 +96,31 @@ def test_unknown_names(tmp_path: Path) -> None:
         read_source("hub:a/b/c")
 
 
+@pytest.mark.usefixtures("online")
 @pytest.mark.parametrize("given", ["sst2", "hub:owner/name:config"])
 def test_unreachable_hub_says_so_at_once(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
-    monkeypatch.setattr(hub, "hub_is_reachable", is_unreachable)
-    read_source_of_nothing = pytest.raises(UserError, match=r"hub cannot be reached.*not in its cache\n  fix: .*pydocs")
+    monkeypatch.setattr(hub, "hub_is_reachable", lambda: False)
     started = time.monotonic()
-    with read_source_of_nothing:
+    with pytest.raises(UserError, match=r"hub cannot be reached.*not in its cache\n  fix: .*pydocs"):
         read_source(given)
-    assert time.monotonic() - started < 20  # the first import of `datasets` included
-    assert not datasets.config.HF_HUB_OFFLINE
+    assert time.monotonic() - started < 10
+    assert (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE) == (False, False)
 
 
+@pytest.mark.usefixtures("online")
 def test_probe_of_a_closed_port_and_of_offline_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: nothing listens
     assert not hub.hub_is_reachable(seconds=2)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert not hub.hub_is_reachable()
 
 
-def test_probe_of_a_server_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-
-    from huggingface_hub import constants
-
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize(("status", "reachable"), [(200, True), (404, True), (403, False), (503, False)])
+def test_probe_of_a_server_that_answers(monkeypatch: pytest.MonkeyPatch, status: int, reachable: bool) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self.send_response(404)  # any answer is an answer
+            self.send_response(status)
             self.end_headers()
 
         def log_message(self, *args: object) -> None:
@@ -128,9 +130,10 @@ def test_probe_of_a_server_that_answers(monkeypatch: pytest.MonkeyPatch) -> None
         threading.Thread(target=server.handle_request, daemon=True).start()
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        assert hub.hub_is_reachable(seconds=5)
+        assert hub.hub_is_reachable(seconds=5) == reachable
 
 
+@pytest.mark.usefixtures("online")
 def test_hub_set_with_class_names_and_matched_split(monkeypatch: pytest.MonkeyPatch) -> None:
     features = datasets.Features(
         {"premise": datasets.Value("string"), "label": datasets.ClassLabel(names=["yes", "no"])}
@@ -160,6 +163,7 @@ def test_hub_set_with_class_names_and_matched_split(monkeypatch: pytest.MonkeyPa
     assert asked == [("nyu-mll/glue", "mnli"), ("owner/name", "config")]
 
 
+@pytest.mark.usefixtures("online")
 def test_hub_error_while_online(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(name: str, config: str | None) -> None:
         raise ValueError("Config name is missing.\nPlease pick one")

@@ -86,8 +86,10 @@ def test_answers_in_every_form_are_found_in_the_context() -> None:
         (),
         None,
     ]
-    with pytest.raises(UserError, match="line 2: 3 are no answers"):
-        read("qa", [3], pair=[context])
+    assert read("qa", [{"text": ["cow"], "answer_start": None}], pair=[context]) == [(Answer("cow", 28),)]
+    for bad in (3, {"answer_start": [1]}, {"text": ["a", "b"], "answer_start": [1]}, [{"start": 1}]):
+        with pytest.raises(UserError, match=r"line 2: .* are no answers"):
+            read("qa", [bad], pair=[context])
 
 
 def test_nearest_occurrence_sees_overlaps() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -58,13 +59,12 @@ def match_labels(names: Sequence[str], teacher_labels: Sequence[str], label_map:
         if given not in names:
             raise UserError(f"--label-map names {given!r}, which is no label of the data", expected=listed(names))
     exact = {name: position for position, name in enumerate(teacher_labels)}
-    folded = {name.casefold(): position for name, position in exact.items()}
+    # Two labels of the teacher that differ in case only are told apart by their exact names alone.
+    times = Counter(name.casefold() for name in exact)
+    folded = {name.casefold(): position for name, position in exact.items() if times[name.casefold()] == 1}
 
     def position_of(name: str) -> int | None:
-        if name in exact:
-            return exact[name]
-        # Two labels of the teacher that differ in case only can be told apart by their exact names alone.
-        return folded.get(name.casefold()) if len(folded) == len(exact) else None
+        return exact[name] if name in exact else folded.get(name.casefold())
 
     for given, wanted in label_map.items():
         if position_of(wanted) is None:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.config import DataConfig
+from stillhouse.data.alignment import align_labels
 from stillhouse.data.columns import LABELS, Columns, find_columns, find_texts, first_column
 from stillhouse.data.examples import read_examples, row_ids, text_columns
 from stillhouse.data.files import read_table
-from stillhouse.data.labels import check_known, check_training_labels, label_names, to_ids
+from stillhouse.data.labels import check_known, check_training_labels, is_minus_one, label_names, to_ids
 from stillhouse.data.sources import Source, read_source
 from stillhouse.data.splits import sample, share_of, without_texts_of
 from stillhouse.data.table import Table
 from stillhouse.data.task import METRICS, Dataset, Examples, Task, TaskKind
 from stillhouse.errors import UserError
+
+__all__ = ["align_labels", "load_dataset", "load_evaluation", "read_texts"]
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -36,6 +39,7 @@ def load_dataset(config: DataConfig) -> Dataset:
         train, validation = _take_validation(train, kind, config, notes)
     held_out = [validation] if test is None else [validation, test]
     train, *dropped = without_texts_of(train, held_out)
+    _require_labelled(train, config)
     if config.max_train is not None and config.max_train < len(train):
         notes.append(f"train: a sample of {config.max_train:,} of {len(train):,} rows (--max-train)")
         train = train.select(sample([0] * len(train), config.max_train, seed=config.seed, purpose="max_train"))
@@ -50,12 +54,7 @@ def load_dataset(config: DataConfig) -> Dataset:
             f"train: {labelled:,} labelled rows and {unlabelled:,} without a label were dropped, because their text "
             "also stands in the selection, validation or test rows"
         )
-    if not train.labelled:
-        raise UserError(
-            f"{config.source}: no labelled training row is left beside the selection and evaluation rows",
-            expected="training rows whose texts are not the evaluation rows' again",
-            fix="give more rows, or splits that differ",
-        )
+    _require_labelled(train, config)
     train = train.select(sorted(range(len(train)), key=lambda row: train.labels[row] is None))
     ids = {name: position for position, name in enumerate(names)}
     chosen = {"train": train, "selection": selection, "validation": validation} | ({"test": test} if test else {})
@@ -120,6 +119,11 @@ def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _
     columns = find_columns(source.splits["train"], config)
     kind = columns.kind
     notes: list[str] = []
+    hidden = (
+        sum(map(is_minus_one, source.splits["train"].column(str(columns.label)))) if kind == "classification" else 0
+    )
+    if hidden:
+        notes.append(f"train: {hidden:,} rows have the label -1, which means no label")
     splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
     for name in ("validation", "test"):
         if name in splits and (labelled := _labelled(splits[name], kind, name, notes)) is None:
@@ -167,6 +171,15 @@ def _labelled(rows: Examples, kind: TaskKind, split: str, notes: list[str]) -> E
     if len(labelled) < len(rows):
         notes.append(f"{split}: {len(rows) - len(labelled)} rows without a label were left out")
     return rows.select(labelled)
+
+
+def _require_labelled(train: Examples, config: DataConfig) -> None:
+    if not train.labelled:
+        raise UserError(
+            f"{config.source}: no labelled training row is left beside the selection and evaluation rows",
+            expected="training rows whose texts are not the evaluation rows' again",
+            fix="give more rows, or splits that differ",
+        )
 
 
 def _strata(kind: TaskKind, labels: Sequence[Any]) -> list[Any]:

@@ -1,7 +1,8 @@
 """Docstrings of an installed package, read with `ast`: nothing of the package is imported or run.
 
-The file imports the standard library alone, so that it also runs as a script of its own (`read_apart`): a worker starts in
-milliseconds, and starting one neither imports the user's main module again, as a spawned process does, nor forks threads.
+The file imports the standard library alone, so that it also runs as a script of its own (`read_apart`): a worker starts
+in milliseconds, and starting it neither imports the user's main module again, as a spawned process would, nor forks
+a process that has threads.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # Tests and vendored code: their docstrings are boilerplate, or document another package than the one they lie in.
-LEFT_OUT = frozenset(
-    "test tests testing _testing _internal conftest externals _external vendor _vendor _vendored vendored_templates _bundled "
-    "array_api_compat array_api_extra __pycache__ site-packages dist-packages".split()
-)
-# Parts of the standard library that distributions package apart, so that an installation may lack them.
-LEFT_OUT_STANDARD = frozenset("idlelib lib2to3 turtledemo distutils ensurepip tkinter venv pydoc_data".split())
+LEFT_OUT = {"test", "tests", "testing", "_testing", "_internal", "conftest"}
+LEFT_OUT |= {"externals", "_external", "vendor", "_vendor", "_vendored", "vendored_templates", "_bundled"}
+LEFT_OUT |= {"array_api_compat", "array_api_extra", "__pycache__"}
+LEFT_OUT |= {"site-packages", "dist-packages"}  # below the standard library: what is installed
+# Parts of the standard library that some distributions package apart, so that an installation may lack them.
+LEFT_OUT |= {"idlelib", "lib2to3", "turtledemo", "distutils", "ensurepip", "tkinter", "venv", "pydoc_data"}
 
 MAX_SOURCE_BYTES = 100_000  # larger files cost the most time for each docstring found
 WORKER_SECONDS = 60
@@ -52,8 +53,12 @@ class Reading:
 
 
 def rank(text: str) -> str:
-    """A position that depends on the text alone: the order of files and rows comes from it, not from disk or a random state."""
+    """A place in an order that depends on the text alone: not on the disk, the machine or a random state."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _is_wanted(name: str) -> bool:
+    return name not in LEFT_OUT and not name.startswith("test_") and not name.endswith("_test")
 
 
 def source_files(folder: Path) -> list[str]:
@@ -61,10 +66,10 @@ def source_files(folder: Path) -> list[str]:
     found = []
     for root, folders, names in os.walk(folder):
         below = Path(root).relative_to(folder)
-        folders[:] = [name for name in folders if name not in LEFT_OUT | LEFT_OUT_STANDARD and not name.startswith("test_")]
+        folders[:] = [name for name in folders if _is_wanted(name)]
         for name in names:
             stem, extension = os.path.splitext(name)
-            if extension == ".py" and stem not in LEFT_OUT and not stem.startswith("test_") and not stem.endswith("_test"):
+            if extension == ".py" and _is_wanted(stem):
                 found.append((below / name).as_posix())
     return sorted(found, key=lambda path: (rank(path), path))
 

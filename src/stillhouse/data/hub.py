@@ -15,7 +15,7 @@ PROBE_SECONDS = 4.0
 
 
 def hub_is_reachable(seconds: float = PROBE_SECONDS) -> bool:
-    """Whether the hub's endpoint answers at all, through the proxies and certificates that a download would use.
+    """Whether the hub's endpoint answers, through the proxies and certificates that a download would use.
 
     False at once in offline mode (`HF_HUB_OFFLINE`). The thread bounds name resolution, which a timeout does not.
     """
@@ -28,8 +28,9 @@ def hub_is_reachable(seconds: float = PROBE_SECONDS) -> bool:
 
     def probe() -> None:
         with contextlib.suppress(Exception):  # whatever went wrong, the answer is the same: not reached
-            get_session().head(constants.ENDPOINT, timeout=seconds)
-            answered.set()
+            status = get_session().head(constants.ENDPOINT, timeout=seconds).status_code
+            if status < 500 and status not in (403, 407):  # a gateway's refusal is no answer of the hub
+                answered.set()
         finished.set()
 
     threading.Thread(target=probe, daemon=True).start()

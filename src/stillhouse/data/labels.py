@@ -13,7 +13,7 @@ from stillhouse.data.table import Table
 from stillhouse.data.task import Answer, TaskKind
 from stillhouse.errors import UserError
 
-__SHOWN = 10  # names in a message
+_SHOWN = 10  # names in a message
 
 
 def read_labels(table: Table, columns: Columns, rows: Sequence[int]) -> list[Any]:
@@ -34,7 +34,7 @@ def read_labels(table: Table, columns: Columns, rows: Sequence[int]) -> list[Any
         return [_tags(values[row], texts[row], table, row) for row in rows]
     if columns.kind == "qa":
         contexts = table.columns[str(columns.text_pair)]
-        return [_answers(values[row], contexts[row], table, row) for row in rows]
+        return [_answers(values[row], str(contexts[row]), table, row) for row in rows]
     if columns.kind == "regression":
         return [_score(values[row], table, row) for row in rows]
     if columns.kind == "multilabel":
@@ -45,7 +45,7 @@ def read_labels(table: Table, columns: Columns, rows: Sequence[int]) -> list[Any
     if all(re.fullmatch(r"-?\d+(\.0+)?", name) for name in distinct):
         # Integers with a gap come out of a spreadsheet or data frame as 0.0 and 1.0.
         whole: dict[str | None, str | None] = {name: name.partition(".")[0] for name in distinct}
-        names = [whole.get(name) if whole.get(name) != "-1" else None for name in names]
+        names = [whole.get(name) for name in names]
     return names
 
 
@@ -118,8 +118,13 @@ def listed(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
+def is_minus_one(value: Any) -> bool:
+    """Whether a label is -1, which published data sets write for a label that is hidden."""
+    return value == -1 or (isinstance(value, str) and value.strip() in ("-1", "-1.0"))
+
+
 def _is_missing(value: Any) -> bool:
-    return value is None or value == -1 or (isinstance(value, str) and value.strip() in ("", "-1"))
+    return value is None or is_minus_one(value) or (isinstance(value, str) and not value.strip())
 
 
 def _class_name(value: Any, table: Table, row: int) -> str | None:
@@ -200,11 +205,10 @@ def _given_answers(value: Any, table: Table, row: int) -> list[tuple[str, int]]:
     """Answers as (text, start), -1 if not given; from SQuAD's form, that of `datasets`, or plain text."""
     if isinstance(value, str):
         value = [{"text": value}] if value.strip() else []
-    if isinstance(value, dict):
-        texts = value.get("text", [])
-        starts = value.get("answer_start", [-1] * len(texts))
-        value = [{"text": text, "start": start} for text, start in zip(texts, starts, strict=False)]
     try:
+        if isinstance(value, dict):
+            starts = value.get("answer_start") or [-1] * len(value["text"])
+            value = [{"text": text, "start": start} for text, start in zip(value["text"], starts, strict=True)]
         answers = [(str(answer["text"]), int(answer.get("start", answer.get("answer_start", -1)))) for answer in value]
     except (TypeError, KeyError, ValueError, AttributeError):
         raise UserError(
@@ -213,7 +217,7 @@ def _given_answers(value: Any, table: Table, row: int) -> list[tuple[str, int]]:
     return [(text, start) for text, start in answers if text.strip()]
 
 
-def _answers(value: Any, context: Any, table: Table, row: int) -> tuple[Answer, ...] | None:
+def _answers(value: Any, context: str, table: Table, row: int) -> tuple[Answer, ...] | None:
     if value is None:
         return None
     found = []

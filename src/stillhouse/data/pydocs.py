@@ -1,7 +1,7 @@
 """The built-in data set `pydocs`: which package does a docstring document?
 
-Made from the sources of packages that are installed with Stillhouse, so that it needs no network: real English text, labels
-that are right by construction, and far more text without a label than with one, as in practice.
+Made from the sources of packages that are installed with Stillhouse, so that it needs no network: real English text,
+labels that are right by construction, and far more text without a label than with one, as in practice.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ PACKAGES = (
     Package("python", None, names=("python", "stdlib"), aliases=("py",)),
     Package("scipy", "scipy", names=("scipy",), aliases=("sp",)),
     Package("sklearn", "sklearn", "scikit-learn", names=("sklearn", "scikit-learn", "scikit learn", "scikit")),
-    Package("sympy", "sympy", names=("sympy",), aliases=("sm",)),
+    Package("sympy", "sympy", names=("sympy",)),
     Package("torch", "torch", names=("torch",)),
     Package("transformers", "transformers", names=("transformers", "hugging face", "huggingface"), aliases=("HF",)),
 )
@@ -126,7 +126,7 @@ class Row:
 class NameHider:
     """Replaces every word, dotted path or address that holds the name of a package by one neutral word.
 
-    All packages' names are hidden in all texts, so that the neutral word itself says nothing about the label.
+    All packages' names are hidden in all texts: what is replaced never depends on the label.
     """
 
     _ADDRESS = re.compile(r"\b(?:https?|ftp)://\S+|\bwww\.\S+")
@@ -139,7 +139,8 @@ class NameHider:
         phrases = sorted((name for name in names if not name.isidentifier()), key=len, reverse=True)
         self._phrase = re.compile("|".join(map(re.escape, phrases)) or r"(?!)", re.IGNORECASE)
         self._aliases = {*OTHER_ALIASES, *(alias for package in packages for alias in package.aliases)}
-        self._known: dict[str, str] = {}  # most words come again: looking them up is ten times faster than a regex of names
+        # Most words come again: looking them up is far faster than one regex of all names.
+        self._known: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
         text = self._phrase.sub(NEUTRAL, self._ADDRESS.sub(NEUTRAL, text))
@@ -148,9 +149,9 @@ class NameHider:
 
     def _word(self, word: str) -> str:
         if word not in self._known:
-            folded = word.casefold()
-            given_away = word.lstrip(".").partition(".")[0] in self._aliases or any(name in folded for name in self._names)
-            self._known[word] = NEUTRAL if given_away else word
+            folded, first = word.casefold(), word.lstrip(".").partition(".")[0]
+            gives_away = first in self._aliases or any(name in folded for name in self._names)
+            self._known[word] = NEUTRAL if gives_away else word
         return self._known[word]
 
 
@@ -158,7 +159,9 @@ def tidy(docstring: str) -> str:
     """One line of printable text: white space collapsed, rulers and underlines of headings dropped."""
     lines = (line.strip() for line in docstring.splitlines())
     kept = " ".join(line for line in lines if len(line) < 3 or any(map(str.isalnum, line)))
-    return " ".join("".join(char if char.isprintable() else " " for char in kept).split())
+    if not kept.isprintable():  # tabs, control characters, halves of surrogate pairs
+        kept = "".join(char if char.isprintable() else " " for char in kept)
+    return " ".join(kept.split())
 
 
 def shorten(text: str, characters: int) -> str:
@@ -192,7 +195,8 @@ def _read(readings: Sequence[Reading]) -> list[list[tuple[str, str]]]:
     """Reads the packages in a few processes, or here where processes are not allowed."""
     with ThreadPoolExecutor(WORKERS) as pool:
         apart = list(pool.map(read_apart, readings))
-    return [read_docstrings(reading) if pairs is None else pairs for reading, pairs in zip(readings, apart, strict=True)]
+    both = zip(readings, apart, strict=True)
+    return [read_docstrings(reading) if pairs is None else pairs for reading, pairs in both]
 
 
 def _clean(rows: Iterable[Row], packages: Sequence[Package], limits: Limits) -> dict[str, list[Row]]:
@@ -221,6 +225,10 @@ def _split(rows: Sequence[Row], limits: Limits) -> tuple[list[Row], list[tuple[R
 
 def build_pydocs(packages: Sequence[Package] = PACKAGES, limits: Limits = LIMITS) -> dict[str, list[dict[str, Any]]]:
     """Reads the sources and splits their docstrings; the same rows in the same order for the same sources.
+
+    Args:
+        packages: What to read; those that aren't installed are left out.
+        limits: How much to read and to keep.
 
     Returns:
         Rows `{"text": ..., "label": ...}` of `train` and `validation`; the label is None for training text without one.
@@ -294,7 +302,11 @@ def _keep(path: Path, splits: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def read_pydocs(packages: Sequence[Package] = PACKAGES, limits: Limits = LIMITS) -> dict[str, Table]:
-    """The data set as tables `train` and `validation` with the columns `text` and `label`; built once, then kept on disk.
+    """The data set as tables `train` and `validation` with the columns `text` and `label`; built once, then kept.
+
+    Args:
+        packages: What the labels are.
+        limits: How many rows there are.
 
     Raises:
         UserError: Where fewer than four of the packages are installed.

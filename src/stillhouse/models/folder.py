@@ -101,7 +101,9 @@ def _read_config(folder: Path, source: str) -> PreTrainedConfig:
     _check_architecture(content, source)
     try:
         with quiet_transformers():
-            config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise UserError(

@@ -62,7 +62,7 @@ def download_folder(repository: str) -> Path:
         )
     if not is_reachable(constants.ENDPOINT):
         raise UserError(
-            f"the model hub {constants.ENDPOINT} cannot be reached, and {repository} is not complete in the local cache",
+            f"the hub {constants.ENDPOINT} cannot be reached, and {repository} is not complete in the local cache",
             expected="a local folder or a hub in reach",
             fix=INSTEAD,
         )

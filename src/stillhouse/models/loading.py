@@ -69,7 +69,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
 
 def task_config(config: PreTrainedConfig, task: Task) -> PreTrainedConfig:
     """A copy of a configuration with the outputs of a task: their number, names and problem type."""
-    own = copy.deepcopy(config)
+    own: Any = copy.deepcopy(config)
     labels = task.labels or tuple(f"LABEL_{index}" for index in range(task.logits))
     own.id2label = dict(enumerate(labels))
     own.label2id = {label: index for index, label in enumerate(labels)}
@@ -78,7 +78,7 @@ def task_config(config: PreTrainedConfig, task: Task) -> PreTrainedConfig:
     own.return_dict = True
     own.dtype = torch.float32
     own.architectures = [_head_class(own, task.kind).__name__]
-    return own
+    return own  # type: ignore[no-any-return]
 
 
 def build_encoder(config: PreTrainedConfig, task: Task) -> PreTrainedModel:
@@ -89,8 +89,8 @@ def build_encoder(config: PreTrainedConfig, task: Task) -> PreTrainedModel:
     """
     own = task_config(config, task)
     with quiet_transformers():
-        model: PreTrainedModel = _head_class(own, task.kind)._from_config(own, **_attention(own, task.kind))
-    return model.eval()
+        model = _head_class(own, task.kind)._from_config(own, **_attention(own, task.kind))
+    return model.eval()  # type: ignore[no-any-return]
 
 
 def load_encoder(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, bool]:
@@ -106,7 +106,9 @@ def load_encoder(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, b
     return model, not any(_is_head(model, name) for name in fresh)
 
 
-def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) -> tuple[PreTrainedModel, tuple[str, ...]]:
+def load_weights(
+    checkpoint: Checkpoint, task: Task, *, keep_head: bool = True
+) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """As `load_encoder`, with the names of the tensors that the checkpoint did not give.
 
     Args:

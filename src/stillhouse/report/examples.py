@@ -161,7 +161,7 @@ def _tagged(row: Mapping[str, Any]) -> tuple[tuple[Word, ...], list[TaggedWord]]
         length += len(str(text)) + 1
         if length <= MOST_CHARACTERS:
             words.append(Word(printable(text, 60), theirs != ours))
-        elif words[-1].text != "…":
+        elif not words or words[-1].text != "…":
             words.append(Word("…"))
         if theirs != ours:
             said = [Said("gold", str(gold))]

@@ -84,7 +84,7 @@ def stage_curves(curve: StageCurve, name: str) -> Markup:
     """Losses of one stage, a line per objective, above the selection score per epoch."""
     with drawing():
         has_selection = len(curve.selection[0]) > 0
-        drawn = figure(440, 340 if has_selection else 240)
+        drawn = figure(330, 330 if has_selection else 230)
         grid = drawn.subplots(2, 1, sharex=True, height_ratios=[2, 1]) if has_selection else None
         losses: Axes = drawn.subplots() if grid is None else grid[0]
         # A line of one point draws nothing: give it a mark.
@@ -111,7 +111,7 @@ def stage_curves(curve: StageCurve, name: str) -> Markup:
             bottom.margins(y=0.2)
             bottom.yaxis.set_major_locator(MaxNLocator(3))
         bottom.set_xlabel("step")
-        bottom.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        bottom.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         drawn.align_ylabels()
         return inline_svg(drawn, name, f"Losses by objective in stage {printable(curve.name)}")
 
@@ -121,7 +121,8 @@ def class_bars(names: Sequence[str], values: Sequence[float], *, difference: boo
     with drawing():
         drawn = figure(460, 52 + 24 * len(names))
         axes = drawn.subplots()
-        colours = [BASELINE if difference and value < 0 else STUDENT for value in values]
+        # The bar points to, and has the colour of, the model that is better.
+        colours = [TEACHER if difference and value < 0 else STUDENT for value in values]
         axes.barh(range(len(names)), values, height=0.62, color=colours)
         for place, value in enumerate(values):
             text = words.typeset(words.signed(value)) if difference else words.score(value)
@@ -190,7 +191,7 @@ def confusion_matrix(confusion: Confusion, role: str) -> Markup:
             spine.set_visible(True)
         axes.set_xlabel("predicted")
         axes.set_ylabel("gold")
-        return inline_svg(drawn, f"confusion-{role}", f"Confusion matrix of the {NAMES[role]}, {size} by {size}")
+        return inline_svg(drawn, f"confusion-{role}", f"Confusion matrix of the {NAMES[role]}, {size} by {size}", tight=True)
 
 
 def predicted_against_gold(gold: Sequence[float], predicted: Mapping[str, Sequence[float]]) -> Markup:
@@ -212,7 +213,7 @@ def predicted_against_gold(gold: Sequence[float], predicted: Mapping[str, Sequen
             axes.set_aspect("equal")
             axes.set_xlabel("gold value")
         panels[0].set_ylabel("predicted")
-        return inline_svg(drawn, "regression", "Predicted against gold values of " + " and ".join(predicted))
+        return inline_svg(drawn, "regression", "Predicted against gold values of " + " and ".join(predicted), tight=True)
 
 
 def cost_bars(title: str, values: Mapping[str, float], labels: Mapping[str, str], name: str, tails: Mapping[str, float]) -> Markup:

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 # Figures are drawn in stand-in colours, which the SVG then replaces by the page's CSS variables: one file, two themes.
@@ -85,16 +84,17 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width / 72, height / 72), layout="constrained")
 
 
-def inline_svg(drawn: Figure, name: str, description: str) -> Markup:
+def inline_svg(drawn: Figure, name: str, description: str, *, tight: bool = False) -> Markup:
     """The figure as an `<svg>` element for an HTML page; call it inside `drawing()`.
 
     Args:
         drawn: A figure made in the stand-in colours of this module.
         name: Letters, digits and hyphens, unique in the page: prefix of every id.
         description: What the plot shows, for readers who do not see it.
+        tight: Cut away empty margins (of axes that keep their aspect).
     """
     buffer = io.BytesIO()
-    FigureCanvasSVG(drawn).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    drawn.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight" if tight else None, pad_inches=0.05)
     root = ElementTree.fromstring(buffer.getvalue())
     _strip(root)
     _restyle(root)

@@ -250,7 +250,8 @@ def _costs(metrics: Mapping[str, Any]) -> str:
     student, teacher = metrics["student"], metrics.get("teacher") or {}
     parts = [_instead(count, student.get("parameters"), teacher.get("parameters"), " parameters")]
     parts.append(_instead(mebibytes, student.get("size_mib"), teacher.get("size_mib")))
-    unit = " a " + _UNITS.get(str(metrics.get("task")), "text")
+    one_at_a_time = (metrics.get("latency") or {}).get("batch", 1) == 1
+    unit = " a " + (_UNITS.get(str(metrics.get("task")), "text") if one_at_a_time else "batch")
     time = _instead(milliseconds, latency(student), latency(teacher), unit)
     if time:
         stated = conditions(metrics)

@@ -68,7 +68,7 @@ def load_student(spec: str, task: Task) -> tuple[PreTrainedModel, Start]:
 
 
 def student_name(spec: str, teacher: PreTrainedModel | None = None) -> str:
-    """Short name of a student for tables and folders: its shape (`half` in numbers where the teacher is known), or its name."""
+    """Short name of a student for tables and folders: its shape (`half` in numbers if the teacher is known) or name."""
     if not is_shape(spec):
         return spec.rstrip("/").rsplit("/", 1)[-1]
     return spec.strip().lower() if teacher is None else str(parse_shape(spec, teacher.config))

@@ -35,7 +35,7 @@ def copy_layers(
     """
     if type(student.base_model) is not type(teacher.base_model):
         raise UserError(
-            f"a {student.config.model_type} student cannot copy layers of a {teacher.config.model_type} teacher",
+            f"the {student.config.model_type} student cannot copy layers of a {teacher.config.model_type} teacher",
             expected="student and teacher of one family",
         )
     if hidden_size(student.config) != hidden_size(teacher.config):
@@ -88,10 +88,10 @@ def _stack_name(model: PreTrainedModel) -> str:
     blocks = getattr(model.config, "num_hidden_groups", layer_count(model.config))
     for name, module in model.base_model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == blocks:
-            return name
+            return str(name)
     raise UserError(
         f"layers of {model.config.model_type} models cannot be told apart",
-        expected="a family whose layers stand in one list (BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT, ModernBERT, ...)",
+        expected="a family with its layers in one list (BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT, ModernBERT, ...)",
     )
 
 

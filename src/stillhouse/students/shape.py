@@ -62,8 +62,8 @@ def parse_shape(spec: str, teacher: PreTrainedConfig) -> Shape:
 def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int] = ()) -> PreTrainedConfig:
     """The teacher's configuration at another shape; the teacher's own is left alone.
 
-    Heads are the teacher's. The feed-forward width is the teacher's where the student has its width, so that layers can be
-    copied; otherwise 4H, and 1200 for 312.
+    Heads are the teacher's. The feed-forward width is the teacher's where the student has its width, so that layers can
+    be copied; otherwise 4H, and 1200 for 312.
 
     Args:
         teacher: The teacher's configuration.
@@ -86,8 +86,8 @@ def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int
         _check_heads(shape, teacher)
         config.hidden_size = shape.width
         setattr(config, _feed_forward_name(teacher), FEED_FORWARD.get(shape.width, 4 * shape.width))
-    if hasattr(config, "embedding_size"):  # ELECTRA, ALBERT: embeddings are never wider than the layers
-        config.embedding_size = min(config.embedding_size, shape.width) if shape.width != width else config.embedding_size
+        if hasattr(config, "embedding_size"):  # ELECTRA, ALBERT: embeddings are never wider than the layers
+            config.embedding_size = min(config.embedding_size, shape.width)
     if hasattr(config, "num_hidden_groups"):  # ALBERT: layers of a group share their weights
         config.num_hidden_groups = min(config.num_hidden_groups, shape.layers)
     types = getattr(config, "layer_types", None)
@@ -108,7 +108,7 @@ def _check_heads(shape: Shape, teacher: PreTrainedConfig) -> None:
     near = " or ".join(str(width) for width in (lower, lower + step) if width)
     raise UserError(
         f"student {shape}: its width cannot be divided among the teacher's {heads} heads",
-        expected=f"a multiple of {step}; the head counts that would divide {shape.width}: {', '.join(divisors) or 'none'}",
+        expected=f"a multiple of {step}; head counts that would divide {shape.width}: {', '.join(divisors) or 'none'}",
         fix=f"choose width {near}",
     )
 

@@ -216,12 +216,14 @@ class Trainer:
             row = int((~finite).any(dim=1).nonzero()[0])
             column = int((~finite[row]).nonzero()[0])
             what = f"objective {names[column]!r}" if column < len(names) else "the gradient's norm"
-            raise TrainingDiverged(
-                f"stage {self.stage.name!r}, step {first_step + row}: {what} is {table[row, column].item()}; "
-                f"the last good state is kept in {self._checkpoint}\n"
-                f"  fix: a lower learning rate (now {self.stage.config.learning_rate:g}) or --precision fp32"
-            )
+            raise self._diverged(first_step + row, f"{what} is {table[row, column].item()}")
         return dict(zip(names, table[:, :-1].mean(dim=0).tolist(), strict=True))
+
+    def _diverged(self, step: int, what: str) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"stage {self.stage.name!r}, step {step}: {what}; the last good state is kept in {self._checkpoint}\n"
+            f"  fix: a lower learning rate (now {self.stage.config.learning_rate:g}) or --precision fp32"
+        )
 
     def _log_step(self, speed: float) -> None:
         means = self._read_objectives()
@@ -253,6 +255,9 @@ class Trainer:
 
     def _save(self) -> None:
         self.progress.log_bytes = self.log.size()
+        # A gradient that was not clipped may have been infinite while every objective was finite.
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.trainable):
+            raise self._diverged(self.progress.step, "the weights are not finite")
         if not self.accelerator.is_main_process:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,27 @@
+"""Scores as plain text, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def scores_table(result: Mapping[str, Any]) -> str:
+    """What `stillhouse evaluate` prints."""
+    lines = [f"{result['data']}: {result['task']}, {result['rows']:,} rows"]
+    for role in ("student", "teacher"):
+        entry = result.get(role)
+        if entry is None:
+            continue
+        low, high = entry["interval"]
+        lines.append(f"\n{entry['name']}" + (" (teacher)" if role == "teacher" else ""))
+        for name, value in entry["scores"].items():
+            spread = f"   95 % interval {low:.4f} to {high:.4f}" if name == result["metric"] else ""
+            lines.append(f"  {name:<18}{value:.4f}{spread}")
+        if entry["ece"] is not None:
+            lines.append(f"  {'calibration error':<18}{entry['ece']:.4f}")
+    if "agreement" in result:
+        lines.append(f"\nagreement with the teacher {result['agreement']:.4f}")
+        if result["kl"] is not None:
+            lines.append(f"mean KL to the teacher     {result['kl']:.4f} nats")
+    return "\n".join(lines)

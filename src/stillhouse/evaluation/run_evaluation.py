@@ -1,0 +1,53 @@
+"""`stillhouse evaluate`: models that are there already, scored on labelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stillhouse.config import DataConfig, EngineConfig
+from stillhouse.data.dataset import align_labels, load_evaluation
+from stillhouse.data.task import METRICS
+from stillhouse.errors import UserError
+from stillhouse.evaluation.evaluate import predict_split
+from stillhouse.evaluation.fidelity_to_teacher import likeness_to_teacher
+from stillhouse.evaluation.scores import scores_entry
+from stillhouse.evaluation.trained import load_with_head, split_for
+from stillhouse.training.engine import build_accelerator
+
+
+def evaluate_models(models: Mapping[str, str], data: DataConfig, engine: EngineConfig) -> dict[str, Any]:
+    """Scores of `student` and, where it is given, `teacher` on the same rows.
+
+    Raises:
+        UserError: A model has no head, or models and data do not fit.
+    """
+    loaded = {role: load_with_head(source) for role, source in models.items()}
+    name, _, _, task = loaded["student"]
+    if "teacher" in loaded and loaded["teacher"][3].kind != task.kind:
+        raise UserError(
+            f"{name} is for {task.kind}, {loaded['teacher'][0]} for {loaded['teacher'][3].kind}",
+            expected="two models for the same task",
+        )
+    dataset = load_evaluation(data.model_copy(update={"task": task.kind}))
+    dataset = align_labels(dataset, task.labels, data.label_map)
+    accelerator = build_accelerator(engine)
+    result: dict[str, Any] = {"data": dataset.task.name, "task": task.kind, "metric": METRICS[task.kind]}
+    result |= {"rows": len(dataset.validation), "notes": list(dataset.notes)}
+    predictions, splits = {}, {}
+    for role, (model_name, encoder, tokenizer, own) in loaded.items():
+        rows = align_labels(dataset, own.labels, {}) if role == "teacher" else dataset
+        splits[role] = split_for(rows.validation, rows.task, encoder, tokenizer, data)
+        predictions[role] = predict_split(encoder.to(accelerator.device), splits[role], "student", accelerator)
+        result[role] = {"name": model_name, **scores_entry(splits[role], predictions[role])}
+    if "teacher" in loaded:
+        if loaded["teacher"][3].labels != task.labels:
+            raise UserError(
+                f"the labels of {name} are {', '.join(task.labels)}; those of {loaded['teacher'][0]} are "
+                f"{', '.join(loaded['teacher'][3].labels)}",
+                expected="the same labels in the same order",
+                fix="leave --teacher out, or compare models of one run",
+            )
+        likeness = likeness_to_teacher(splits["student"], predictions["teacher"], predictions["student"])
+        result |= {"agreement": likeness.agreement, "kl": likeness.kl}
+    return result

@@ -1,0 +1,58 @@
+"""`stillhouse predict`: what a model says of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stillhouse.config import DataConfig, EngineConfig
+from stillhouse.data.dataset import read_texts
+from stillhouse.data.task import Examples
+from stillhouse.errors import UserError
+from stillhouse.evaluation.evaluate import decode, readable
+from stillhouse.evaluation.trained import load_with_head, split_for
+from stillhouse.models.forward import compute_logits
+from stillhouse.training.engine import build_accelerator
+
+
+def predict_texts(
+    model: str,
+    texts: Sequence[str] | None,
+    pairs: Sequence[str] | None,
+    data: str | None,
+    settings: DataConfig,
+    engine: EngineConfig,
+) -> list[dict[str, Any]]:
+    """One dictionary a text: what was given, and the prediction.
+
+    Raises:
+        UserError: The model has no head, or a question has no context.
+    """
+    _, encoder, tokenizer, task = load_with_head(model)
+    if data is not None:
+        examples = read_texts(data, settings, task)
+    else:
+        assert texts is not None
+        if task.kind == "qa" and pairs is None:
+            raise UserError("questions need a context", fix="give --text-pair once for each --text")
+        words = [text.split() for text in texts] if task.kind == "tagging" else list(texts)
+        examples = Examples(words, [None] * len(texts), None if pairs is None else list(pairs))
+    if len(examples) == 0:
+        return []
+    accelerator = build_accelerator(engine)
+    split = split_for(examples, task, encoder, tokenizer, settings)
+    encoder.to(accelerator.device)
+    logits = compute_logits(
+        encoder, split.tokens, "student", device=accelerator.device, autocast=accelerator.autocast()
+    )
+    predictions = decode(split, logits)
+    if task.kind == "qa":
+        predictions = predictions.with_threshold(float(getattr(encoder.config, "no_answer_threshold", 0.0)))
+    return [_row(examples, row) | dict(readable(split, predictions, row)) for row in range(len(examples))]
+
+
+def _row(examples: Examples, row: int) -> dict[str, Any]:
+    given: dict[str, Any] = {"text": examples.text[row]}
+    if examples.text_pair is not None:
+        given["text_pair"] = examples.text_pair[row]
+    return given

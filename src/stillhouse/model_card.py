@@ -1,0 +1,44 @@
+"""README.md of a saved student: what it is, where it comes from, how to load it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stillhouse.prepare import Prepared
+
+_AUTO_CLASSES = {
+    "classification": "AutoModelForSequenceClassification",
+    "multilabel": "AutoModelForSequenceClassification",
+    "regression": "AutoModelForSequenceClassification",
+    "tagging": "AutoModelForTokenClassification",
+    "qa": "AutoModelForQuestionAnswering",
+}
+
+
+def write_model_card(folder: Path, prepared: Prepared) -> None:
+    """Writes the card into a model folder; scores are in the run's metrics.json and report.html, not here."""
+    config, task, student = prepared.config, prepared.task, prepared.student.encoder
+    taught = f"distilled from {prepared.teacher.name}" if config.method.uses_teacher else "fine-tuned without a teacher"
+    auto = _AUTO_CLASSES[task.kind]
+    labels = f"Labels: {', '.join(task.labels)}.\n" if task.labels else ""
+    text = f"""---
+library_name: transformers
+tags: [knowledge-distillation, {task.kind}]
+---
+
+# {prepared.student.name}
+
+A {student.config.model_type} encoder with {student.num_parameters():,} parameters for {task.kind} on {task.name},
+{taught} with the method `{config.method.name}` of Stillhouse. It started from {prepared.student.start}.
+{labels}
+```python
+from transformers import AutoTokenizer, {auto}
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = {auto}.from_pretrained(".")
+```
+
+Inputs are cut to {config.data.max_length} tokens in training. How it compares with its teacher, and with the same student
+trained without one, is in `metrics.json` and `report.html` beside this folder.
+"""
+    (folder / "README.md").write_text(text, encoding="utf-8")

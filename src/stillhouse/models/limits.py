@@ -1,0 +1,45 @@
+"""How long an input may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stillhouse.data.task import TaskKind
+from stillhouse.errors import UserError
+
+DEFAULT_MAX_LENGTH = 128
+QUESTION_MAX_LENGTH = 384
+
+
+def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, Any]], default: int | None = None) -> int:
+    """The longest input in tokens: as asked for, else the default, never beyond what a model has positions for.
+
+    Args:
+        asked: What the user wants; None = the default.
+        kind: Question answering reads longer inputs than the other tasks.
+        models: Encoders, each with its tokenizer.
+        default: Instead of the task's own.
+
+    Raises:
+        UserError: More was asked for than a model has positions for.
+    """
+    limit = min(position_limit(encoder, tokenizer) for encoder, tokenizer in models)
+    if asked is None:
+        return min(limit, default or (QUESTION_MAX_LENGTH if kind == "qa" else DEFAULT_MAX_LENGTH))
+    if asked > limit:
+        raise UserError(
+            f"--max-length {asked} is more than the model has positions for",
+            expected=f"at most {limit}",
+            fix=f"--max-length {limit}",
+        )
+    return asked
+
+
+def position_limit(encoder: Any, tokenizer: Any) -> int:
+    """How many tokens a model can read at most."""
+    config = encoder.config
+    positions = int(getattr(config, "max_position_embeddings", None) or 512)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= config.pad_token_id + 1  # positions are counted from behind the padding id
+    return min(positions, int(tokenizer.model_max_length))

@@ -1,0 +1,58 @@
+"""log.jsonl as curves: the losses of each stage by objective, and the selection score after each epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stillhouse.report.plots import StageCurve
+
+_STAGE_NAMES = {"teacher": "teacher", "distil": "student, distilled", "baseline": "student without teacher"}
+
+
+def stage_name(stage: str) -> str:
+    """A stage's name as a reader meets it."""
+    return _STAGE_NAMES.get(stage, stage.replace("_", " "))
+
+
+def read_curves(log: Sequence[Mapping[str, Any]], metric: str) -> list[StageCurve]:
+    """One curve a stage, in the log's order; values that are not finite numbers are left out."""
+    stages: dict[str, list[Mapping[str, Any]]] = {}
+    for line in log:
+        stages.setdefault(str(line.get("stage", "")), []).append(line)
+    curves = []
+    for stage, lines in stages.items():
+        losses: dict[str, list[tuple[float, float]]] = {}
+        selection: list[tuple[float, float]] = []
+        selected = _selection_metric(lines, metric)
+        for line in lines:
+            step = line.get("step")
+            if not _is_finite(step):
+                continue
+            for objective, value in (line.get("objectives") or {}).items():
+                if _is_finite(value):
+                    losses.setdefault(str(objective), []).append((step, value))
+            score = (line.get("selection") or {}).get(selected)
+            if _is_finite(score):
+                selection.append((step, score))
+        if losses or selection:
+            curves.append(
+                StageCurve(stage, {name: _columns(points) for name, points in losses.items()}, _columns(selection), selected)
+            )
+    return curves
+
+
+def _selection_metric(lines: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """The run's own metric, else the first that was taken."""
+    taken = [name for line in lines for name in (line.get("selection") or {})]
+    return metric if metric in taken or not taken else str(taken[0])
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    ordered = sorted(points, key=lambda point: point[0])
+    return [step for step, _ in ordered], [value for _, value in ordered]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

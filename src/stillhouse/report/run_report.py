@@ -1,0 +1,178 @@
+"""report.html: a finished run as one self-contained page, with no script and nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from stillhouse.files import write_text
+from stillhouse.report import classes, plots, tables, words
+from stillhouse.report.curves import read_curves, stage_name
+from stillhouse.report.examples import most_disagreed
+from stillhouse.report.questions import question_table
+from stillhouse.report.record import RunRecord, read_run
+
+REPORT = "report.html"
+MOST_CLASSES = 20
+_BY_CLASS = ("classification", "multilabel", "tagging")
+_CONFUSABLE = ("classification", "tagging")
+
+
+def write_report(run_folder: Path) -> Path:
+    """Writes `report.html` of a finished run; the same run gives the same file, byte for byte.
+
+    Args:
+        run_folder: Holds metrics.json and, as far as they were written, run.yaml, log.jsonl and predictions.jsonl.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: The folder is no finished run, one of its files is damaged, or the page cannot be written.
+    """
+    path = run_folder / REPORT
+    write_text(path, render(read_run(run_folder)))
+    return path
+
+
+def render(run: RunRecord) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["typeset"] = words.typeset
+    environment.filters["percent"] = words.percent
+    environment.filters["score"] = words.score
+    metrics = run.metrics
+    sentences = words.summary_lines(metrics)
+    page = environment.get_template("run.html.j2").render(
+        run=run,
+        metrics=metrics,
+        has_teacher=bool(metrics.get("teacher")),
+        lead=sentences[0],
+        sentences=sentences[1:],
+        tiles=_tiles(metrics),
+        scores=_scores(metrics),
+        curves=[
+            (stage_name(curve.name), plots.stage_curves(curve, f"stage-{number}"))
+            for number, curve in enumerate(read_curves(run.log, str(metrics["metric"])))
+        ],
+        by_class=_by_class(run),
+        regression=_regression(run),
+        questions=question_table(run.predictions) if metrics["task"] == "qa" else None,
+        confusion=_confusion(run),
+        examples=most_disagreed(str(metrics["task"]), run.predictions, _labels(metrics)),
+        cost=_cost(metrics),
+        stages=tables.stage_table(metrics),
+        made=tables.made_tables(metrics),
+    )
+    # Text from data may hold half a surrogate pair, which no UTF-8 file can.
+    return page.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _labels(metrics: Mapping[str, Any]) -> list[str]:
+    return [str(label) for label in metrics.get("labels") or ()]
+
+
+def _tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The figures to see first: (role, name, value, note)."""
+    names = {"teacher": "Teacher", "student": "Student", "baseline": "Without teacher"}
+    if not metrics.get("teacher"):
+        names["student"] = "Model"
+    metric = words.metric_name(str(metrics["metric"]))
+    tiles = [(role, names[role], words.score(metrics[role]["score"]), metric) for role in tables.roles_of(metrics)]
+    student, teacher = metrics["student"], metrics.get("teacher") or {}
+    if student.get("parameters"):
+        note = f"teacher {words.count(teacher['parameters'])}" if teacher.get("parameters") else ""
+        tiles.append(("", "Parameters", words.count(student["parameters"]), note))
+    ratio = words.speed(metrics)
+    if ratio is not None:
+        tiles.append(("", "Speed", f"{ratio:.1f} ×" if ratio < 9.95 else f"{ratio:.0f} ×", "as fast as the teacher"))
+    return tiles
+
+
+def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    models = []
+    for role in tables.roles_of(metrics):
+        low, high = metrics[role].get("interval") or (None, None)
+        models.append(plots.Score(role, float(metrics[role]["score"]), low, high))
+    drawn = plots.score_intervals(models, str(metrics["metric"])) if len(models) > 1 else None
+    return {"table": tables.score_table(metrics), "differences": tables.difference_table(metrics), "plot": drawn}
+
+
+def _by_class(run: RunRecord) -> dict[str, Any] | None:
+    task = str(run.metrics["task"])
+    if task not in _BY_CLASS or not run.predictions:
+        return None
+    found = classes.class_scores(task, run.predictions, _labels(run.metrics))
+    roles = classes.roles_in(run.predictions)
+    has_gap = "teacher" in roles
+    valued = [(one, one.gap if has_gap else one.f1.get("student")) for one in found]
+    known = [(one, value) for one, value in valued if value is not None]
+    if not known:
+        return None
+    # Of many classes the ones that changed most, or (no teacher) that are hardest; then in order of value.
+    known.sort(key=lambda pair: -abs(pair[1]) if has_gap else pair[1])
+    shown = sorted(known[:MOST_CLASSES], key=lambda pair: pair[1])
+    return {
+        "plot": plots.class_bars([one.name for one, _ in shown], [value for _, value in shown], difference=has_gap),
+        "has_gap": has_gap,
+        "left_out": len(found) - len(shown),
+        "unit": "spans" if task == "tagging" else "rows",
+        "roles": [plots.NAMES[role] if has_gap or len(roles) > 1 else "model" for role in roles],
+        "rows": [(one, [words.score(one.f1.get(role)) for role in roles], words.signed(one.gap)) for one in found],
+    }
+
+
+def _regression(run: RunRecord) -> Markup | None:
+    if run.metrics["task"] != "regression" or not run.predictions:
+        return None
+    roles = [role for role in ("student", "teacher") if role in classes.roles_in(run.predictions)]
+    read = [(row["gold"], *(row[role]["value"] for role in roles)) for row in run.predictions]
+    columns = list(zip(*(values for values in read if all(math.isfinite(value) for value in values)), strict=True))
+    return plots.predicted_against_gold(columns[0], dict(zip(roles, columns[1:], strict=True))) if columns else None
+
+
+def _confusion(run: RunRecord) -> dict[str, Any] | None:
+    task = str(run.metrics["task"])
+    if task not in _CONFUSABLE or not run.predictions:
+        return None
+    roles = [role for role in ("student", "teacher") if role in classes.roles_in(run.predictions)]
+    found = classes.shared_confusions(task, run.predictions, _labels(run.metrics), roles)
+    unit = "words" if task == "tagging" else "rows"
+    if len(found["student"].labels) > MOST_CLASSES:
+        pairs = classes.most_confused(found)
+        return {"pairs": pairs, "plots": [], "unit": unit} if pairs else None
+    title = {"student": "student", "teacher": "teacher"} if len(roles) > 1 else {"student": ""}
+    drawn = [(title[role], plots.confusion_matrix(one, role)) for role, one in found.items()]
+    return {"pairs": [], "plots": drawn, "unit": unit}
+
+
+def _cost(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    roles = tables.roles_of(metrics)
+    measures = (
+        ("Parameters", "parameters", lambda model: model.get("parameters"), words.count),
+        ("Size on disk", "size", lambda model: model.get("size_mib"), words.mebibytes),
+        ("Latency", "latency", words.latency, words.milliseconds),
+    )
+    drawn = []
+    for title, name, read, write in measures:
+        values = {role: float(value) for role in roles if (value := read(metrics[role]))}
+        if len(values) < 2:
+            continue
+        tails = {role: words.latency(metrics[role], "p95") for role in values} if name == "latency" else {}
+        labels = {role: write(value) for role, value in values.items()}
+        known_tails = {role: tail for role, tail in tails.items() if tail is not None}
+        drawn.append(plots.cost_bars(title, values, labels, f"cost-{name}", known_tails))
+    if not any(read(metrics[role]) for _, _, read, _ in measures for role in roles):
+        return None
+    return {"plots": drawn, "table": tables.cost_table(metrics), "conditions": words.conditions(metrics)}

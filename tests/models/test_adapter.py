@@ -1,0 +1,194 @@
+import copy
+
+import pytest
+import torch
+from tests.tiny_models import FAMILIES, tiny_config
+from transformers import AutoModel
+
+from stillhouse.data.task import Task
+from stillhouse.errors import UserError
+from stillhouse.features import Features, Needs
+from stillhouse.models.adapter import compute_features, head_count, hidden_size, input_names, layer_count
+from stillhouse.models.loading import build_encoder
+
+EVERY = (*FAMILIES, "mobilebert")
+TASKS = {
+    "classification": Task("t", "classification", labels=("a", "b", "c")),
+    "tagging": Task("t", "tagging", labels=("O", "B-A", "I-A", "B-B", "I-B")),
+    "qa": Task("t", "qa"),
+}
+SHAPES = {"classification": (3, 3), "tagging": (3, 7, 5), "qa": (3, 7, 2)}
+
+
+def built(family, kind="classification", **options):
+    torch.manual_seed(0)
+    return build_encoder(tiny_config(family, layers=3, **options), TASKS[kind])
+
+
+def batch():
+    """Three rows of 7 tokens, two of them padded."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(5, 300, (3, 7), generator=generator)
+    mask = torch.ones(3, 7, dtype=torch.long)
+    mask[1, 5:] = 0
+    mask[2, 3:] = 0
+    segments = torch.zeros(3, 7, dtype=torch.long)
+    segments[:, 4:] = 1
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
+
+
+def blocks(model):
+    """The layers as modules, found by hand; ALBERT's one group is called once a layer."""
+    base = model.base_model
+    if hasattr(base, "transformer"):
+        return list(base.transformer.layer)
+    if hasattr(base, "layers"):
+        return list(base.layers)
+    return list(getattr(base.encoder, "layer", None) or base.encoder.albert_layer_groups)
+
+
+@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("kind", TASKS)
+def test_logits_are_those_of_a_direct_call(family, kind):
+    model, inputs = built(family, kind), batch()
+    with torch.no_grad():
+        logits = compute_features(model, inputs, Needs(logits=True)).require_logits()
+        direct = model(**{name: inputs[name] for name in input_names(model)})
+    assert logits.shape == SHAPES[kind]
+    if kind == "qa":
+        assert torch.equal(logits[..., 0], direct.start_logits)
+        assert torch.equal(logits[..., 1], direct.end_logits)
+    else:
+        assert torch.equal(logits, direct.logits)
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_hidden_state_l_is_the_output_of_layer_l(family):
+    model, inputs = built(family), batch()
+    seen = []
+    hooks = [
+        block.register_forward_hook(lambda _module, _args, out: seen.append(out[0] if isinstance(out, tuple) else out))
+        for block in blocks(model)
+    ]
+    hooks.append(
+        blocks(model)[0].register_forward_pre_hook(lambda _module, args: seen.append(args[0]) if not seen else None)
+    )
+    with torch.no_grad():
+        states = compute_features(model, inputs, Needs(hidden_states=frozenset({0, 1, 2, 3}))).hidden_states
+        if family == "modernbert":
+            seen[3] = model.model.final_norm(seen[3])
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) == 4
+    assert all(torch.equal(states[layer], seen[layer]) for layer in range(4))
+    assert not torch.equal(states[1], states[2])
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_only_wanted_layers_are_kept(family):
+    model, inputs = built(family), batch()
+    features = compute_features(model, inputs, Needs(hidden_states=frozenset({2})))
+    assert features.logits is None
+    assert list(features.hidden_states) == [2]
+    # What the model itself handed over: None in the slots that were not asked for.
+    handed = {}
+    model.base_model.register_forward_hook(lambda _module, _args, out: handed.update(out), always_call=True)
+    compute_features(model, inputs, Needs(logits=True, hidden_states=frozenset({0, 3})))
+    assert [state is not None for state in handed["hidden_states"]] == [True, False, False, True]
+    handed.clear()
+    compute_features(model, inputs, Needs(logits=True))
+    assert handed.get("hidden_states") is None
+
+
+@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("layer", [-1, 4])
+def test_a_layer_that_does_not_exist_is_an_error(family, layer):
+    with pytest.raises(UserError, match=rf"hidden state {layer} .* 3 layers\n  expected: 0\.\.3"):
+        compute_features(built(family), batch(), Needs(hidden_states=frozenset({1, layer})))
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_more_padding_changes_nothing(family):
+    model, inputs = built(family), batch()
+    padded = {name: torch.nn.functional.pad(tensor, (0, 5)) for name, tensor in inputs.items()}
+    needs = Needs(logits=True, hidden_states=frozenset({3}))
+    with torch.no_grad():
+        one, two = compute_features(model, inputs, needs), compute_features(model, padded, needs)
+    assert torch.allclose(one.require_logits(), two.require_logits(), atol=1e-5)
+    real = inputs["attention_mask"].bool()
+    # Float rounding of sums over another number of keys.
+    assert torch.allclose(one.hidden_states[3][real], two.hidden_states[3][:, :7][real], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_works_in_bf16_and_inference_mode(family):
+    model, inputs = built(family), batch()
+    needs = Needs(logits=True, hidden_states=frozenset({1}))
+    exact = compute_features(model, inputs, needs)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        features = compute_features(model, inputs, needs)
+    assert features.require_logits().is_inference()
+    assert features.require_logits().dtype == torch.bfloat16
+    scale = exact.require_logits().abs().max()
+    assert (features.require_logits().float() - exact.require_logits()).abs().max() < 0.1 * scale  # 8 bits of mantissa
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_gradient_reaches_what_the_features_depend_on(family):
+    model = built(family)
+    compute_features(model, batch(), Needs(hidden_states=frozenset({1}))).hidden_states[1].sum().backward()
+    first, last = blocks(model)[0], blocks(model)[-1]
+    assert any(parameter.grad is not None for parameter in first.parameters())
+    if last is not first:
+        assert all(parameter.grad is None for parameter in last.parameters())
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_segments_go_only_to_models_that_tell_them_apart(family):
+    model, inputs = built(family), batch()
+    has_segments = family in ("bert", "electra", "albert", "mobilebert")
+    assert input_names(model) == (
+        ("input_ids", "attention_mask", "token_type_ids") if has_segments else ("input_ids", "attention_mask")
+    )
+    other = inputs | {"token_type_ids": 1 - inputs["token_type_ids"]}
+    with torch.no_grad():
+        one = compute_features(model, inputs, Needs(logits=True)).require_logits()
+        two = compute_features(model, other, Needs(logits=True)).require_logits()
+    assert torch.equal(one, two) is not has_segments
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_sizes(family):
+    config = built(family, hidden=28).config
+    assert (layer_count(config), hidden_size(config), head_count(config)) == (3, 28, 2)
+
+
+def test_albert_with_inner_layers_counts_whole_layers():
+    model, inputs = built("albert", inner_group_num=2), batch()
+    outputs = []
+    group = model.albert.encoder.albert_layer_groups[0]
+    group.register_forward_hook(lambda _module, _args, out: outputs.append(out))
+    with torch.no_grad():
+        states = compute_features(model, inputs, Needs(hidden_states=frozenset({1, 3}))).hidden_states
+    assert sorted(states) == [1, 3]
+    assert torch.equal(states[1], outputs[0])
+    assert torch.equal(states[3], outputs[2])
+
+
+def test_a_config_that_asks_for_hidden_states_is_not_obeyed():
+    config = copy.deepcopy(tiny_config("bert", layers=1))
+    config.output_hidden_states = True
+    model = build_encoder(config, TASKS["classification"])
+    assert compute_features(model, batch(), Needs(logits=True)).hidden_states == {}
+
+
+def test_nothing_needed_costs_no_forward_pass():
+    model = built("bert")
+    model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
+    assert compute_features(model, batch(), Needs()) == Features()
+
+
+def test_logits_of_a_model_without_head_are_a_bug():
+    model = AutoModel.from_config(tiny_config("bert", layers=1))
+    with pytest.raises(RuntimeError, match="no task head"):
+        compute_features(model, batch(), Needs(logits=True))

@@ -1,0 +1,51 @@
+import pytest
+
+from stillhouse.errors import UserError
+from stillhouse.layer_maps import first, last, spread, uniform
+
+# Worked by hand: floor(m N / M + 1/2), so 6 -> 4 is 1.5, 3, 4.5, 6 with halves up; 7 -> 3 is 2.33, 4.67, 7.
+UNIFORM = [
+    ((6, 12), (2, 4, 6, 8, 10, 12)),
+    ((4, 12), (3, 6, 9, 12)),
+    ((3, 12), (4, 8, 12)),
+    ((4, 6), (2, 3, 5, 6)),
+    ((3, 7), (2, 5, 7)),
+    ((1, 5), (5,)),
+    ((5, 5), (1, 2, 3, 4, 5)),
+]
+# floor(i (N - 1) / (M - 1) + 1/2) + 1: 12 -> 6 is 0, 2.2, 4.4, 6.6, 8.8, 11; 6 -> 3 is 0, 2.5, 5; rounded, plus one.
+SPREAD = [((6, 12), (1, 3, 5, 8, 10, 12)), ((3, 6), (1, 4, 6)), ((1, 6), (1,)), ((2, 7), (1, 7)), ((3, 3), (1, 2, 3))]
+
+
+@pytest.mark.parametrize(("layers", "expected"), UNIFORM)
+def test_uniform_ends_with_the_last_layer_and_rounds_halves_up(layers, expected):
+    assert uniform(*layers) == expected
+
+
+@pytest.mark.parametrize(("layers", "expected"), SPREAD)
+def test_spread_keeps_first_and_last_layer(layers, expected):
+    assert spread(*layers) == expected
+
+
+def test_first_and_last():
+    assert first(3, 7) == (1, 2, 3)
+    assert last(3, 7) == (5, 6, 7)
+
+
+@pytest.mark.parametrize("rule", [uniform, first, last, spread])
+@pytest.mark.parametrize("teacher", range(1, 14))
+def test_every_rule_names_rising_layers_of_the_teacher(rule, teacher):
+    for student in range(1, teacher + 1):
+        layers = rule(student, teacher)
+        assert len(layers) == student
+        assert list(layers) == sorted(set(layers))
+        assert layers[0] >= 1
+        assert layers[-1] <= teacher
+
+
+@pytest.mark.parametrize("rule", [uniform, first, last, spread])
+def test_impossible_counts_are_refused(rule):
+    with pytest.raises(UserError, match=r"7 layers cannot start .* has 5"):
+        rule(7, 5)
+    with pytest.raises(UserError, match="at least one layer"):
+        rule(0, 5)

@@ -1,0 +1,289 @@
+"""The loop on a tiny encoder: resume, selection, accumulation, divergence."""
+
+import json
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.config import EngineConfig, StageConfig
+from stillhouse.data.batch import tokenized_split
+from stillhouse.data.ragged import Ragged
+from stillhouse.data.task import Examples, Task
+from stillhouse.data.tokenize import Encoded
+from stillhouse.errors import TrainingDiverged, UserError
+from stillhouse.method import Stage
+from stillhouse.models.loading import build_encoder
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.objectives.soft_labels import SoftLabels
+from stillhouse.training.engine import build_accelerator
+from stillhouse.training.log import RunLog
+from stillhouse.training.stages import Workshop, run_stages
+from stillhouse.training.trainer import Trainer, stage_steps
+from tests.tiny_models import tiny_config
+
+TASK = Task("toy", "classification", ("no", "yes"))
+VOCABULARY = 60
+
+
+class Killed(Exception):
+    """Stands for a process that is killed: nothing is cleaned up."""
+
+
+def toy_split(rows=97, seed=0):
+    """Label = whether token 7 occurs more often than token 8."""
+    random = np.random.default_rng(seed)
+    texts = [random.integers(7, 13, random.integers(3, 12)).tolist() for _ in range(rows)]
+    labels = [int(text.count(7) > text.count(8)) for text in texts]
+    ids = Ragged.from_rows([[2, *text, 3] for text in texts], np.int32)
+    encoded = Encoded(ids, Ragged(np.zeros_like(ids.values), ids.offsets), np.arange(rows), 0)
+    return tokenized_split(Examples(text=[""] * rows, labels=labels), TASK, encoded)
+
+
+def toy_encoder(seed=0):
+    torch.manual_seed(seed)
+    return build_encoder(tiny_config("bert", layers=2, hidden=24, heads=2, vocab_size=VOCABULARY), TASK)
+
+
+def workshop(folder, *, report=lambda step, steps, name: None, **engine):
+    folder.mkdir(parents=True, exist_ok=True)
+    config = EngineConfig(**{"precision": "fp32", "log_every": 2, "checkpoint_seconds": 0.0, **engine})
+    return Workshop(build_accelerator(config), config, folder / "checkpoints", RunLog(folder / "log.jsonl"), report)
+
+
+def hard_stage(**config):
+    values = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 16, **config}
+    return Stage("distil", (HardLabels(kind="classification"),), StageConfig(**values))
+
+
+def weights(encoder):
+    return {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_steps_come_from_epochs_or_are_given():
+    assert stage_steps(hard_stage(epochs=2.5), 97) == (18, 7)
+    stage = Stage("x", (), StageConfig(epochs=3), steps=11, evaluate_every=4)
+    assert stage_steps(stage, 97) == (11, 4)
+
+
+def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(tmp_path):
+    states = []
+    for run in ("one", "two"):
+        encoder = toy_encoder()
+        (result,) = run_stages(
+            (hard_stage(epochs=12, learning_rate=3e-3),), encoder, toy_split(), lambda: 0.0, workshop(tmp_path / run), seed=3
+        )
+        states.append(weights(encoder))
+        lines = [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        losses = [line["loss"] for line in lines if "loss" in line]
+        assert np.median(losses[-9:]) < np.median(losses[:9]) - 0.1
+        assert result.steps == 84
+        assert result.examples == 97 * 12
+    assert same(*states)
+
+
+@pytest.mark.parametrize("killed_at", [1, 5, 9])
+def test_a_killed_run_ends_with_the_same_weights_and_the_same_log(tmp_path, killed_at):
+    stage = hard_stage(epochs=2)
+    scores = iter([0.3, 0.7])
+    whole = toy_encoder()
+    run_stages((stage,), whole, toy_split(), lambda: next(scores), workshop(tmp_path / "whole"), seed=1)
+
+    def die(step, steps, name):
+        if step == killed_at:
+            raise Killed
+
+    scores = iter([0.3, 0.7] if killed_at < 7 else [0.3])
+    with pytest.raises(Killed):
+        run_stages(
+            (stage,), toy_encoder(), toy_split(), lambda: next(scores), workshop(tmp_path / "part", report=die), seed=1
+        )
+    torch.manual_seed(99)
+    rest = toy_encoder()
+    later = iter([0.3, 0.7] if killed_at < 7 else [0.7])
+    run_stages((stage,), rest, toy_split(), lambda: next(later), workshop(tmp_path / "part"), seed=1)
+    assert same(weights(whole), weights(rest))
+
+    def steps(folder):
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        return [{name: value for name, value in line.items() if name != "examples_per_second"} for line in lines]
+
+    assert steps(tmp_path / "whole") == steps(tmp_path / "part")
+
+
+def test_a_finished_stage_is_not_run_again(tmp_path):
+    encoder = toy_encoder()
+    run_stages((hard_stage(),), encoder, toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+    trained = weights(encoder)
+
+    def never(step, steps, name):
+        raise Killed
+
+    again = toy_encoder()
+    (result,) = run_stages(
+        (hard_stage(),), again, toy_split(), lambda: 0.0, workshop(tmp_path, report=never), seed=1
+    )
+    assert same(trained, weights(again))
+    assert result.steps == 14
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+    run_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+    with pytest.raises(UserError, match="belongs to other data"):
+        run_stages((hard_stage(),), toy_encoder(), toy_split(seed=5), lambda: 0.0, workshop(tmp_path), seed=1)
+
+
+def test_the_best_state_on_the_selection_rows_is_kept(tmp_path):
+    scores = iter([0.9, 0.4, 0.2])
+    states = []
+    encoder = toy_encoder()
+
+    def score():
+        states.append(weights(encoder))
+        return next(scores)
+
+    (result,) = run_stages(
+        (hard_stage(epochs=3),), encoder, toy_split(), score, workshop(tmp_path), seed=1
+    )
+    assert (result.score, result.step) == (0.9, 7)
+    assert same(weights(encoder), states[0])
+    assert not same(states[0], states[2])
+
+
+def test_a_tie_goes_to_the_later_state(tmp_path):
+    (result,) = run_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.5, workshop(tmp_path), seed=1)
+    assert result.step == 14
+
+
+def test_accumulation_lowers_memory_not_the_result(tmp_path):
+    results = {}
+    for parts in (1, 3):
+        torch.manual_seed(0)
+        config = tiny_config("bert", layers=2, hidden=24, heads=2, vocab_size=VOCABULARY)
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+        encoder = build_encoder(config, TASK)
+        run_stages(
+            (hard_stage(epochs=1, accumulate=parts, max_grad_norm=0.1),),
+            encoder,
+            toy_split(),
+            lambda: 0.0,
+            workshop(tmp_path / str(parts)),
+            seed=1,
+        )
+        results[parts] = weights(encoder)
+    for name, tensor in results[1].items():
+        assert torch.allclose(tensor, results[3][name], atol=2e-5), name
+
+
+class Exploding(HardLabels):
+    """Finite for five calls, then NaN."""
+
+    name: ClassVar[str] = "exploding"
+    _calls: ClassVar[list[int]] = []
+
+    def __call__(self, student, teacher, batch):
+        self._calls.append(1)
+        return super().__call__(student, teacher, batch) * (float("nan") if len(self._calls) > 5 else 1.0)
+
+
+def test_a_nan_loss_names_stage_step_and_objective_and_keeps_the_last_good_state(tmp_path):
+    objectives = (HardLabels(kind="classification"), Exploding(kind="classification"))
+    stage = Stage("distil", objectives, StageConfig(epochs=2, batch_size=16))
+    with pytest.raises(TrainingDiverged, match=r"stage 'distil', step 6: objective 'exploding' is nan") as caught:
+        run_stages((stage,), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+    assert caught.value.exit_status == 1
+    checkpoint = torch.load(tmp_path / "checkpoints" / "distil" / "checkpoint.pt", weights_only=True)
+    assert checkpoint["progress"]["step"] == 4
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint["module"].values())
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    encoder = toy_encoder()
+
+    def poison(step, steps, name):
+        if step == 3:
+            with torch.no_grad():
+                next(encoder.parameters())[0, 0] = float("inf")
+
+    stage = hard_stage(max_grad_norm=0.0)
+    with pytest.raises(TrainingDiverged, match=r"(objective|weights)"):
+        run_stages((stage,), encoder, toy_split(), lambda: 0.0, workshop(tmp_path, report=poison), seed=1)
+    checkpoint = torch.load(tmp_path / "checkpoints" / "distil" / "checkpoint.pt", weights_only=True)
+    assert checkpoint["progress"]["step"] == 2
+
+
+def test_the_teacher_is_never_changed_and_stays_in_eval_mode(tmp_path):
+    teacher = toy_encoder(seed=7)
+    before = weights(teacher)
+    objectives = (HardLabels(kind="classification", weight=0.5), SoftLabels(kind="classification", weight=0.5))
+    stage = Stage("distil", objectives, StageConfig(epochs=1, batch_size=16))
+    for features in ("auto", "online"):
+        student = toy_encoder()
+        teacher.train()
+        run_stages(
+            (stage,),
+            student,
+            toy_split(),
+            lambda: 0.0,
+            workshop(tmp_path / features),
+            teacher=teacher,
+            features=features,
+            seed=1,
+        )
+        assert same(before, weights(teacher))
+        assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_kept_and_online_teachers_train_alike(tmp_path):
+    stage = Stage("distil", (SoftLabels(kind="classification", temperature=2.0),), StageConfig(epochs=1, batch_size=16))
+    states = []
+    for features in ("auto", "online"):
+        student = toy_encoder()
+        run_stages(
+            (stage,),
+            student,
+            toy_split(),
+            lambda: 0.0,
+            workshop(tmp_path / features),
+            teacher=toy_encoder(seed=7),
+            features=features,
+            seed=1,
+        )
+        states.append(weights(student))
+    for name, tensor in states[0].items():
+        # Other batches round differently in the last bits of fp32; a whole epoch of AdamW lets that grow a little.
+        assert torch.allclose(tensor, states[1][name], atol=1e-4), name
+
+
+def test_clipping_is_over_trainable_parameters_only(tmp_path):
+    encoder = toy_encoder()
+    frozen = next(encoder.parameters())
+    frozen.requires_grad_(False)
+    before = frozen.clone()
+    shop = workshop(tmp_path)
+    from stillhouse.models.forward import StudentSide
+    from stillhouse.teachers.source import NoTeacher
+
+    stage = hard_stage()
+    trainer = Trainer(
+        stage,
+        StudentSide(encoder, stage.student_needs),
+        toy_split(),
+        NoTeacher(),
+        lambda: 0.0,
+        accelerator=shop.accelerator,
+        folder=tmp_path / "c",
+        engine=shop.engine,
+        seed=0,
+        identity="x",
+        log=shop.log,
+        report=shop.report,
+    )
+    assert all(parameter is not frozen for parameter in trainer.trainable)
+    trainer.run()
+    assert torch.equal(frozen, before)
