@@ -114,9 +114,7 @@ def main() -> None:
         "teacher scoring": lambda: scoring(teacher),
         "evaluation of the student": lambda: scoring(student),
         "logit, teacher rerun in every step": lambda: epoch(split, distil=True, features="online"),
-        "logit, padded to 128, fp32, teacher rerun": lambda: epoch(
-            padded, distil=True, features="online", precision="fp32"
-        ),
+        "logit, padded to 128, fp32, teacher rerun": lambda: epoch(padded, distil=True, features="online", precision="fp32"),
     }
     measured: dict[str, list[float]] = {name: [] for name in sides}
     epoch(few, distil=True)  # warm-up

@@ -174,7 +174,7 @@ def evaluate(
     from stillhouse.evaluation.run_evaluation import evaluate_models
     from stillhouse.run_config import parse_config
 
-    values = {"source": data, "text": text, "text_pair": text_pair, "label": label, "max_length": max_length}
+    values: dict[str, Any] = {"source": data, "text": text, "text_pair": text_pair, "label": label, "max_length": max_length}
     values |= {"label_map": parse_label_map(label_map or ())}
     config = parse_config({"data": values, "engine": {"precision": precision}})
     models = {"student": model_folder(model)} | ({} if teacher is None else {"teacher": model_folder(teacher)})
@@ -210,9 +210,7 @@ def predict(
     texts = None if text is None else ([text] if isinstance(text, str) else list(text))
     pairs = None if text_pair is None else ([text_pair] if isinstance(text_pair, str) else list(text_pair))
     if pairs is not None and (texts is None or len(texts) != len(pairs)):
-        raise UserError(
-            f"{len(texts or ())} texts and {len(pairs)} second texts", expected="one second text for each text"
-        )
+        raise UserError(f"{len(texts or ())} texts and {len(pairs)} second texts", expected="one second text for each text")
     settings = DataConfig(max_length=max_length)
     return predict_texts(
         model_folder(model), texts, pairs, data, settings, EngineConfig.model_validate({"precision": precision})

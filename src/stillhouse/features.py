@@ -45,7 +45,7 @@ class Features:
         hidden_states: Hidden states by number, each `(batch, tokens, hidden)`.
     """
 
-    logits: Float[Tensor, "..."] | None = None
+    logits: Float[Tensor, ...] | None = None
     hidden_states: dict[int, Float[Tensor, "batch tokens hidden"]] = field(default_factory=dict)
 
     def require_logits(self) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from stillhouse.config import Frozen, StageConfig
 from stillhouse.data.task import TaskKind
 from stillhouse.features import Needs
-from stillhouse.layer_maps import uniform
+from stillhouse.layer_maps import spread
 from stillhouse.objectives.objective import Objective
 
 
@@ -62,17 +62,18 @@ class Method(Frozen, ABC):
     default_student: ClassVar[str] = "half"
 
     name: str
-    stages: Any
+    stages: Any = None
 
     def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
         """Which teacher layer (1-based) each student layer starts from, where the widths agree."""
-        return uniform(student_layers, teacher_layers)
+        return spread(student_layers, teacher_layers)
 
     @abstractmethod
     def plan(self, kind: TaskKind) -> tuple[Stage, ...]:
         """The stages for a kind of task, in order."""
 
-    @property
-    def last_stage(self) -> str:
+    @classmethod
+    def last_stage(cls) -> str:
         """Name of the last stage: the one that `--epochs` and its like speak of."""
-        return list(type(self.stages).model_fields)[-1]
+        stages: Any = cls.model_fields["stages"].default
+        return str(list(type(stages).model_fields)[-1])

@@ -38,9 +38,7 @@ PLACES = {
 LAST_STAGE = {"epochs": "epochs", "batch_size": "batch_size", "learning_rate": "learning_rate"}
 
 
-def config_from_options(
-    options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()
-) -> RunConfig:
+def config_from_options(options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()) -> RunConfig:
     """A run's configuration from a run file, single changes `key=value` to it, and options, the later over the earlier.
 
     Args:
@@ -64,7 +62,7 @@ def config_from_options(
         else:
             set_value(mapping, PLACES[name], given[name])
     method = mapping.get("method") or {}
-    last_stage = load_method(method if isinstance(method, str) else method.get("name", "logit"))().last_stage
+    last_stage = load_method(method if isinstance(method, str) else method.get("name", "logit")).last_stage()
     for name in LAST_STAGE.keys() & given.keys():
         set_value(mapping, f"method.stages.{last_stage}.{LAST_STAGE[name]}", given[name])
     return parse_config(mapping)

@@ -15,8 +15,9 @@ from stillhouse.benchmark.latency import measure_latency, random_inputs
 from stillhouse.benchmark.size import count_parameters, weights_mib
 from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.evaluation.evaluate import Predictions, Split, readable, statistics
-from stillhouse.evaluation.intervals import bootstrap_interval, paired_difference
-from stillhouse.evaluation.teacher import Likeness, likeness_to_teacher, calibration_error
+from stillhouse.evaluation.intervals import paired_difference
+from stillhouse.evaluation.likeness import Likeness, likeness_to_teacher
+from stillhouse.evaluation.scores import scores_entry
 from stillhouse.files import write_json, write_text
 from stillhouse.models.adapter import input_names
 from stillhouse.prepare import Model, Prepared, data_name
@@ -103,7 +104,7 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
     }
     if "test" in outcome.predictions:
         result["test"] = {
-            role: _scores_entry(prepared.splits["test"], predictions)
+            role: scores_entry(prepared.splits["test"], predictions)
             for role, predictions in outcome.predictions["test"].items()
         }
     return result
@@ -125,23 +126,10 @@ def gap_closed(
     return float((student["score"] - baseline["score"]) / (teacher["score"] - baseline["score"]))
 
 
-def _scores_entry(split: Split, predictions: Predictions) -> dict[str, Any]:
-    """Scores of one model on one split, the main one with its 95 % interval."""
-    table = statistics(split, predictions)
-    main, values = table[MAIN_METRIC[split.task.kind]]
-    interval = bootstrap_interval(values, main.value)
-    return {
-        "score": float(main.value(values.sum(axis=0))),
-        "interval": [interval.low, interval.high],
-        "scores": {name: float(metric.value(rows.sum(axis=0))) for name, (metric, rows) in table.items()},
-        "ece": calibration_error(split, predictions),
-    }
-
-
 def _model_entry(model: Model, split: Split, predictions: Predictions) -> dict[str, Any]:
     return {
         "name": model.name,
-        **_scores_entry(split, predictions),
+        **scores_entry(split, predictions),
         "parameters": count_parameters(model.encoder),
         "size_mib": round(weights_mib(model.encoder), 2),
         "start": model.start,
@@ -210,9 +198,7 @@ def _latency(
     return {role: {"p50": value.p50_ms, "p95": value.p95_ms} for role, value in measured.items()}, conditions
 
 
-def _prediction_lines(
-    split: Split, predictions: Mapping[str, Predictions], likeness: Mapping[str, Likeness]
-) -> Iterator[str]:
+def _prediction_lines(split: Split, predictions: Mapping[str, Predictions], likeness: Mapping[str, Likeness]) -> Iterator[str]:
     examples, task = split.examples, split.task
     for row in range(len(examples)):
         line: dict[str, Any] = {"id": examples.ids[row], "text": examples.text[row]}

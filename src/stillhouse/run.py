@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from stillhouse.console import Console
+from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import check_teacher
+from stillhouse.evaluation.trained import remember_threshold
 from stillhouse.files import write_folder
 from stillhouse.method import Method, Stage
 from stillhouse.model_card import write_model_card
+from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.outcome import Outcome, write_outcome
 from stillhouse.prepare import Model, Prepared, default_out, prepare
@@ -39,21 +40,25 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
     folder = RunFolder(Path(config.out or default_out(config)))
     folder.check(config, overwrite=overwrite)
     if folder.is_finished and not overwrite:
-        console.say(f"this run is finished; --overwrite runs it again, another --out keeps both\n")
+        console.say("this run is finished; --overwrite runs it again, another --out keeps both\n")
         show(folder, console)
         return folder
     accelerator = build_accelerator(config.engine, folder.path)
     prepared = prepare(config)
-    folder.create(overwrite=overwrite)
-    folder.save_config(prepared.config)
     for note in prepared.notes:
         console.say(f"  {note}")
-    if accelerator.log_with:
-        accelerator.init_trackers("stillhouse", {"run": str(folder.path)})
     log = RunLog(folder / LOG if accelerator.is_main_process else None, accelerator if accelerator.log_with else None)
     workshop = Workshop(accelerator, config.engine, folder / CHECKPOINTS, log, console.progress)
+    run = _Run(prepared, workshop, folder, console)
+    run.check_given_teacher()
+    if accelerator.is_main_process:
+        folder.create(overwrite=overwrite)
+        folder.save_config(prepared.config)
+    accelerator.wait_for_everyone()
+    if accelerator.log_with:
+        accelerator.init_trackers("stillhouse", {"run": str(folder.path)})
     try:
-        outcome = _Run(prepared, workshop, folder, console).go()
+        outcome = run.go()
     finally:
         console.close()
         accelerator.end_training()
@@ -89,8 +94,8 @@ class _Run:
     def go(self) -> Outcome:
         prepared, method = self.prepared, self.method
         teacher = prepared.teacher if method.uses_teacher else None
-        if teacher is not None:
-            self._ready_teacher(teacher)
+        if teacher is not None and not prepared.teacher_has_head:
+            self._fit_teacher(teacher)
         start = copy.deepcopy(prepared.student.encoder.state_dict())
         self._train_student(teacher)
         models = {"student": prepared.student}
@@ -100,30 +105,37 @@ class _Run:
                 models["baseline"] = self._train_baseline(start)
         return self._evaluate(models)
 
-    def _ready_teacher(self, teacher: Model) -> None:
-        """Fine-tunes a teacher without a head, and refuses one that knows nothing."""
+    def check_given_teacher(self) -> None:
+        """Refuses a teacher that knows nothing, before anything is written; one that is fine-tuned here comes later."""
+        if self.method.uses_teacher and self.prepared.teacher_has_head:
+            self._check(self.prepared.teacher)
+
+    def _check(self, teacher: Model) -> None:
         selection = self.prepared.splits["selection"]
-        if not self.prepared.teacher_has_head:
-            self.console.say(f"teacher {teacher.name} has no head for {self.prepared.task.kind}: fine-tuning it first")
-            fitted = fit_teacher(
-                teacher.encoder.to(self.device),
-                teacher.tokenizer,
-                self.prepared.splits["train"].tokens.for_teacher(),
-                lambda: self._score(teacher, selection, "teacher"),
-                self.workshop,
-                self.config.teacher.finetune,
-                seed=self.config.teacher.seed,
-                selection_fingerprint=selection.tokens.fingerprint(),
-                folder=self.folder / TEACHER,
-            )
-            teacher.start = f"{teacher.name}, fine-tuned here"
-            if fitted is None:
-                self.console.say("  the same teacher was fine-tuned on the same data before: it is used again")
-            else:
-                self.stages.append(fitted)
-        predictions = self._predict(teacher, selection, "teacher")
-        line = check_teacher(selection, predictions, allow_weak=self.config.teacher.allow_weak)
+        line = check_teacher(selection, self._predict(teacher, selection, "teacher"), allow_weak=self.config.teacher.allow_weak)
         self.console.say(f"  teacher {teacher.name}: {line}")
+
+    def _fit_teacher(self, teacher: Model) -> None:
+        """Fine-tunes a teacher without a head."""
+        selection = self.prepared.splits["selection"]
+        self.console.say(f"teacher {teacher.name} has no head for {self.prepared.task.kind}: fine-tuning it first")
+        fitted = fit_teacher(
+            teacher.encoder.to(self.device),
+            teacher.tokenizer,
+            self.prepared.splits["train"].tokens.for_teacher(),
+            lambda: self._score(teacher, selection, "teacher"),
+            self.workshop,
+            self.config.teacher.finetune,
+            seed=self.config.teacher.seed,
+            selection_fingerprint=selection.tokens.fingerprint(),
+            folder=self.folder / TEACHER,
+        )
+        teacher.start = f"{teacher.name}, fine-tuned here"
+        if fitted is None:
+            self.console.say("  the same teacher was fine-tuned on the same data before: it is used again")
+        else:
+            self.stages.append(fitted)
+        self._check(teacher)
 
     def _train_student(self, teacher: Model | None) -> None:
         student = self.prepared.student
@@ -138,6 +150,8 @@ class _Run:
             features=self.config.teacher.features,
             seed=self.config.seed,
         )
+        if self.prepared.task.kind == "qa":
+            remember_threshold(student.encoder, self._predict(student, self.prepared.splits["selection"], "student").threshold)
         self._save(student)
 
     def _train_baseline(self, start: dict[str, Any]) -> Model:
@@ -165,25 +179,27 @@ class _Run:
         )
         return baseline
 
-    def _student_rows(self) -> Any:
+    def _student_rows(self) -> TokenizedSplit:
         """The training rows as the student sees them: which labels it may use."""
         train = self.prepared.splits["train"].tokens
         if self.config.data.labels == "gold" or not self.method.uses_teacher:
             return self._gold_rows()
         return train.without_labels() if self.config.data.labels == "teacher" else train
 
-    def _gold_rows(self) -> Any:
+    def _gold_rows(self) -> TokenizedSplit:
         rows = self.prepared.splits["train"].tokens.labelled()
         if len(rows) == 0:
             raise UserError(
-                "no training row has a label", expected="labels to train on", fix="use --labels teacher, or data with labels"
+                "no training row has a label",
+                expected="labels to train on",
+                fix="use --labels teacher, or data with labels",
             )
         return rows
 
-    def _predict(self, model: Model, split: Split, side: Any) -> Predictions:
+    def _predict(self, model: Model, split: Split, side: Side) -> Predictions:
         return predict_split(model.encoder.to(self.device), split, side, self.workshop.accelerator)
 
-    def _score(self, model: Model, split: Split, side: Any) -> float:
+    def _score(self, model: Model, split: Split, side: Side) -> float:
         return main_score(split, self._predict(model, split, side))
 
     def _evaluate(self, models: dict[str, Model]) -> Outcome:
@@ -191,7 +207,7 @@ class _Run:
         self.console.say("evaluating")
         outcome = Outcome(models=models, stages=self.stages)
         for role, model in models.items():
-            side = "teacher" if role == "teacher" else "student"
+            side: Side = "teacher" if role == "teacher" else "student"
             threshold = self._predict(model, self.prepared.splits["selection"], side).threshold
             for name in ("validation", "test"):
                 if name in self.prepared.splits:

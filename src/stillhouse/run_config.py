@@ -27,7 +27,7 @@ class RunConfig(Frozen):
     data: DataConfig = DataConfig()
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
-    method: SerializeAsAny[Method] = Field(default_factory=lambda: load_method("logit")())
+    method: SerializeAsAny[Method] = Field(default_factory=lambda: load_method("logit").model_validate({}))
     baseline: bool | None = None
     engine: EngineConfig = EngineConfig()
     seed: Annotated[int, Field(ge=0)] = 0

@@ -96,9 +96,13 @@ class RunFolder:
             )
 
 
+# Settings that decide nothing about the result: a run goes on whatever they were.
+_FREE = ("engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "teacher.allow_weak", "out")
+
+
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
     """Where a configuration differs from a resolved one; what is None now was left to be resolved, and differs not."""
-    if now is None:
+    if now is None or name in _FREE:
         return []
     if isinstance(before, dict) and isinstance(now, dict) and (before or now):
         changes = []

@@ -76,7 +76,5 @@ def test_map_with_unknown_names() -> None:
     data = dataset("classification", ("bad", "good"), [0, 1])
     with pytest.raises(UserError, match=r"names 'worse', which is no label of the data\n  expected: 'bad', 'good'"):
         align_labels(data, ["n", "p"], {"worse": "n"})
-    with pytest.raises(
-        UserError, match=r"sends 'bad' to 'neg', which is no label of the teacher\n  expected: 'n', 'p'"
-    ):
+    with pytest.raises(UserError, match=r"sends 'bad' to 'neg', which is no label of the teacher\n  expected: 'n', 'p'"):
         align_labels(data, ["n", "p"], {"bad": "neg", "good": "p"})

@@ -81,17 +81,13 @@ def test_what_is_given_wins() -> None:
 def test_question_answering_as_told() -> None:
     rows = table(query=["q"], paragraph=["c"], answer=["a"])
     assert find_columns(rows, DataConfig(task="qa")) == Columns("qa", "query", "paragraph", "answer")
-    with pytest.raises(
-        UserError, match=r"known as the context; its columns are question, answers\n  fix: .*--text-pair"
-    ):
+    with pytest.raises(UserError, match=r"known as the context; its columns are question, answers\n  fix: .*--text-pair"):
         find_columns(table(question=["q"], answers=[[]]), DataConfig(task="qa"))
 
 
 @pytest.mark.parametrize("option", ["text", "text_pair", "label"])
 def test_named_column_that_is_not_there(option: str) -> None:
-    with pytest.raises(
-        UserError, match=r"no column 'sentense'\n  expected: one of sentence, label\n  fix: .*'sentence'"
-    ):
+    with pytest.raises(UserError, match=r"no column 'sentense'\n  expected: one of sentence, label\n  fix: .*'sentence'"):
         find_columns(table(sentence=["a"], label=["1"]), DataConfig(**{option: "sentense"}))
 
 
@@ -108,9 +104,7 @@ def test_no_text_column() -> None:
 def test_texts_alone() -> None:
     rows = table(premise=["a"], hypothesis=["b"], body=["c"])
     assert find_texts(rows, DataConfig(), "classification", pair=False) == Columns("classification", "body")
-    assert find_texts(rows, DataConfig(), "classification", pair=True) == Columns(
-        "classification", "premise", "hypothesis"
-    )
+    assert find_texts(rows, DataConfig(), "classification", pair=True) == Columns("classification", "premise", "hypothesis")
     assert find_texts(rows, DataConfig(text="premise"), "regression", pair=True).text_pair == "hypothesis"
     with pytest.raises(UserError, match="known as the second text"):
         find_texts(table(text=["a"]), DataConfig(), "classification", pair=True)

@@ -135,9 +135,7 @@ def test_probe_of_a_server_that_answers(monkeypatch: pytest.MonkeyPatch, status:
 
 @pytest.mark.usefixtures("online")
 def test_hub_set_with_class_names_and_matched_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    features = datasets.Features(
-        {"premise": datasets.Value("string"), "label": datasets.ClassLabel(names=["yes", "no"])}
-    )
+    features = datasets.Features({"premise": datasets.Value("string"), "label": datasets.ClassLabel(names=["yes", "no"])})
 
     def rows(text: str, label: int) -> datasets.Dataset:
         return datasets.Dataset.from_dict({"premise": [text], "label": [label]}, features=features)

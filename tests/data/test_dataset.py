@@ -23,9 +23,7 @@ def sentence(number: int) -> str:
 
 def reviews(first: int, count: int) -> str:
     """Texts `first`.. with labels `bad`, `good`, `good`, `bad`, `good`, ... (two fifths bad)."""
-    rows = [
-        f"{sentence(number)}\t{'bad' if number % 5 in (0, 3) else 'good'}\n" for number in range(first, first + count)
-    ]
+    rows = [f"{sentence(number)}\t{'bad' if number % 5 in (0, 3) else 'good'}\n" for number in range(first, first + count)]
     return "text\tlabel\n" + "".join(rows)
 
 
@@ -55,9 +53,7 @@ def test_folder_with_all_splits(tmp_path: Path) -> None:
     assert Counter(data.selection.labels) == {0: 4, 1: 6}  # stratified: two fifths bad
     assert set(data.train.text) | set(data.selection.text) == set(map(sentence, range(100)))
     assert list(data.train.ids) == sorted(data.train.ids, key=int)
-    assert [data.train.labels[row] for row in range(3)] == [
-        int(int(data.train.ids[row]) % 5 not in (0, 3)) for row in range(3)
-    ]
+    assert [data.train.labels[row] for row in range(3)] == [int(int(data.train.ids[row]) % 5 not in (0, 3)) for row in range(3)]
     assert data.notes[:2] == ("task: classification with 2 labels (column `label`)", "text: column `text`")
     assert data.notes[-1] == "rows: train 90, selection 10, validation 20, test 30"
 

@@ -280,9 +280,7 @@ def test_worker_needs_the_standard_library_alone() -> None:
     """The worker runs without site-packages: an import of anything else would make every build fall back silently."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-W", "error", docstrings.__file__],
-        input=json.dumps(
-            asdict(Reading(".", max_files=0, max_per_file=1, max_docstrings=1, min_characters=1))
-        ).encode(),
+        input=json.dumps(asdict(Reading(".", max_files=0, max_per_file=1, max_docstrings=1, min_characters=1))).encode(),
         capture_output=True,
         check=False,
     )

@@ -42,9 +42,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_csv_quotes_and_line_numbers(tmp_path: Path, ending: str) -> None:
     # The first row spans lines 2 and 3, so the second one starts on line 4; blank line 5 is no row.
-    table = read_table(
-        write(tmp_path, f"a.csv{ending}", 'text,label\r\n"one,\ntwo ""x""",1\r\nthree,0\r\n\r\nfour,1\r\n')
-    )
+    table = read_table(write(tmp_path, f"a.csv{ending}", 'text,label\r\n"one,\ntwo ""x""",1\r\nthree,0\r\n\r\nfour,1\r\n'))
     assert table.columns == {"text": ['one,\ntwo "x"', "three", "four"], "label": ["1", "0", "1"]}
     assert list(table.lines) == [2, 4, 6]
     assert table.where(1).endswith(f"a.csv{ending}, line 4")
@@ -192,7 +190,5 @@ def test_parquet_without_rows(tmp_path: Path) -> None:
 
 def test_missing_column_names_the_columns_there_are(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, "a.csv", "review,stars\na,1\n"))
-    with pytest.raises(
-        UserError, match=r"no column 'reviews'\n  expected: one of review, stars\n  fix: did you mean 'review'"
-    ):
+    with pytest.raises(UserError, match=r"no column 'reviews'\n  expected: one of review, stars\n  fix: did you mean 'review'"):
         table.column("reviews")

@@ -70,9 +70,7 @@ def test_hidden_state_l_is_the_output_of_layer_l(family):
         block.register_forward_hook(lambda _module, _args, out: seen.append(out[0] if isinstance(out, tuple) else out))
         for block in blocks(model)
     ]
-    hooks.append(
-        blocks(model)[0].register_forward_pre_hook(lambda _module, args: seen.append(args[0]) if not seen else None)
-    )
+    hooks.append(blocks(model)[0].register_forward_pre_hook(lambda _module, args: seen.append(args[0]) if not seen else None))
     with torch.no_grad():
         states = compute_features(model, inputs, Needs(hidden_states=frozenset({0, 1, 2, 3}))).hidden_states
         if family == "modernbert":

@@ -78,9 +78,7 @@ def test_high_temperature_tends_to_half_the_mean_squared_difference_of_centred_l
 def test_a_constant_added_to_either_side_changes_nothing(left, right, seed):
     generator = torch.Generator().manual_seed(seed)
     student, teacher = torch.randn(2, 3, 5, generator=generator)
-    assert torch.allclose(
-        soft_labels(student + left, teacher + right, 2.0), soft_labels(student, teacher, 2.0), atol=1e-4
-    )
+    assert torch.allclose(soft_labels(student + left, teacher + right, 2.0), soft_labels(student, teacher, 2.0), atol=1e-4)
 
 
 def test_one_hot_teacher_against_a_uniform_student_gives_log_of_the_classes():
@@ -114,7 +112,9 @@ def test_tagging_counts_real_words_only():
     # Two sentences of 2 and 1 words: the mean is over the three words, not over sentences.
     agreeing = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
     both = tagging_soft_labels(
-        student.repeat(2, 1, 1), torch.cat([teacher, agreeing]), torch.tensor([[True, True, False], [True, False, False]])
+        student.repeat(2, 1, 1),
+        torch.cat([teacher, agreeing]),
+        torch.tensor([[True, True, False], [True, False, False]]),
     )
     assert both.item() == pytest.approx(2 * 0.327813325473 / 3, rel=1e-5)
 

@@ -16,8 +16,8 @@ SECOND_METRIC = {
     "classification": "macro_f1",
     "multilabel": "macro_f1",
     "regression": "mse",
-    "tagging": "span_precision",
-    "qa": "em",
+    "tagging": "token_accuracy",
+    "qa": "exact",
 }
 LABELS = {
     "classification": ["negative", "neutral", "positive"],
@@ -72,7 +72,10 @@ def metrics_of(task, roles=("teacher", "student", "baseline")):
         "agreement": 0.941 if has_teacher else None,
         "kl": 0.052 if has_teacher else None,
         "cost": {"train_seconds": 71.4, "teacher_seconds": 12.0, "examples_per_second": 431.2, "peak_memory_mib": 1536.0},
-        "stages": [{"name": "teacher", "steps": 300, "seconds": 90.2}, {"name": "distil", "steps": 540, "seconds": 71.4}],
+        "stages": [
+            {"name": "teacher", "steps": 300, "seconds": 90.2, "selection": 0.86},
+            {"name": "distil", "steps": 540, "seconds": 71.4, "selection": 0.85},
+        ],
         "environment": {"stillhouse": "0.1.0", "torch": "2.13.0", "device": "cpu", "threads": 2},
         "latency": {"batch": 1, "tokens": 32, "threads": 2, "precision": "fp32"},
         "comparisons": comparisons,
@@ -88,9 +91,11 @@ def log_of(stages):
     for stage, objectives in stages.items():
         for step in range(20, 501, 20):
             values = {name: scale * (0.3 + 2.7 ** (-step / 150)) + rng.random() * 0.05 for name, scale in objectives.items()}
-            lines.append({"stage": stage, "step": step, "epoch": step / 250, "objectives": values, "loss": sum(values.values())})
+            lines.append(
+                {"stage": stage, "step": step, "epoch": step / 250, "objectives": values, "loss": sum(values.values())}
+            )
         for epoch in (1, 2):
-            lines.append({"stage": stage, "step": 250 * epoch, "epoch": epoch, "selection": {"accuracy": 0.8 + 0.03 * epoch}})
+            lines.append({"stage": stage, "step": 250 * epoch, "epoch": epoch, "selection": 0.8 + 0.03 * epoch})
     return lines
 
 
@@ -126,7 +131,7 @@ def tagging_row(rng, number, labels):
     def said(gold, skill):
         return {"tags": [tag if rng.random() < skill else rng.choice(labels) for tag in gold]}
 
-    text = "EU rejects German call to boycott British lamb , said Peter Blackburn".split()
+    text = ["EU", "rejects", "German", "call", "to", "boycott", "British", "lamb", ",", "said", "Peter", "Blackburn"]
     gold = ["B-ORG", *["O"] * 9, "B-PER", "I-PER"]
     row = {"id": str(number), "text": text, "gold": gold}
     return row | {"teacher": said(gold, 0.97), "student": said(gold, 0.95), "baseline": said(gold, 0.92)}
@@ -175,7 +180,10 @@ def write_run(folder, task, roles=("teacher", "student", "baseline"), **changes)
     """Writes a run folder; `changes` replace keys of metrics.json, `log` and `predictions` those files' lines."""
     folder.mkdir(parents=True, exist_ok=True)
     stages = {"teacher": {"hard_labels": 1.0}} if "teacher" in roles else {}
-    stages["distil"] = {"hard_labels": 1.0, "soft_labels": 2.1} if "teacher" in roles else {"hard_labels": 1.0}
+    if "teacher" in roles:
+        stages["distil"] = {"hard_labels": 1.0, "soft_labels": 2.1}
+    else:
+        stages["finetune"] = {"hard_labels": 1.0}
     if "baseline" in roles:
         stages["baseline"] = {"hard_labels": 1.0}
     write_lines(folder / "log.jsonl", changes.pop("log", log_of(stages)))

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from tests.tiny_models import tiny_config
 
 from stillhouse.config import EngineConfig, StageConfig
 from stillhouse.data.batch import tokenized_split
@@ -21,7 +22,6 @@ from stillhouse.training.engine import build_accelerator
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
 from stillhouse.training.trainer import Trainer, stage_steps
-from tests.tiny_models import tiny_config
 
 TASK = Task("toy", "classification", ("no", "yes"))
 VOCABULARY = 60
@@ -76,7 +76,12 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(tmp_path):
     for run in ("one", "two"):
         encoder = toy_encoder()
         (result,) = run_stages(
-            (hard_stage(epochs=12, learning_rate=3e-3),), encoder, toy_split(), lambda: 0.0, workshop(tmp_path / run), seed=3
+            (hard_stage(epochs=12, learning_rate=3e-3),),
+            encoder,
+            toy_split(),
+            lambda: 0.0,
+            workshop(tmp_path / run),
+            seed=3,
         )
         states.append(weights(encoder))
         lines = [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
@@ -100,9 +105,7 @@ def test_a_killed_run_ends_with_the_same_weights_and_the_same_log(tmp_path, kill
 
     scores = iter([0.3, 0.7] if killed_at < 7 else [0.3])
     with pytest.raises(Killed):
-        run_stages(
-            (stage,), toy_encoder(), toy_split(), lambda: next(scores), workshop(tmp_path / "part", report=die), seed=1
-        )
+        run_stages((stage,), toy_encoder(), toy_split(), lambda: next(scores), workshop(tmp_path / "part", report=die), seed=1)
     torch.manual_seed(99)
     rest = toy_encoder()
     later = iter([0.3, 0.7] if killed_at < 7 else [0.7])
@@ -125,9 +128,7 @@ def test_a_finished_stage_is_not_run_again(tmp_path):
         raise Killed
 
     again = toy_encoder()
-    (result,) = run_stages(
-        (hard_stage(),), again, toy_split(), lambda: 0.0, workshop(tmp_path, report=never), seed=1
-    )
+    (result,) = run_stages((hard_stage(),), again, toy_split(), lambda: 0.0, workshop(tmp_path, report=never), seed=1)
     assert same(trained, weights(again))
     assert result.steps == 14
 
@@ -147,9 +148,7 @@ def test_the_best_state_on_the_selection_rows_is_kept(tmp_path):
         states.append(weights(encoder))
         return next(scores)
 
-    (result,) = run_stages(
-        (hard_stage(epochs=3),), encoder, toy_split(), score, workshop(tmp_path), seed=1
-    )
+    (result,) = run_stages((hard_stage(epochs=3),), encoder, toy_split(), score, workshop(tmp_path), seed=1)
     assert (result.score, result.step) == (0.9, 7)
     assert same(weights(encoder), states[0])
     assert not same(states[0], states[2])

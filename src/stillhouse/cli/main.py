@@ -26,9 +26,7 @@ def distill(
     text: Annotated[str | None, typer.Option(help="Column of the text. [found]")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Column of the second text. [found]")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the label. [found]")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="classification, multilabel, regression, tagging or qa. [found]")
-    ] = None,
+    task: Annotated[str | None, typer.Option(help="classification, multilabel, regression, tagging or qa. [found]")] = None,
     label_map: Annotated[
         list[str] | None, typer.Option(help="data=teacher label names where they differ; may be repeated.")
     ] = None,
@@ -36,9 +34,7 @@ def distill(
     max_labels: Annotated[
         int | None, typer.Option(help="Keep so many gold labels; the other rows become plain text. [all]")
     ] = None,
-    transfer: Annotated[
-        list[str] | None, typer.Option(help="File with more text without labels; may be repeated.")
-    ] = None,
+    transfer: Annotated[list[str] | None, typer.Option(help="File with more text without labels; may be repeated.")] = None,
     labels: Annotated[str | None, typer.Option(help="gold, teacher or mixed. [mixed]")] = None,
     teacher: Annotated[str | None, typer.Option(help="Local folder or hub id. [the bundled encoder]")] = None,
     allow_weak_teacher: Annotated[
@@ -57,9 +53,7 @@ def distill(
     max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384; pydocs 64]")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16. [auto]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the student's training. [0]")] = None,
-    track: Annotated[
-        list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")
-    ] = None,
+    track: Annotated[list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")] = None,
     out: Annotated[str | None, typer.Option(help="Run folder. [runs/<data>-<method>-<student>]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
     config: Annotated[Path | None, typer.Option(help="Run file (YAML); other options change it.")] = None,

@@ -32,11 +32,7 @@ def align_labels(dataset: Dataset, teacher_labels: Sequence[str], label_map: Map
 
     def aligned(examples: Examples) -> Examples:
         by_name = [
-            None
-            if label is None
-            else task.labels[label]
-            if isinstance(label, int)
-            else [task.labels[one] for one in label]
+            None if label is None else task.labels[label] if isinstance(label, int) else [task.labels[one] for one in label]
             for label in examples.labels
         ]
         return replace(examples, labels=to_ids(task.kind, by_name, ids))
@@ -73,11 +69,7 @@ def match_labels(names: Sequence[str], teacher_labels: Sequence[str], label_map:
                 expected=listed(teacher_labels),
             )
     ids = {name: position_of(label_map.get(name, name)) for name in names}
-    if (
-        None in ids.values()
-        and not label_map
-        and set(names) == {str(position) for position in range(len(teacher_labels))}
-    ):
+    if None in ids.values() and not label_map and set(names) == {str(position) for position in range(len(teacher_labels))}:
         return {name: int(name) for name in names}
     found = {name: position for name, position in ids.items() if position is not None}
     missing = [name for name in names if name not in found]

@@ -43,7 +43,7 @@ class Batch:
     teacher_inputs: dict[str, Tensor]
     labels: Tensor
     has_label: Bool[Tensor, " batch"]
-    positions: Bool[Tensor, "..."]
+    positions: Bool[Tensor, ...]
     rows: Int[Tensor, " batch"]
     student_words: Tensor | None = None
     teacher_words: Tensor | None = None
@@ -130,24 +130,22 @@ class TokenizedSplit:
             if self.task.kind == "qa":
                 positions = student_inputs["attention_mask"].bool()
             labels = torch.from_numpy(self.labels[rows])
-            return Batch(
-                student_inputs, teacher_inputs, labels, has_label, positions, row_numbers, units=len(rows)
-            )
+            return Batch(student_inputs, teacher_inputs, labels, has_label, positions, row_numbers, units=len(rows))
         student_words, _ = self.student.words.padded(rows, -1)
         teacher_words, _ = self.teacher.words.padded(rows, -1)
         assert isinstance(self.labels, Ragged)
-        labels, _ = self.labels.padded(rows, IGNORED)
-        positions = (student_words >= 0) & (teacher_words >= 0)
+        tags, _ = self.labels.padded(rows, IGNORED)
+        is_word = (student_words >= 0) & (teacher_words >= 0)
         return Batch(
             student_inputs,
             teacher_inputs,
-            torch.from_numpy(np.where(positions & self.has_label[rows][:, None], labels, IGNORED)),
+            torch.from_numpy(np.where(is_word & self.has_label[rows][:, None], tags, IGNORED)),
             has_label,
-            torch.from_numpy(positions),
+            torch.from_numpy(is_word),
             row_numbers,
             student_words=torch.from_numpy(student_words.clip(0)),
             teacher_words=torch.from_numpy(teacher_words.clip(0)),
-            units=int(positions.sum()),
+            units=int(is_word.sum()),
         )
 
 

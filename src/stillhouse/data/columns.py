@@ -81,9 +81,7 @@ def find_columns(table: Table, config: DataConfig) -> Columns:
     return Columns(kind, columns.text, columns.text_pair, label)
 
 
-def find_texts(
-    table: Table, config: DataConfig, kind: TaskKind, *, pair: bool | None, label: str | None = None
-) -> Columns:
+def find_texts(table: Table, config: DataConfig, kind: TaskKind, *, pair: bool | None, label: str | None = None) -> Columns:
     """Finds the text columns alone.
 
     Args:

@@ -119,9 +119,7 @@ def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _
     columns = find_columns(source.splits["train"], config)
     kind = columns.kind
     notes: list[str] = []
-    hidden = (
-        sum(map(is_minus_one, source.splits["train"].column(str(columns.label)))) if kind == "classification" else 0
-    )
+    hidden = sum(map(is_minus_one, source.splits["train"].column(str(columns.label)))) if kind == "classification" else 0
     if hidden:
         notes.append(f"train: {hidden:,} rows have the label -1, which means no label")
     splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
@@ -131,9 +129,7 @@ def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _
         elif name in splits and labelled is not None:
             splits[name] = labelled
     # Without the check the rows of every split count: nothing is learnt from them.
-    names = label_names(
-        kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels]
-    )
+    names = label_names(kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels])
     if check:
         check_training_labels(kind, names, splits["train"].labels, source.splits["train"].source, str(columns.label))
         for name, rows in splits.items():
@@ -188,9 +184,7 @@ def _strata(kind: TaskKind, labels: Sequence[Any]) -> list[Any]:
     return [label == () for label in labels] if kind == "qa" else [0] * len(labels)
 
 
-def _choose(
-    rows: Examples, kind: TaskKind, count: int, config: DataConfig, purpose: Any
-) -> tuple[list[int], list[int]]:
+def _choose(rows: Examples, kind: TaskKind, count: int, config: DataConfig, purpose: Any) -> tuple[list[int], list[int]]:
     """Numbers of `count` labelled rows, stratified, and of all other rows."""
     labelled = rows.labelled
     strata = _strata(kind, [rows.labels[row] for row in labelled])
@@ -199,9 +193,7 @@ def _choose(
     return chosen, [row for row in range(len(rows)) if row not in taken]
 
 
-def _take_validation(
-    train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]
-) -> tuple[Examples, Examples]:
+def _take_validation(train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]) -> tuple[Examples, Examples]:
     labelled = len(train.labelled)
     if labelled < 3:
         raise UserError(

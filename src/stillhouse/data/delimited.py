@@ -22,9 +22,7 @@ def parse_csv(text: str, source: str) -> Table:
 
 
 def _csv_rows(text: str, source: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(
-        max(csv.field_size_limit(), len(text))
-    )  # the module's own limit is shorter than a long document
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # the module's own limit is shorter than a long document
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     start = 1
     try:
@@ -46,9 +44,7 @@ def _table(rows: Iterable[tuple[int, list[str]]], source: str) -> Table:
     names = [name.strip() for name in header]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise UserError(
-            f"{source} names a column twice: {', '.join(repeated)}", expected="one header line with distinct names"
-        )
+        raise UserError(f"{source} names a column twice: {', '.join(repeated)}", expected="one header line with distinct names")
     records = []
     lines = []
     for line, fields in rows:
@@ -62,6 +58,4 @@ def _table(rows: Iterable[tuple[int, list[str]]], source: str) -> Table:
         lines.append(line)
     if not records:
         raise UserError(f"{source} has a header but no rows", expected="at least one row")
-    return Table(
-        {name: list(column) for name, column in zip(names, zip(*records, strict=True), strict=True)}, source, lines
-    )
+    return Table({name: list(column) for name, column in zip(names, zip(*records, strict=True), strict=True)}, source, lines)

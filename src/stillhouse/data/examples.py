@@ -20,9 +20,7 @@ def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
         if (text.strip() if isinstance(text, str) else text) and (pairs is None or pairs[row] is not None)
     ]
     if not rows:
-        raise UserError(
-            f"{table.source}: no row has a text in column {columns.text!r}", fix="name the column with --text"
-        )
+        raise UserError(f"{table.source}: no row has a text in column {columns.text!r}", fix="name the column with --text")
     if len(rows) < len(texts):
         notes.append(f"{table.source}: {len(texts) - len(rows)} rows without text were left out")
     labels = read_labels(table, columns, rows)
@@ -44,9 +42,7 @@ def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
 def text_columns(table: Table, columns: Columns) -> tuple[list[Any], list[Any] | None]:
     """First and second texts of all rows. A missing text is empty, a missing second text stays None."""
     tagging = columns.kind == "tagging"
-    texts = [
-        _words(value) if tagging else _text(value, table, row) for row, value in enumerate(table.column(columns.text))
-    ]
+    texts = [_words(value) if tagging else _text(value, table, row) for row, value in enumerate(table.column(columns.text))]
     if columns.text_pair is None:
         return texts, None
     seconds = table.column(columns.text_pair)

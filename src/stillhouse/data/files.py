@@ -52,9 +52,7 @@ def read_table(path: Path) -> Table:
     if path.is_dir():
         raise UserError(f"{path} is a folder", expected="a file", fix="name the file in it")
     if path.exists() and suffix not in SUFFIXES:
-        raise UserError(
-            f"{path} has no known format", expected=f"a name ending in {', '.join(SUFFIXES)}; each also with .gz"
-        )
+        raise UserError(f"{path} has no known format", expected=f"a name ending in {', '.join(SUFFIXES)}; each also with .gz")
     data = read_bytes(path)
     source = str(path)
     return parse_parquet(data, source) if suffix == ".parquet" else PARSERS[suffix](decode(data, source), source)

@@ -86,9 +86,7 @@ def check_training_labels(kind: TaskKind, names: Sequence[str], labels: Sequence
             fix="name the right column with --label, or check how the rows were chosen",
         )
     if kind == "multilabel" and not names:
-        raise UserError(
-            f"{source}: the lists of labels are all empty (column {label!r})", expected="at least one label"
-        )
+        raise UserError(f"{source}: the lists of labels are all empty (column {label!r})", expected="at least one label")
 
 
 def check_known(kind: TaskKind, names: Sequence[str], labels: Iterable[Any], source: str) -> None:
@@ -162,9 +160,7 @@ def _names(value: Any, separator: str, table: Table, row: int) -> tuple[str, ...
 
 def _finite(parsed: float, value: Any, table: Table, row: int) -> float:
     if not math.isfinite(parsed):
-        raise UserError(
-            f"{table.where(row)}: the label {value!r} is not finite", expected="a finite number, or nothing"
-        )
+        raise UserError(f"{table.where(row)}: the label {value!r} is not finite", expected="a finite number, or nothing")
     return parsed
 
 

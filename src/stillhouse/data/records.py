@@ -46,9 +46,7 @@ def parse_jsonl(text: str, source: str) -> Table:
 
 def _table(objects: Any, source: str, lines: Sequence[int] = ()) -> Table:
     if not isinstance(objects, list) or not objects:
-        raise UserError(
-            f"{source} holds no rows", expected="SQuAD's JSON, a list of objects, or one JSON object a line"
-        )
+        raise UserError(f"{source} holds no rows", expected="SQuAD's JSON, a list of objects, or one JSON object a line")
     for row, record in enumerate(objects):
         if not isinstance(record, dict):
             place = f"line {lines[row]}" if lines else f"row {row + 1}"

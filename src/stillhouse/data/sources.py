@@ -50,9 +50,7 @@ def read_source(given: str) -> Source:
     if given.startswith("hub:"):
         name, _, config = given.removeprefix("hub:").partition(":")
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-            raise UserError(
-                f"{given!r} names no data set of the hub", expected="hub:owner/name or hub:owner/name:config"
-            )
+            raise UserError(f"{given!r} names no data set of the hub", expected="hub:owner/name or hub:owner/name:config")
         return Source(name.rpartition("/")[2], choose_splits(read_hub(name, config or None), given))
     close = nearest(given, (*BUILT_IN, *GLUE))
     raise UserError(

@@ -1,0 +1,1 @@
+"""What models are worth: against gold labels, and against the teacher."""

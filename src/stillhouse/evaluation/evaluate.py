@@ -15,7 +15,7 @@ from stillhouse.data.ragged import Ragged
 from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.data.task import Examples, Task
 from stillhouse.evaluation.metrics import METRICS_OF, Metric
-from stillhouse.evaluation.squad import Answered, Window, best_answers, best_threshold, question_scores
+from stillhouse.evaluation.squad import Answered, Window, best_answers, best_threshold
 from stillhouse.models.forward import Logits, Side, compute_logits
 
 Array = NDArray[Any]
@@ -44,20 +44,23 @@ class Predictions:
         logits: As `compute_logits` gives them: a row an example, for question answering a row a window.
         decoded: Per example: class id, tuple of label ids, float, tuple of tag ids, or answer text ("" = no answer).
         confidences: Probability of what was decoded, per example; for tagging the mean over words; NaN for regression.
-        threshold: Question answering: no answer is given where the score of none exceeds that of the best span by more.
+        threshold: Question answering: no answer is given where the score of none exceeds that of the best span by more;
+            infinite = a span is always given.
+        answers: Question answering: the best spans behind `decoded`.
     """
 
     logits: Logits
     decoded: list[Any]
     confidences: NDArray[np.float64]
-    threshold: float = 0.0
+    threshold: float = np.inf
     answers: Answered | None = None
 
     def with_threshold(self, threshold: float) -> Predictions:
         """The same scores, decoded with another no-answer threshold; nothing changes for other tasks."""
         if self.answers is None:
             return self
-        return replace(self, decoded=list(self.answers.given(threshold)), threshold=threshold)
+        decoded, confidences = self.answers.given(threshold), self.answers.given_confidences(threshold)
+        return replace(self, decoded=decoded, confidences=confidences, threshold=threshold)
 
 
 def predict_split(encoder: Any, split: Split, side: Side, accelerator: Any) -> Predictions:
@@ -66,9 +69,7 @@ def predict_split(encoder: Any, split: Split, side: Side, accelerator: Any) -> P
     For question answering with unanswerable questions the threshold is the best one on these very rows: meant for the
     selection rows; carry it to others with `with_threshold`.
     """
-    logits = compute_logits(
-        encoder, split.tokens, side, device=accelerator.device, autocast=accelerator.autocast()
-    )
+    logits = compute_logits(encoder, split.tokens, side, device=accelerator.device, autocast=accelerator.autocast())
     return decode(split, logits, side)
 
 
@@ -119,9 +120,11 @@ def _decode_answers(split: Split, logits: Logits, side: Side) -> Predictions:
     ]
     answers = best_answers(windows, list(split.examples.text_pair))
     threshold = np.inf
-    if split.task.unanswerable:
+    if split.task.unanswerable and len(split.examples.labelled) == len(split):
         threshold = best_threshold(answers, references(split.examples))
-    return Predictions(logits, list(answers.given(threshold)), answers.confidences, float(threshold), answers)
+    return Predictions(
+        logits, answers.given(threshold), answers.given_confidences(threshold), threshold=threshold, answers=answers
+    )
 
 
 def references(examples: Examples) -> list[list[str]]:
@@ -132,15 +135,11 @@ def references(examples: Examples) -> list[list[str]]:
 def statistics(split: Split, predictions: Predictions) -> dict[str, tuple[Metric, Array]]:
     """For every metric of the task its per-example statistics; all rows of the split must have labels."""
     task, gold, decoded = split.task, split.examples.labels, predictions.decoded
+    inputs: tuple[Any, Any]
     if task.kind == "qa":
-        exact, f1 = question_scores(decoded, references(split.examples))
-        inputs: tuple[Any, Any] = (exact, f1)
-        return {
-            metric.name: (metric, metric.statistics(*(inputs if metric.name == "exact" else inputs[::-1])))
-            for metric in METRICS_OF["qa"]
-        }
-    if task.kind == "multilabel":
-        inputs = _multi_hot(gold, len(task.labels)), _multi_hot(decoded, len(task.labels))
+        inputs = references(split.examples), decoded
+    elif task.kind == "multilabel":
+        inputs = multi_hot(gold, len(task.labels)), multi_hot(decoded, len(task.labels))
     elif task.kind == "tagging":
         inputs = _tag_names(gold, task), _tag_names(decoded, task)
     else:
@@ -148,7 +147,8 @@ def statistics(split: Split, predictions: Predictions) -> dict[str, tuple[Metric
     return {metric.name: (metric, metric.statistics(*inputs)) for metric in METRICS_OF[task.kind]}
 
 
-def _multi_hot(rows: Any, labels: int) -> Array:
+def multi_hot(rows: Any, labels: int) -> Array:
+    """Tuples of label ids as a boolean table, `(rows, labels)`."""
     table = np.zeros((len(rows), labels), dtype=bool)
     for row, ids in enumerate(rows):
         table[row, list(ids)] = True
@@ -161,9 +161,7 @@ def _tag_names(rows: Any, task: Task) -> list[list[str]]:
 
 def scores(split: Split, predictions: Predictions) -> dict[str, float]:
     """Every metric of the task."""
-    return {
-        name: float(metric.value(values.sum(axis=0))) for name, (metric, values) in statistics(split, predictions).items()
-    }
+    return {name: float(metric.value(values.sum(axis=0))) for name, (metric, values) in statistics(split, predictions).items()}
 
 
 def main_score(split: Split, predictions: Predictions) -> float:

@@ -20,7 +20,7 @@ def floor_score(split: Split) -> float:
     if split.task.kind == "multilabel":
         constant = Counter(labels).most_common(1)[0][0]
         decoded = [constant] * len(labels)
-        return main_score(split, Predictions(np.empty(0), decoded, np.empty(0)))
+        return main_score(split, Predictions(np.empty(0, np.float32), decoded, np.empty(0)))
     if split.task.kind == "qa":
         return sum(not answers for answers in labels) / len(labels)
     return 0.0

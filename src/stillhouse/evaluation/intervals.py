@@ -17,9 +17,18 @@ CELLS = 4_000_000  # draws held at once
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate from all examples, and the percentile interval around it."""
+    """The score of all examples, and the percentile interval around it."""
 
-    estimate: float
+    score: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of two scores of all examples, and the percentile interval around it."""
+
+    difference: float
     low: float
     high: float
 
@@ -38,7 +47,7 @@ def bootstrap_interval(
     """
     kinds = _Kinds([statistics])
     replicates = [value(weights @ kinds.statistics[0]) for weights in kinds.resample(resamples, _random(seed))]
-    return _interval(float(value(kinds.counts @ kinds.statistics[0])), np.concatenate(replicates), level)
+    return Interval(float(value(kinds.counts @ kinds.statistics[0])), *_percentiles(replicates, level))
 
 
 def paired_difference(
@@ -48,7 +57,7 @@ def paired_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
-) -> Interval:
+) -> Difference:
     """Interval of score(a) - score(b): both are scored on the same resampled examples.
 
     Args:
@@ -69,11 +78,11 @@ def paired_difference_over_seeds(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
-) -> Interval:
+) -> Difference:
     """Interval of the mean over seeds of score(a) - score(b), under resampling of examples and of seeds.
 
-    Each replicate draws the examples once, for all seeds alike, and then as many seeds as there are, with replacement. Runs
-    of the same seed stay a pair.
+    Each replicate draws the examples once, for all seeds alike, and then as many seeds as there are, with replacement.
+    Runs of the same seed stay a pair.
 
     Args:
         statistics_a: For each seed one row an example, `(examples, k)`.
@@ -97,14 +106,14 @@ def paired_difference_over_seeds(
     for weights in kinds.resample(resamples, random):
         drawn = random.integers(seeds, size=(len(weights), seeds))
         replicates.append(np.take_along_axis(differences(weights), drawn, axis=1).mean(axis=1))
-    return _interval(float(differences(kinds.counts).mean()), np.concatenate(replicates), level)
+    return Difference(float(differences(kinds.counts).mean()), *_percentiles(replicates, level))
 
 
 class _Kinds:
     """Examples that have the same statistics throughout are of one kind; a resample is how many of each it holds.
 
-    The counts of a resample are multinomial, whether over examples or over kinds, but kinds are few (four for the accuracy
-    of two models) and in an order of their own, so that the order of the examples cannot matter.
+    The counts of a resample are multinomial, whether over examples or over kinds, but kinds are few (four for the
+    accuracy of two models) and in an order of their own, so that the order of the examples cannot matter.
     """
 
     def __init__(self, statistics: Sequence[Array]) -> None:
@@ -133,8 +142,8 @@ def _random(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _interval(estimate: float, replicates: Array, level: float) -> Interval:
+def _percentiles(replicates: list[Array], level: float) -> tuple[float, float]:
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, not {level}")
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high))
+    low, high = np.quantile(np.concatenate(replicates), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -113,16 +113,19 @@ def _label_counts(gold: Any, predicted: Any) -> Array:
 
 def _pooled_label_counts(gold: Any, predicted: Any) -> Array:
     counts = _label_counts(gold, predicted)
-    return counts.reshape(len(counts), 3, -1).sum(axis=-1)
+    pooled: Array = counts.reshape(len(counts), 3, -1).sum(axis=-1)
+    return pooled
 
 
 def _pooled_f1(sums: Array) -> Array:
-    return precision_recall_f1(sums)[..., 2]
+    f1: Array = precision_recall_f1(sums)[..., 2]
+    return f1
 
 
 def _macro_f1_all(sums: Array) -> Array:
     right, predicted, gold = _unstack(sums)
-    return _divide(2 * right, predicted + gold).mean(axis=-1)
+    mean: Array = _divide(2 * right, predicted + gold).mean(axis=-1)
+    return mean
 
 
 # Regression: numbers.
@@ -198,8 +201,8 @@ pearson = Metric("pearson", _moments, _correlation)
 spearman = Metric("spearman", _rank_moments, _correlation)
 """Spearman correlation, ties at their average rank; 0 where one side is constant.
 
-Ranks are no sums over examples: they are those among the rows given, so that a bootstrap resamples fixed ranks. The score
-itself is exact; its interval treats the ranks as known.
+Ranks are no sums over examples: they are those among the rows given, so that a bootstrap resamples fixed ranks. The
+score itself is exact; its interval treats the ranks as known.
 """
 
 mse = Metric("mse", _squared_error, _share, higher_is_better=False)
@@ -226,7 +229,7 @@ METRICS_OF: dict[TaskKind, tuple[Metric, ...]] = {
 }
 """The metrics of each kind of task; the first is its main one.
 
-Gold and predictions are arrays of class ids (classification), boolean arrays `(examples, labels)` (multilabel), arrays of
-numbers (regression), lists of tag names a sentence (tagging), reference texts a question and answer texts (qa; no
-references = no answer, "" = none given).
+Gold and predictions are arrays of class ids (classification), boolean arrays `(examples, labels)` (multilabel), arrays
+of numbers (regression), a list of tag names a sentence (tagging), a list of reference texts a question against one
+answer text a question (qa; no references = no answer, "" = none given).
 """

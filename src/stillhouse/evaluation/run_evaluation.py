@@ -10,7 +10,7 @@ from stillhouse.data.dataset import align_labels, load_evaluation
 from stillhouse.data.task import METRICS
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import predict_split
-from stillhouse.evaluation.fidelity_to_teacher import likeness_to_teacher
+from stillhouse.evaluation.likeness import likeness_to_teacher
 from stillhouse.evaluation.scores import scores_entry
 from stillhouse.evaluation.trained import load_with_head, split_for
 from stillhouse.training.engine import build_accelerator

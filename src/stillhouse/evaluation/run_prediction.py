@@ -10,7 +10,7 @@ from stillhouse.data.dataset import read_texts
 from stillhouse.data.task import Examples
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import decode, readable
-from stillhouse.evaluation.trained import load_with_head, split_for
+from stillhouse.evaluation.trained import answer_threshold, load_with_head, split_for
 from stillhouse.models.forward import compute_logits
 from stillhouse.training.engine import build_accelerator
 
@@ -42,12 +42,10 @@ def predict_texts(
     accelerator = build_accelerator(engine)
     split = split_for(examples, task, encoder, tokenizer, settings)
     encoder.to(accelerator.device)
-    logits = compute_logits(
-        encoder, split.tokens, "student", device=accelerator.device, autocast=accelerator.autocast()
-    )
+    logits = compute_logits(encoder, split.tokens, "student", device=accelerator.device, autocast=accelerator.autocast())
     predictions = decode(split, logits)
     if task.kind == "qa":
-        predictions = predictions.with_threshold(float(getattr(encoder.config, "no_answer_threshold", 0.0)))
+        predictions = predictions.with_threshold(answer_threshold(encoder))
     return [_row(examples, row) | dict(readable(split, predictions, row)) for row in range(len(examples))]
 
 

@@ -1,7 +1,7 @@
 """Entity spans of tagged sentences, and how many of them two taggings share.
 
-The rules are those of conlleval, which seqeval's default mode follows: tags are read leniently, so that an I- after O, or
-after another type, opens a span. IOB1, IOB2, IOBES and BILOU are all read by the same rules.
+The rules are those of conlleval, which seqeval's default mode follows: tags are read leniently, so that an I- after O,
+or after another type, opens a span. IOB1, IOB2, IOBES and BILOU are all read by the same rules.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _PREFIXES = {"B": "B", "I": "I", "O": "O", "E": "E", "S": "S", "L": "E", "U": "S
 def entity_spans(tags: Sequence[str]) -> list[Span]:
     """The spans of one sentence as (type, first word, last word), in order.
 
-    A span opens at B- or S-, at any other tag after O, E- or S-, and where the type changes; it closes after E- or S-, and
-    before a word that opens another or is O. A tag without a prefix (`PER`) is inside its own type, so that a run of equal
-    tags is one span.
+    A span opens at B- or S-, at any other tag after O, E- or S-, and where the type changes; it closes after E- or S-,
+    and before a word that opens another or is O. A tag without a prefix (`PER`) is inside its own type, so that a run of
+    equal tags is one span.
     """
     spans: list[Span] = []
     first, previous, previous_type = 0, "O", ""
@@ -70,7 +70,8 @@ def precision_recall_f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     right, predicted, gold = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)
     numerator = np.stack((right, right, 2 * right), axis=-1)
     denominator = np.stack((predicted, gold, predicted + gold), axis=-1)
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+    shares: NDArray[np.float64] = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+    return shares
 
 
 def _split(tag: str) -> tuple[str, str]:

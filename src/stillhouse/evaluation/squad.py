@@ -1,7 +1,7 @@
 """Extractive question answering: answers out of span logits, and SQuAD's scores of answers.
 
-Exact match and F1 are those of the official script of SQuAD 2.0, which on answerable questions are those of SQuAD 1.1's.
-Scores are shares 0..1, where the script prints percent.
+Exact match and F1 are those of SQuAD 2.0's official script, and on answerable questions those of SQuAD 1.1's. Scores
+are shares 0..1, where the scripts print percent.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def question_scores(references: Sequence[Sequence[str]], answers: Sequence[str])
     """Scores each answer against the best of its references.
 
     Args:
-        references: The right answers of each question; none = the question has no answer. A reference of which normalisation
-            leaves nothing does not count, unless all of them are such.
+        references: The right answers of each question; none = the question has no answer. A reference of which
+            normalisation leaves nothing does not count, unless all of them are such.
         answers: The answer given to each question; "" = none.
     """
     exact, f1 = np.zeros(len(references)), np.zeros(len(references))
@@ -71,9 +71,9 @@ def question_scores(references: Sequence[Sequence[str]], answers: Sequence[str])
 
 
 def total_scores(scores: QuestionScores) -> dict[str, float]:
-    """Means over all questions (`exact`, `f1`), over those with an answer (`HasAns_`) and over those without (`NoAns_`).
+    """Means over all questions, over those with an answer (`HasAns_`) and over those without (`NoAns_`).
 
-    A mean over no questions is left out.
+    Keys are `exact` and `f1` after these prefixes, as the script names them; a mean over no questions is left out.
     """
     groups = {"": np.ones_like(scores.has_answer), "HasAns_": scores.has_answer, "NoAns_": ~scores.has_answer}
     return {
@@ -92,7 +92,7 @@ class Threshold:
     score: float
 
 
-def best_threshold(
+def find_threshold(
     scores: Array, has_answer: NDArray[np.bool_], is_answered: NDArray[np.bool_], no_answer_scores: Array
 ) -> Threshold:
     """The no-answer threshold with the highest mean score, found as the official script finds it.
@@ -107,8 +107,8 @@ def best_threshold(
         no_answer_scores: Higher = rather no answer; probabilities or differences of logits.
 
     Returns:
-        The threshold and its score. Where it is best to answer nothing, 0 as in the script if all scores are above it, else
-        a number just below the lowest.
+        The threshold and its score. Where it is best to answer nothing, 0 as in the script if all no-answer scores are
+        above it, else a number just below the lowest.
     """
     if len(scores) == 0:
         raise ValueError("there are no questions to find a threshold on")
@@ -124,11 +124,11 @@ def best_threshold(
 
 
 def best_scores(scores: QuestionScores, answers: Sequence[str], no_answer_scores: Array) -> dict[str, float]:
-    """`best_exact`, `best_f1` and their thresholds (`best_exact_thresh`, `best_f1_thresh`); see `best_threshold`."""
+    """`best_exact`, `best_f1` and their thresholds (`best_exact_thresh`, `best_f1_thresh`); see `find_threshold`."""
     is_answered = np.fromiter((answer != "" for answer in answers), bool, count=len(answers))
     totals: dict[str, float] = {}
     for name, values in (("exact", scores.exact), ("f1", scores.f1)):
-        best = best_threshold(values, scores.has_answer, is_answered, no_answer_scores)
+        best = find_threshold(values, scores.has_answer, is_answered, no_answer_scores)
         totals |= {f"best_{name}": best.score, f"best_{name}_thresh": best.value}
     return totals
 
@@ -172,26 +172,42 @@ class Answered:
         differences: Array = self.null_scores - self.span_scores
         return differences
 
-    def is_answered(self, threshold: float | None) -> NDArray[np.bool_]:
-        """Which questions get their best span; None = every question that has one (SQuAD 1.1)."""
-        found: NDArray[np.bool_] = self.spans[:, 0] >= 0
-        return found if threshold is None else found & (self.score_differences <= threshold)
+    def is_answered(self, threshold: float) -> NDArray[np.bool_]:
+        """Which questions get their best span; with an infinite threshold every question that has one (SQuAD 1.1)."""
+        answered: NDArray[np.bool_] = (self.spans[:, 0] >= 0) & (self.score_differences <= threshold)
+        return answered
 
-    def given(self, threshold: float | None) -> list[str]:
+    def given(self, threshold: float) -> list[str]:
         """The answers given at a threshold: "" where the score difference is above it."""
-        return [text if answered else "" for text, answered in zip(self.texts, self.is_answered(threshold), strict=True)]
+        chosen = self.is_answered(threshold)
+        return [text if answered else "" for text, answered in zip(self.texts, chosen, strict=True)]
 
-    def given_spans(self, threshold: float | None) -> NDArray[np.int64]:
-        """The character spans given at a threshold; -1 for no answer."""
+    def given_spans(self, threshold: float) -> NDArray[np.int64]:
+        """The character spans given at a threshold, `(questions, 2)`; -1 for no answer."""
         return np.where(self.is_answered(threshold)[:, None], self.spans, -1)
 
-    def confidences(self, threshold: float | None) -> Array:
-        """Probability of what is given, by softmax over the n best spans and, unless the threshold is None, no answer."""
+    def given_confidences(self, threshold: float) -> Array:
+        """Probability of what is given at a threshold, an answer or none.
+
+        By softmax over the n best spans and no answer; with an infinite threshold no answer is no choice, and the softmax
+        is over spans alone.
+        """
         answered = self.is_answered(threshold)
-        if threshold is None:
-            return np.where(answered, np.exp(np.where(answered, self.span_scores - self.span_log_sums, 0.0)), 0.0)
+        if np.isposinf(threshold):
+            chosen = np.flatnonzero(answered)
+            confidences = np.zeros(len(answered))
+            confidences[chosen] = np.exp(self.span_scores[chosen] - self.span_log_sums[chosen])
+            return confidences
         total = np.logaddexp(self.span_log_sums, self.null_scores)
-        return np.exp(np.where(answered, self.span_scores, self.null_scores) - total)
+        probabilities: Array = np.exp(np.where(answered, self.span_scores, self.null_scores) - total)
+        return probabilities
+
+
+def best_threshold(answered: Answered, references: Sequence[Sequence[str]]) -> float:
+    """The threshold on score differences with the highest F1 on these questions; see `find_threshold`."""
+    scores = question_scores(references, answered.texts)
+    is_answered = np.fromiter((text != "" for text in answered.texts), bool, count=len(answered.texts))
+    return find_threshold(scores.f1, scores.has_answer, is_answered, answered.score_differences).value
 
 
 def best_answers(
@@ -199,8 +215,9 @@ def best_answers(
 ) -> Answered:
     """The best span of each question over all of its windows.
 
-    A span starts and ends in context tokens of one window, in that order, and has at most `max_answer_tokens` tokens. The same
-    characters in two windows are one span, with the higher score. Equal scores go to the earlier, then the shorter span.
+    A span starts and ends in context tokens of one window, in that order, and has at most `max_answer_tokens` tokens.
+    The same characters in two windows are one span, with the higher score. Of equal scores the earlier span is best,
+    then the shorter.
 
     Args:
         windows: At least one for each question, in any order.
@@ -239,10 +256,8 @@ def best_answers(
     return Answered(texts, spans, span_scores, null_scores, log_sums)
 
 
-def _candidates(
-    windows: Sequence[Window], max_answer_tokens: int, n_best: int
-) -> tuple[NDArray[np.int64], Array, Array]:
-    """The n best spans of each window: (question, first, last+1 character), their scores, and each window's null score."""
+def _candidates(windows: Sequence[Window], max_answer_tokens: int, n_best: int) -> tuple[NDArray[np.int64], Array, Array]:
+    """The n best spans of each window as (question, first, last+1 character), their scores, and the null scores."""
     lengths = np.array([len(window.logits) for window in windows])
     longest = int(lengths.max())
     real = np.arange(longest) < lengths[:, None]
@@ -275,7 +290,7 @@ def _candidates(
 
 
 def _sliding_max(values: Array, reach: int) -> Array:
-    """Highest of the `reach` values from each position on, along the last axis; spans doubled until they reach so far."""
+    """Highest of the `reach` values from each position on, along the last axis; by doubling the width."""
     width = 1
     while width < reach:
         step = min(width, reach - width)

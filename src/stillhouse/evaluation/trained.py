@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from stillhouse.config import DataConfig
@@ -13,6 +14,8 @@ from stillhouse.evaluation.evaluate import Split
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer
+
+ALWAYS = 1e9  # stands for "never without an answer": JSON has no infinity
 
 
 def load_with_head(source: str) -> tuple[str, Any, Any, Task]:
@@ -39,6 +42,17 @@ def load_with_head(source: str) -> tuple[str, Any, Any, Task]:
             fix="copy or download the folder again",
         )
     return checkpoint.name, encoder, load_tokenizer(checkpoint), task
+
+
+def remember_threshold(encoder: Any, threshold: float) -> None:
+    """Stores a question answering model's no-answer threshold in its configuration, which is saved with it."""
+    encoder.config.no_answer_threshold = min(threshold, ALWAYS)
+
+
+def answer_threshold(encoder: Any) -> float:
+    """The stored threshold; models from elsewhere, which have none, are asked to prefer the higher score."""
+    threshold = float(getattr(encoder.config, "no_answer_threshold", 0.0))
+    return math.inf if threshold >= ALWAYS else threshold
 
 
 def split_for(examples: Examples, task: Task, encoder: Any, tokenizer: Any, config: DataConfig) -> Split:

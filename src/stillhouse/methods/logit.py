@@ -44,7 +44,5 @@ class Logit(Method):
 
     def plan(self, kind: TaskKind) -> tuple[Stage, ...]:
         weight_hard = 1 - self.weight_soft if self.weight_hard is None else self.weight_hard
-        soft = SoftLabels(
-            kind=kind, weight=self.weight_soft, temperature=self.temperature, divergence=self.divergence
-        )
+        soft = SoftLabels(kind=kind, weight=self.weight_soft, temperature=self.temperature, divergence=self.divergence)
         return (Stage("distil", (HardLabels(kind=kind, weight=weight_hard), soft), self.stages.distil),)

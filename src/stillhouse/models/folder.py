@@ -101,9 +101,7 @@ def _read_config(folder: Path, source: str) -> PreTrainedConfig:
     _check_architecture(content, source)
     try:
         with quiet_transformers():
-            config: PreTrainedConfig = AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
+            config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -148,9 +146,7 @@ def _check_weights(folder: Path, source: str) -> None:
         )
     for file in weight_files(folder):
         if not file.is_file():
-            raise UserError(
-                f"{source} lacks {file.name}, which its {SHARDS} names", fix="copy or download the missing file"
-            )
+            raise UserError(f"{source} lacks {file.name}, which its {SHARDS} names", fix="copy or download the missing file")
         _check_safetensors(file)
 
 

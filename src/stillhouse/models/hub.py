@@ -73,9 +73,7 @@ def download_folder(repository: str) -> Path:
         if not bars:
             _hub.utils.disable_progress_bars()
         return Path(
-            _hub.snapshot_download(
-                repository, cache_dir=constants.HF_HUB_CACHE, allow_patterns=WANTED, ignore_patterns=["*/*"]
-            )
+            _hub.snapshot_download(repository, cache_dir=constants.HF_HUB_CACHE, allow_patterns=WANTED, ignore_patterns=["*/*"])
         )
     except errors.GatedRepoError as error:
         raise UserError(

@@ -106,9 +106,7 @@ def load_encoder(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, b
     return model, not any(_is_head(model, name) for name in fresh)
 
 
-def load_weights(
-    checkpoint: Checkpoint, task: Task, *, keep_head: bool = True
-) -> tuple[PreTrainedModel, tuple[str, ...]]:
+def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """As `load_encoder`, with the names of the tensors that the checkpoint did not give.
 
     Args:

@@ -89,5 +89,3 @@ class HardLabels(Objective):
             return tagging_cross_entropy(logits, batch.labels, batch.positions)
         # Labels of unlabelled rows point at CLS; the mask takes them out.
         return span_cross_entropy(logits, batch.labels, batch.positions, batch.has_label)
-
-

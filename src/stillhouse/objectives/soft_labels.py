@@ -124,9 +124,7 @@ class SoftLabels(Objective):
         if self.kind == "multilabel":
             return binary_soft_labels(student_logits, teacher_logits, self.temperature, self.divergence)
         if self.kind == "tagging":
-            return tagging_soft_labels(
-                student_logits, teacher_logits, batch.positions, self.temperature, self.divergence
-            )
+            return tagging_soft_labels(student_logits, teacher_logits, batch.positions, self.temperature, self.divergence)
         if self.kind == "qa":
             return span_soft_labels(student_logits, teacher_logits, batch.positions, self.temperature, self.divergence)
         return soft_labels(student_logits, teacher_logits, self.temperature, self.divergence)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.evaluation.spans import entity_spans
 from stillhouse.report.words import ROLES
 
 OUTSIDE = "O"
@@ -142,22 +143,10 @@ def most_confused(confusions: Mapping[str, Confusion], limit: int = 20) -> list[
     return pairs
 
 
-def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Entities of a BIO sentence as (type, first word, last word); an I- that continues nothing opens one."""
-    found: list[tuple[str, int, int]] = []
-    for word, tag in enumerate(tags):
-        if tag == OUTSIDE:
-            continue
-        entity = _entity(tag)
-        if tag.startswith("I-") and found and found[-1][2] == word - 1 and found[-1][0] == entity:
-            found[-1] = (entity, found[-1][1], word)
-        else:
-            found.append((entity, word, word))
-    return found
-
-
 def _entity(tag: str) -> str:
-    return tag[2:] if tag[:2] in ("B-", "I-") else tag
+    """The entity type of a BIO, IOBES or BILOU tag."""
+    prefix, _, kind = tag.partition("-")
+    return kind if kind and prefix in ("B", "I", "E", "S", "L", "U") else tag
 
 
 def _class_names(task: str, labels: Sequence[str]) -> list[str]:
@@ -182,7 +171,7 @@ def _read_labels(value: Any, is_gold: bool) -> Decisions:
 
 
 def _read_spans(value: Any, is_gold: bool) -> Decisions:
-    return spans(value if is_gold else value["tags"])
+    return entity_spans(value if is_gold else value["tags"])
 
 
 def _itself(decision: Any) -> str:

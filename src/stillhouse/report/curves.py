@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from stillhouse.report.plots import StageCurve
 
@@ -25,7 +25,6 @@ def read_curves(log: Sequence[Mapping[str, Any]], metric: str) -> list[StageCurv
     for stage, lines in stages.items():
         losses: dict[str, list[tuple[float, float]]] = {}
         selection: list[tuple[float, float]] = []
-        selected = _selection_metric(lines, metric)
         for line in lines:
             step = line.get("step")
             if not _is_finite(step):
@@ -33,20 +32,20 @@ def read_curves(log: Sequence[Mapping[str, Any]], metric: str) -> list[StageCurv
             for objective, value in (line.get("objectives") or {}).items():
                 if _is_finite(value):
                     losses.setdefault(str(objective), []).append((step, value))
-            score = (line.get("selection") or {}).get(selected)
+            score = _selection_score(line, metric)
             if _is_finite(score):
                 selection.append((step, score))
         if losses or selection:
             curves.append(
-                StageCurve(stage, {name: _columns(points) for name, points in losses.items()}, _columns(selection), selected)
+                StageCurve(stage, {name: _columns(points) for name, points in losses.items()}, _columns(selection), metric)
             )
     return curves
 
 
-def _selection_metric(lines: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """The run's own metric, else the first that was taken."""
-    taken = [name for line in lines for name in (line.get("selection") or {})]
-    return metric if metric in taken or not taken else str(taken[0])
+def _selection_score(line: Mapping[str, Any], metric: str) -> Any:
+    """The run's metric on the selection rows, logged as a number or under the metric's name."""
+    logged = line.get("selection")
+    return logged.get(metric) if isinstance(logged, Mapping) else logged
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -54,5 +53,5 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
     return [step for step, _ in ordered], [value for _, value in ordered]
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)

@@ -63,17 +63,17 @@ class Example:
     more: int
 
 
-def most_disagreed(task: str, predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], limit: int = 20) -> list[Example]:
+def most_disagreed(task: str, predictions: Sequence[Mapping[str, Any]], limit: int = 20) -> list[Example]:
     """The rows of largest divergence between student and teacher, largest first; none where there is no teacher."""
-    compared = [row for row in predictions if row.get("teacher") is not None and math.isfinite(row.get("kl", math.nan))]
+    compared = [row for row in predictions if row.get("teacher") is not None and _is_finite(row.get("kl"))]
     # Equal predictions are no disagreement, however few rows there are.
     compared = [row for row in compared if row["kl"] > 0 or row["teacher"] != row["student"]]
     worst = sorted(compared, key=lambda row: -row["kl"])[:limit]
-    return [_example(task, row, labels) for row in worst]
+    return [_example(task, row) for row in worst]
 
 
-def _example(task: str, row: Mapping[str, Any], labels: Sequence[str]) -> Example:
-    shared = {"id": printable(row["id"], 40), "kl": float(row["kl"])}
+def _example(task: str, row: Mapping[str, Any]) -> Example:
+    shared: dict[str, Any] = {"id": printable(row["id"], 40), "kl": float(row["kl"])}
     if task == "tagging":
         words, differing = _tagged(row)
         return Example(
@@ -89,9 +89,13 @@ def _example(task: str, row: Mapping[str, Any], labels: Sequence[str]) -> Exampl
     return Example(
         **shared,
         text=printable(row["text"], MOST_CHARACTERS),
-        text_pair=_around_answer(text_pair, row) if task == "qa" else printable(text_pair, MOST_CHARACTERS) if text_pair else "",
+        text_pair=_around_answer(text_pair, row)
+        if task == "qa"
+        else printable(text_pair, MOST_CHARACTERS)
+        if text_pair
+        else "",
         words=(),
-        said=_SAID[task](row, labels),
+        said=_SAID[task](row),
         differing=(),
         more=0,
     )
@@ -102,16 +106,16 @@ def _models(row: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name, row[role]) for role, name in shown if row.get(role) is not None]
 
 
-def _said_class(row: Mapping[str, Any], labels: Sequence[str]) -> tuple[Said, ...]:
+def _said_class(row: Mapping[str, Any]) -> tuple[Said, ...]:
     gold = str(row["gold"])
     said = [Said("gold", printable(gold, 60))]
     for name, model in _models(row):
-        confidence = max(model["probabilities"], default=None) if model.get("probabilities") else None
+        confidence = max((share for share in model.get("probabilities") or () if _is_finite(share)), default=None)
         said.append(Said(name, printable(model["label"], 60), confidence, str(model["label"]) == gold))
     return tuple(said)
 
 
-def _said_labels(row: Mapping[str, Any], labels: Sequence[str]) -> tuple[Said, ...]:
+def _said_labels(row: Mapping[str, Any]) -> tuple[Said, ...]:
     gold = {str(label) for label in row["gold"]}
     said = [Said("gold", _listed(row["gold"]))]
     for name, model in _models(row):
@@ -119,14 +123,14 @@ def _said_labels(row: Mapping[str, Any], labels: Sequence[str]) -> tuple[Said, .
     return tuple(said)
 
 
-def _said_value(row: Mapping[str, Any], labels: Sequence[str]) -> tuple[Said, ...]:
+def _said_value(row: Mapping[str, Any]) -> tuple[Said, ...]:
     return (
-        Said("gold", f"{row['gold']:.3f}"),
-        *(Said(name, f"{model['value']:.3f}") for name, model in _models(row)),
+        Said("gold", _number(row["gold"])),
+        *(Said(name, _number(model["value"])) for name, model in _models(row)),
     )
 
 
-def _said_answer(row: Mapping[str, Any], labels: Sequence[str]) -> tuple[Said, ...]:
+def _said_answer(row: Mapping[str, Any]) -> tuple[Said, ...]:
     answers = list(dict.fromkeys(str(answer) for answer in row["gold"]))
     folded = {answer.casefold().strip() for answer in answers} or {""}
     said = [Said("gold", " / ".join(printable(answer, 120) for answer in answers[:3]) or "(no answer)")]
@@ -139,12 +143,20 @@ def _said_answer(row: Mapping[str, Any], labels: Sequence[str]) -> tuple[Said, .
     return tuple(said)
 
 
-_SAID: dict[str, Callable[[Mapping[str, Any], Sequence[str]], tuple[Said, ...]]] = {
+_SAID: dict[str, Callable[[Mapping[str, Any]], tuple[Said, ...]]] = {
     "classification": _said_class,
     "multilabel": _said_labels,
     "regression": _said_value,
     "qa": _said_answer,
 }
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3f}" if _is_finite(value) else "(not a number)"
 
 
 def _listed(labels: Sequence[Any]) -> str:

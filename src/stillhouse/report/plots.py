@@ -17,7 +17,6 @@ from stillhouse.report.svg import (
     BASELINE,
     MUTED,
     PAPER,
-    RULE,
     SERIES,
     STUDENT,
     TEACHER,
@@ -69,7 +68,9 @@ def score_intervals(scores: Sequence[Score], metric: str) -> Markup:
         for place, score in enumerate(scores):
             colour = COLOURS[score.role]
             if score.low is not None and score.high is not None:
-                axes.plot([score.low, score.high], [place, place], color=colour, linewidth=3, solid_capstyle="round", alpha=0.45)
+                axes.plot(
+                    [score.low, score.high], [place, place], color=colour, linewidth=3, solid_capstyle="round", alpha=0.45
+                )
             axes.plot([score.value], [place], "o", color=colour, markersize=9)
         _categories(axes, [NAMES[score.role] for score in scores])
         axes.grid(axis="x")
@@ -181,7 +182,9 @@ def confusion_matrix(confusion: Confusion, role: str) -> Markup:
                 )
         shown = [printable(label, 18) for label in confusion.labels]
         turned = size > 4 or max(len(label) for label in shown) > 8
-        axes.set_xticks(range(size), shown, rotation=45 if turned else 0, ha="right" if turned else "center", rotation_mode="anchor")
+        axes.set_xticks(
+            range(size), shown, rotation=45 if turned else 0, ha="right" if turned else "center", rotation_mode="anchor"
+        )
         axes.set_yticks(range(size), shown)
         axes.tick_params(length=0, labelcolor=TEXT)
         axes.set_xlim(-0.5, size - 0.5)
@@ -194,29 +197,26 @@ def confusion_matrix(confusion: Confusion, role: str) -> Markup:
         return inline_svg(drawn, f"confusion-{role}", f"Confusion matrix of the {NAMES[role]}, {size} by {size}", tight=True)
 
 
-def predicted_against_gold(gold: Sequence[float], predicted: Mapping[str, Sequence[float]]) -> Markup:
-    """Regression: one panel a model, a dot a row, on the line where prediction and gold value are equal."""
+def predicted_against_gold(gold: Sequence[float], predicted: Sequence[float], role: str, limits: tuple[float, float]) -> Markup:
+    """Regression: a dot a row, on the dashed line where prediction and gold value are equal; both axes run over `limits`."""
     with drawing():
-        drawn = figure(440 * min(2, len(predicted)), 400)
-        everything = [*gold, *(value for values in predicted.values() for value in values)]
-        low, high = min(everything), max(everything)
-        room = 0.05 * (high - low) or 0.5
-        step = math.ceil(len(gold) / _MOST_POINTS)
-        panels = drawn.subplots(1, len(predicted), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, (role, values) in zip(panels, predicted.items(), strict=True):
-            axes.plot([low - room, high + room], [low - room, high + room], color=MUTED, linewidth=1, linestyle="--")
-            axes.plot(gold[::step], values[::step], "o", color=COLOURS[role], markersize=4.5, alpha=0.45, markeredgewidth=0)
-            axes.set_title(NAMES[role])
-            axes.grid(color=RULE)
-            axes.set_xlim(low - room, high + room)
-            axes.set_ylim(low - room, high + room)
-            axes.set_aspect("equal")
-            axes.set_xlabel("gold value")
-        panels[0].set_ylabel("predicted")
-        return inline_svg(drawn, "regression", "Predicted against gold values of " + " and ".join(predicted), tight=True)
+        drawn = figure(380, 380)
+        axes = drawn.subplots()
+        room = 0.05 * (limits[1] - limits[0]) or 0.5
+        ends = [limits[0] - room, limits[1] + room]
+        every = math.ceil(len(gold) / _MOST_POINTS)
+        axes.plot(ends, ends, "--", color=MUTED, linewidth=1)
+        axes.plot(gold[::every], predicted[::every], "o", color=COLOURS[role], markersize=5, alpha=0.45, markeredgewidth=0)
+        axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="gold value", ylabel="predicted")
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.grid()
+        return inline_svg(drawn, f"regression-{role}", f"Predicted against gold values of the {NAMES[role]}", tight=True)
 
 
-def cost_bars(title: str, values: Mapping[str, float], labels: Mapping[str, str], name: str, tails: Mapping[str, float]) -> Markup:
+def cost_bars(
+    title: str, values: Mapping[str, float], labels: Mapping[str, str], name: str, tails: Mapping[str, float]
+) -> Markup:
     """One measure of cost, a horizontal bar a model.
 
     Args:
@@ -235,7 +235,9 @@ def cost_bars(title: str, values: Mapping[str, float], labels: Mapping[str, str]
             axes.barh(place, value, height=0.6, color=COLOURS[role])
             if tail > value:
                 axes.plot([value, tail], [place, place], color=COLOURS[role], linewidth=2, alpha=0.6)
-            axes.annotate(labels[role], (tail, place), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED, fontsize=11)
+            axes.annotate(
+                labels[role], (tail, place), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED, fontsize=11
+            )
         _categories(axes, [NAMES[role] for role in values])
         axes.set_xlim(0, reach * 1.5)
         axes.set_xticks([])
@@ -265,7 +267,9 @@ def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[Sequence[
     """Means of neighbours, so that a long run draws no more points than a screen has."""
     if len(values) <= _MOST_POINTS:
         return steps, values
-    blocks = [np.asarray(block, dtype=float) for block in np.array_split(np.asarray([steps, values], dtype=float).T, _MOST_POINTS)]
+    blocks = [
+        np.asarray(block, dtype=float) for block in np.array_split(np.asarray([steps, values], dtype=float).T, _MOST_POINTS)
+    ]
     return [float(block[:, 0].mean()) for block in blocks], [float(block[:, 1].mean()) for block in blocks]
 
 

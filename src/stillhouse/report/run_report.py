@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def render(run: RunRecord) -> str:
         regression=_regression(run),
         questions=question_table(run.predictions) if metrics["task"] == "qa" else None,
         confusion=_confusion(run),
-        examples=most_disagreed(str(metrics["task"]), run.predictions, _labels(metrics)),
+        examples=most_disagreed(str(metrics["task"]), run.predictions),
         cost=_cost(metrics),
         stages=tables.stage_table(metrics),
         made=tables.made_tables(metrics),
@@ -106,7 +106,13 @@ def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
         low, high = metrics[role].get("interval") or (None, None)
         models.append(plots.Score(role, float(metrics[role]["score"]), low, high))
     drawn = plots.score_intervals(models, str(metrics["metric"])) if len(models) > 1 else None
-    return {"table": tables.score_table(metrics), "differences": tables.difference_table(metrics), "plot": drawn}
+    return {
+        "table": tables.score_table(metrics),
+        "differences": tables.difference_table(metrics),
+        "plot": drawn,
+        "has_intervals": any(model.low is not None for model in models),
+        "has_calibration": any(metrics[model.role].get("ece") is not None for model in models),
+    }
 
 
 def _by_class(run: RunRecord) -> dict[str, Any] | None:
@@ -133,13 +139,21 @@ def _by_class(run: RunRecord) -> dict[str, Any] | None:
     }
 
 
-def _regression(run: RunRecord) -> Markup | None:
-    if run.metrics["task"] != "regression" or not run.predictions:
-        return None
+def _regression(run: RunRecord) -> list[tuple[str, Markup]]:
+    if run.metrics["task"] != "regression":
+        return []
     roles = [role for role in ("student", "teacher") if role in classes.roles_in(run.predictions)]
-    read = [(row["gold"], *(row[role]["value"] for role in roles)) for row in run.predictions]
-    columns = list(zip(*(values for values in read if all(math.isfinite(value) for value in values)), strict=True))
-    return plots.predicted_against_gold(columns[0], dict(zip(roles, columns[1:], strict=True))) if columns else None
+    written = [[row["gold"], *(row[role]["value"] for role in roles)] for row in run.predictions]
+    # A number that JSON does not have is written as null.
+    rows = [[float(value) for value in row] for row in written if None not in row and all(map(math.isfinite, row))]
+    if not rows:
+        return []
+    limits = min(min(row) for row in rows), max(max(row) for row in rows)
+    gold = [row[0] for row in rows]
+    return [
+        (_title(role, roles), plots.predicted_against_gold(gold, [row[place] for row in rows], role, limits))
+        for place, role in enumerate(roles, start=1)
+    ]
 
 
 def _confusion(run: RunRecord) -> dict[str, Any] | None:
@@ -152,9 +166,13 @@ def _confusion(run: RunRecord) -> dict[str, Any] | None:
     if len(found["student"].labels) > MOST_CLASSES:
         pairs = classes.most_confused(found)
         return {"pairs": pairs, "plots": [], "unit": unit} if pairs else None
-    title = {"student": "student", "teacher": "teacher"} if len(roles) > 1 else {"student": ""}
-    drawn = [(title[role], plots.confusion_matrix(one, role)) for role, one in found.items()]
+    drawn = [(_title(role, roles), plots.confusion_matrix(one, role)) for role, one in found.items()]
     return {"pairs": [], "plots": drawn, "unit": unit}
+
+
+def _title(role: str, roles: Sequence[str]) -> str:
+    """What stands over a model's plot: nothing where there is no other."""
+    return plots.NAMES[role] if len(roles) > 1 else ""
 
 
 def _cost(metrics: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -28,7 +29,7 @@ _VARIABLES = {
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)},
 }
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "stillhouse",
     "text.parse_math": False,
@@ -72,7 +73,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uf
 @contextmanager
 def drawing() -> Iterator[None]:
     """The style in which every figure must be made, whatever the user's own matplotlib settings are."""
-    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    defaults: dict[Any, Any] = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
     with mpl.rc_context({**defaults, **_STYLE}), warnings.catch_warnings():
         # The page's fonts draw the text, so it does not matter which characters matplotlib's own font has.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
@@ -103,7 +104,7 @@ def inline_svg(drawn: Figure, name: str, description: str, *, tight: bool = Fals
     del root.attrib["height"], root.attrib["version"]
     root.attrib |= {"role": "img", "aria-label": description, "style": f"--width: {width}px"}
     text = ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
-    return Markup(text)  # noqa: S704 (ElementTree has escaped every text and attribute)
+    return Markup(text)
 
 
 def printable(text: object, limit: int = 28) -> str:

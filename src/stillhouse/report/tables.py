@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.report import words
+from stillhouse.report.curves import stage_name
 from stillhouse.report.plots import NAMES
 from stillhouse.report.words import ROLES
 
@@ -51,22 +52,12 @@ def role_names(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 def score_table(metrics: Mapping[str, Any]) -> Table:
     """Every metric of every model, then how faithful the student is to its teacher, then the test split."""
     roles = roles_of(metrics)
-    rows = _metric_rows(metrics, {role: metrics[role] for role in roles}, roles)
+    rows = [row for row in _metric_rows(metrics, metrics, roles) if not row.name.endswith("answerable")]
     errors = [metrics[role].get("ece") for role in roles]
     if any(value is not None for value in errors):
         rows.append(Row("calibration error", tuple(Cell(words.score(value)) for value in errors)))
-    faithful = (
-        ("share of the teacher's score", metrics.get("retention"), words.percent),
-        ("share of the gap closed", metrics.get("gap_closed"), words.percent),
-        ("agreement with the teacher", metrics.get("agreement"), _agreement_writer(metrics)),
-        ("mean divergence from the teacher", metrics.get("kl"), lambda value: f"{words.score(value)}{_nats(metrics)}"),
-    )
     if metrics.get("teacher"):
-        rows += [
-            Row(name, tuple(Cell(write(value) if role == "student" else "") for role in roles))
-            for name, value, write in faithful
-            if value is not None
-        ]
+        rows += _faithful_rows(metrics, roles)
     test = metrics.get("test") or {}
     if test.get("student"):
         rows.append(Row("test split", head=True))
@@ -76,7 +67,7 @@ def score_table(metrics: Mapping[str, Any]) -> Table:
 
 def difference_table(metrics: Mapping[str, Any]) -> Table | None:
     """The paired comparisons with their 95 % intervals and what they mean; None where there are none."""
-    said = {1: "better beyond noise", -1: "worse beyond noise", 0: "within noise"}
+    said = {1: "better, beyond noise", -1: "worse, beyond noise", 0: "within noise"}
     known = (("student_minus_teacher", "student minus teacher"), ("student_minus_baseline", "student minus without teacher"))
     rows = []
     for key, name in known:
@@ -119,17 +110,26 @@ def made_tables(metrics: Mapping[str, Any]) -> dict[str, Table]:
         "Environment": [(str(name), str(value)) for name, value in (metrics.get("environment") or {}).items()],
     }
     return {
-        title: Table((), tuple(Row(name, (Cell(value),)) for name, value in pairs if value)) for title, pairs in facts.items() if pairs
+        title: Table((), tuple(Row(name, (Cell(value),)) for name, value in pairs if value))
+        for title, pairs in facts.items()
+        if pairs
     }
 
 
 def stage_table(metrics: Mapping[str, Any]) -> Table | None:
-    """Steps and time of each stage; None where none is recorded."""
+    """Steps and time of each stage, and its score on the selection rows; None where none is recorded."""
     rows = [
-        Row(str(stage["name"]), (Cell(f"{stage['steps']:,}"), Cell(words.duration(stage.get("seconds")))))
+        Row(
+            stage_name(str(stage["name"])),
+            (
+                Cell(f"{stage['steps']:,}"),
+                Cell(words.duration(stage.get("seconds"))),
+                Cell(words.score(stage.get("selection"))),
+            ),
+        )
         for stage in metrics.get("stages") or ()
     ]
-    return Table(("stage", "steps", "time"), tuple(rows)) if rows else None
+    return Table(("stage", "steps", "time", "best on selection"), tuple(rows)) if rows else None
 
 
 def _metric_rows(metrics: Mapping[str, Any], scored: Mapping[str, Any], roles: tuple[str, ...]) -> list[Row]:
@@ -148,12 +148,22 @@ def _metric_rows(metrics: Mapping[str, Any], scored: Mapping[str, Any], roles: t
     return rows
 
 
-def _agreement_writer(metrics: Mapping[str, Any]) -> Any:
-    return words.score if metrics.get("task") == "regression" else words.percent
-
-
-def _nats(metrics: Mapping[str, Any]) -> str:
-    return "" if metrics.get("task") == "regression" else " nats"
+def _faithful_rows(metrics: Mapping[str, Any], roles: tuple[str, ...]) -> list[Row]:
+    """What student and baseline have of their teacher; rows that are empty are left out."""
+    is_regression = metrics.get("task") == "regression"
+    facts: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("share of the teacher's score", "retention", words.percent),
+        ("share of the gap closed", "gap_closed", words.percent),
+        ("agreement with the teacher", "agreement", words.score if is_regression else words.percent),
+        ("mean divergence from the teacher", "kl", words.score if is_regression else lambda nats: f"{nats:.3f} nats"),
+    )
+    rows = []
+    for name, key, write in facts:
+        # metrics.json holds the student's at its top; those of the others, where known, are in their own entries.
+        values = [metrics.get(key) if role == "student" else metrics[role].get(key) for role in roles]
+        if any(value is not None for value in values):
+            rows.append(Row(name, tuple(Cell("" if value is None else write(value)) for value in values)))
+    return rows
 
 
 def _ratio_cell(ours: float | None, theirs: float | None, write: Any, role: str) -> Cell:

@@ -17,9 +17,12 @@ _METRIC_NAMES = {
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
     "span_f1": "span F1",
-    "span_precision": "span precision",
-    "span_recall": "span recall",
-    "em": "exact match",
+    "token_accuracy": "accuracy by word",
+    "exact": "exact match",
+    "HasAns_exact": "exact match, answerable",
+    "HasAns_f1": "F1, answerable",
+    "NoAns_exact": "exact match, unanswerable",
+    "NoAns_f1": "F1, unanswerable",
     "f1": "F1",
     "mse": "mean squared error",
     "rmse": "root mean squared error",
@@ -155,7 +158,9 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     name = metric_name(metric)
     ours = float(student["score"])
     if teacher is None:
-        return f"The model reaches {_article(name)} {name} of {score(ours)}{_within(student)}; it was trained without a teacher."
+        return (
+            f"The model reaches {_article(name)} {name} of {score(ours)}{_within(student)}; it was trained without a teacher."
+        )
     theirs = float(teacher["score"])
     gains = _gains(metrics)
     lower = " (lower is better)" if metric in ERRORS else ""
@@ -166,7 +171,9 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         return f"The student scores better than its teacher: {name} {score(ours)} against {score(theirs)}{lower}{gains}."
     if metric in ERRORS or metric in CORRELATIONS or metrics.get("retention") is None or theirs <= 0:
         return f"The student's {name} is {score(ours)}, the teacher's {score(theirs)}{lower}{_sentence_gains(gains)}."
-    return f"The student keeps {percent(metrics['retention'])} of the teacher's {name} ({score(ours)} of {score(theirs)}){gains}."
+    return (
+        f"The student keeps {percent(metrics['retention'])} of the teacher's {name} ({score(ours)} of {score(theirs)}){gains}."
+    )
 
 
 def _gains(metrics: Mapping[str, Any]) -> str:

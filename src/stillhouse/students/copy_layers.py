@@ -95,9 +95,7 @@ def _stack_name(model: PreTrainedModel) -> str:
     )
 
 
-def _block_pairs(
-    student: PreTrainedModel, teacher: PreTrainedModel, stack: str, layers: Sequence[int]
-) -> dict[int, list[int]]:
+def _block_pairs(student: PreTrainedModel, teacher: PreTrainedModel, stack: str, layers: Sequence[int]) -> dict[int, list[int]]:
     """For each block of the teacher's stack the student's blocks that start from it.
 
     A block is a layer, or in ALBERT a group: a student's group starts as the group of its first layer's teacher layer.

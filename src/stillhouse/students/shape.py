@@ -117,6 +117,4 @@ def _feed_forward_name(config: PreTrainedConfig) -> str:
     for name in ("intermediate_size", "hidden_dim"):
         if isinstance(getattr(config, name, None), int):
             return name
-    raise UserError(
-        f"LxH is not known for {config.model_type} teachers", expected="half, a folder or a hub id as the student"
-    )
+    raise UserError(f"LxH is not known for {config.model_type} teachers", expected="half, a folder or a hub id as the student")

@@ -18,6 +18,7 @@ from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.files import write_folder
 from stillhouse.method import Stage
+from stillhouse.models.quiet import quiet_transformers
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.training.stages import Workshop, run_stages, weights_digest
 from stillhouse.training.trainer import StageResult
@@ -80,8 +81,9 @@ def fit_teacher(
 
 def save_model(encoder: Any, tokenizer: Any, folder: Path) -> None:
     """A Hugging Face folder: safetensors, configuration and tokenizer."""
-    encoder.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet_transformers():
+        encoder.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def _load_kept(kept: Path, encoder: Any) -> bool:
@@ -100,8 +102,12 @@ def _load_kept(kept: Path, encoder: Any) -> bool:
 
 def _keep(kept: Path, folder: Path) -> None:
     """Copies a fitted teacher into the cache; a cache that cannot be written costs only the next run's time."""
+
+    def copy(path: Path) -> None:
+        shutil.copytree(folder, path, dirs_exist_ok=True)
+
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_folder(kept, lambda path: shutil.copytree(folder, path, dirs_exist_ok=True))  # type: ignore[arg-type, return-value]
+        write_folder(kept, copy)
     except (OSError, UserError):
         shutil.rmtree(kept, ignore_errors=True)

@@ -81,8 +81,6 @@ def build_teacher(
         return NoTeacher()
     if features == "auto" and needs.logits_only:
         encoder.to(accelerator.device).requires_grad_(False)
-        logits = compute_logits(
-            encoder, split, "teacher", device=accelerator.device, autocast=accelerator.autocast()
-        )
+        logits = compute_logits(encoder, split, "teacher", device=accelerator.device, autocast=accelerator.autocast())
         return KeptTeacher(logits, accelerator.device)
     return OnlineTeacher(encoder, needs, accelerator)

@@ -18,7 +18,7 @@ from stillhouse.errors import UserError, unknown_name
 def has_bfloat16() -> bool:
     """Whether this machine multiplies bf16 matrices in hardware (AVX512-BF16, AMX, recent GPUs)."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

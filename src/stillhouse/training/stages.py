@@ -85,9 +85,7 @@ def run_stages(
         finished = _load_finished(folder, encoder, identity)
         if finished is None:
             started = time.perf_counter()
-            source = build_teacher(
-                teacher, split, stage.teacher_needs, features=features, accelerator=workshop.accelerator
-            )
+            source = build_teacher(teacher, split, stage.teacher_needs, features=features, accelerator=workshop.accelerator)
             teacher_seconds = time.perf_counter() - started
             trainer = Trainer(
                 stage,
@@ -110,9 +108,7 @@ def run_stages(
     return results
 
 
-def _identity(
-    stage: Stage, seed: int, split: TokenizedSplit, start: str, teacher: str, accelerator: Any
-) -> str:
+def _identity(stage: Stage, seed: int, split: TokenizedSplit, start: str, teacher: str, accelerator: Any) -> str:
     objectives = [(type(objective).__name__, objective.model_dump(mode="json")) for objective in stage.objectives]
     parts = [stage.name, objectives, stage.config.model_dump(mode="json"), stage.steps, stage.evaluate_every, seed]
     parts += [split.fingerprint(), start, teacher, str(accelerator.mixed_precision)]

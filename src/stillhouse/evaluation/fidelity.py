@@ -1,0 +1,159 @@
+"""How close a student's predictions are to its teacher's, and how honest a model's probabilities are.
+
+All in float64 from logits. Divergences are KL(teacher || student) in nats, without temperature: 0 where both agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+from stillhouse.data.task import TaskKind
+from stillhouse.evaluation.metrics import pearson
+
+Array = NDArray[np.float64]
+BINS = 15
+
+
+def softmax_kl(teacher_logits: NDArray[Any], student_logits: NDArray[Any]) -> Array:
+    """KL between the distributions over classes, `(..., classes)` -> `(...)`: of each example, or of each word."""
+    teacher, student = _pair(teacher_logits, student_logits)
+    return _summed(log_softmax(teacher, axis=-1), log_softmax(student, axis=-1)).clip(min=0.0)
+
+
+def bernoulli_kl(teacher_logits: NDArray[Any], student_logits: NDArray[Any]) -> Array:
+    """KL between independent labels, each a sigmoid, summed over labels: `(examples, labels)` -> `(examples,)`."""
+    teacher, student = _pair(teacher_logits, student_logits)
+    probs = expit(teacher)
+    value = probs * (log_expit(teacher) - log_expit(student))
+    value += expit(-teacher) * (log_expit(-teacher) - log_expit(-student))
+    summed: Array = value.sum(axis=-1).clip(min=0.0)
+    return summed
+
+
+def span_kl(
+    teacher_logits: NDArray[Any],
+    student_logits: NDArray[Any],
+    offsets: NDArray[np.int64],
+    allowed: NDArray[np.bool_] | None = None,
+) -> Array:
+    """Mean of the KL of the start and of the end distribution over a window's tokens: `(windows,)`.
+
+    Args:
+        teacher_logits: Start and end logits of all windows one after the other, `(tokens, 2)`.
+        student_logits: The same tokens.
+        offsets: Where each window starts, and the end of the last, `(windows + 1,)`.
+        allowed: Which tokens count, `(tokens,)`; at least one in each window; None = all.
+    """
+    teacher, student = _pair(teacher_logits, student_logits)
+    if len(offsets) < 2:
+        return np.empty(0)
+    if allowed is not None:
+        kept = np.concatenate(([0], np.cumsum(allowed)))
+        teacher, student, offsets = teacher[allowed], student[allowed], kept[offsets]
+    if (np.diff(offsets) < 1).any():
+        raise ValueError(f"window {int(np.flatnonzero(np.diff(offsets) < 1)[0])} has no token that counts")
+    teacher, student = _window_log_softmax(teacher, offsets), _window_log_softmax(student, offsets)
+    by_window = np.add.reduceat(np.exp(teacher) * (teacher - student), offsets[:-1], axis=0)
+    value: Array = by_window.mean(axis=-1).clip(min=0.0)
+    return value
+
+
+def mean_by_group(values: Array, groups: NDArray[np.int64], count: int) -> Array:
+    """Mean of the values of each group 0..count - 1, words by sentence or windows by question; NaN for an empty one."""
+    sizes = np.bincount(groups, minlength=count)
+    sums = np.bincount(groups, weights=values, minlength=count)
+    means: Array = np.divide(sums, sizes, out=np.full(count, np.nan), where=sizes > 0)
+    return means
+
+
+def agreement(kind: TaskKind, teacher: Any, student: Any) -> float:
+    """Share of equal predictions, 0..1; Pearson correlation for regression, -1..1.
+
+    Args:
+        kind: Of the task.
+        teacher: Class ids; for multilabel a boolean array `(examples, labels)`, counted by label; for regression numbers;
+            for tagging a sequence of tags a sentence, counted by word; for question answering a span (first, last
+            character) or an answer a question.
+        student: The same of the student.
+    """
+    if kind == "regression":
+        return pearson.score(teacher, student)
+    if kind == "tagging":
+        pairs = [pair for one, other in zip(teacher, student, strict=True) for pair in zip(one, other, strict=True)]
+        return float(sum(one == other for one, other in pairs)) / max(1, len(pairs))
+    teacher, student = np.asarray(teacher), np.asarray(student)
+    if teacher.shape != student.shape:
+        raise ValueError(f"the teacher's predictions are {teacher.shape} but the student's {student.shape}")
+    equal = teacher == student
+    if kind == "qa" and equal.ndim == 2:
+        equal = equal.all(axis=1)
+    return float(equal.mean()) if equal.size else 0.0
+
+
+def decision_confidence(kind: TaskKind, logits: NDArray[Any]) -> Array:
+    """Probability of each decision that the logits make.
+
+    Returns:
+        Softmax probability of the best class `(...)` for classification and tagging; max(p, 1 - p) of each label
+        `(examples, labels)` for multilabel; NaN `(examples,)` for regression, which has none.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    if kind == "regression":
+        return np.full(len(values), np.nan)
+    if kind == "multilabel":
+        likelier: Array = expit(np.abs(values))
+        return likelier
+    if kind == "qa":
+        raise ValueError("answers get their confidence when they are decoded, see squad.Answered")
+    confidence: Array = softmax(values, axis=-1).max(axis=-1)
+    return confidence
+
+
+def expected_calibration_error(confidences: Any, correct: Any, bins: int = BINS) -> float | None:
+    """Mean distance between confidence and accuracy over bins of equal width, weighted by their decisions.
+
+    ECE = sum over bins b of (n_b / n) |accuracy_b - confidence_b|; a bin holds (lower, upper].
+
+    Args:
+        confidences: Probability of each decision, in any shape.
+        correct: Which decisions are right, of the same shape; exact match for answers.
+        bins: Number of bins over 0..1.
+
+    Returns:
+        0 (calibrated) to 1; None where there is nothing to calibrate: no decisions, or no probabilities (regression).
+
+    Reference: Guo et al., 2017 (arXiv:1706.04599v2), section 2.
+    """
+    confidence = np.asarray(confidences, dtype=np.float64).ravel()
+    right = np.asarray(correct, dtype=np.float64).ravel()
+    if confidence.shape != right.shape:
+        raise ValueError(f"{len(confidence)} confidences for {len(right)} decisions")
+    if len(confidence) == 0 or np.isnan(confidence).any():
+        return None
+    edges = np.arange(1, bins) / bins
+    gaps = np.bincount(np.searchsorted(edges, confidence, side="left"), weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _pair(teacher_logits: NDArray[Any], student_logits: NDArray[Any]) -> tuple[Array, Array]:
+    if teacher_logits.shape != student_logits.shape:
+        raise ValueError(f"teacher logits are {teacher_logits.shape} but student logits {student_logits.shape}")
+    return np.asarray(teacher_logits, dtype=np.float64), np.asarray(student_logits, dtype=np.float64)
+
+
+def _summed(teacher_log_probs: Array, student_log_probs: Array) -> Array:
+    value: Array = (np.exp(teacher_log_probs) * (teacher_log_probs - student_log_probs)).sum(axis=-1)
+    return value
+
+
+def _window_log_softmax(logits: Array, offsets: NDArray[np.int64]) -> Array:
+    """Log-softmax over the tokens of each window, start and end apart."""
+    lengths = np.diff(offsets)
+    shifted = logits - np.repeat(np.maximum.reduceat(logits, offsets[:-1], axis=0), lengths, axis=0)
+    log_sums = np.log(np.add.reduceat(np.exp(shifted), offsets[:-1], axis=0))
+    log_probs: Array = shifted - np.repeat(log_sums, lengths, axis=0)
+    return log_probs
