@@ -23,7 +23,8 @@ def test_a_student_below_its_teacher_with_a_gain_within_noise(make_metrics):
         " 3.10 ms a text instead of 5.90 ms (batch 1, 32 tokens, 2 threads, fp32)."
     )
     assert lines[5] == (
-        "Scored once, on the validation split of reviews (872 rows), with one seed; intervals are over its rows, not over seeds."
+        "Scored once, on the validation split of reviews (872 rows), with one seed;"
+        " intervals are over its rows, not over seeds."
     )
 
 

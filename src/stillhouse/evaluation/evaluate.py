@@ -14,6 +14,7 @@ from stillhouse.data.batch import TokenizedSplit
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.data.task import Examples, Task
+from stillhouse.evaluation.fidelity import mean_by_group
 from stillhouse.evaluation.metrics import METRICS_OF, Metric
 from stillhouse.evaluation.squad import Answered, Window, best_answers, best_threshold
 from stillhouse.models.forward import Logits, Side, compute_logits
@@ -100,12 +101,13 @@ def _decode_tags(split: Split, logits: Logits, side: Side) -> Predictions:
     outside = labels.index("O") if "O" in labels else 0
     tags = np.where(encoded.words.values >= 0, logits.values.argmax(axis=1), outside)
     probabilities = softmax(logits.values.astype(np.float64), axis=1).max(axis=1, initial=0.0)
-    rows = range(len(encoded))
+    sentence = np.repeat(np.arange(len(encoded)), encoded.words.lengths)
+    is_word = encoded.words.values >= 0
     start = encoded.words.offsets
     return Predictions(
         logits,
-        [tuple(tags[start[row] : start[row + 1]].tolist()) for row in rows],
-        np.array([probabilities[start[row] : start[row + 1]].mean() for row in rows]),
+        [tuple(tags[start[row] : start[row + 1]].tolist()) for row in range(len(encoded))],
+        mean_by_group(probabilities[is_word], sentence[is_word], len(encoded)),
     )
 
 

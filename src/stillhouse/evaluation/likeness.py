@@ -47,10 +47,10 @@ def likeness_to_teacher(split: Split, teacher: Predictions, student: Predictions
         same = agreement(kind, multi_hot(teacher.decoded, labels), multi_hot(student.decoded, labels))
     else:
         same = agreement(kind, _comparable(kind, teacher), _comparable(kind, student))
+    if kind == "tagging":
+        return Likeness(same, *_word_divergence(split, teacher, student))
     divergence = _divergence(split, teacher, student)
-    if divergence is None:
-        return Likeness(same, None, None)
-    return Likeness(same, float(np.nanmean(divergence)), divergence)
+    return Likeness(same, None if divergence is None else float(divergence.mean()), divergence)
 
 
 def _comparable(kind: str, predictions: Predictions) -> Any:
@@ -60,23 +60,29 @@ def _comparable(kind: str, predictions: Predictions) -> Any:
 
 
 def _divergence(split: Split, teacher: Predictions, student: Predictions) -> NDArray[np.float64] | None:
-    """KL(teacher || student) of each example: mean over its words or windows, where it has several."""
+    """KL(teacher || student) of each example; of a question the mean over its windows."""
     if isinstance(teacher.logits, np.ndarray) and isinstance(student.logits, np.ndarray):
         compare = bernoulli_kl if split.task.kind == "multilabel" else softmax_kl
         return compare(teacher.logits, student.logits)
     assert isinstance(teacher.logits, Ragged)
     assert isinstance(student.logits, Ragged)
-    if split.task.kind == "tagging":
-        ours, theirs = split.tokens.student.words, split.tokens.teacher.words
-        assert ours is not None
-        assert theirs is not None
-        is_word = (ours.values >= 0) & (theirs.values >= 0)
-        sentence = np.repeat(np.arange(len(split)), ours.lengths)[is_word]
-        return mean_by_group(softmax_kl(teacher.logits.values[is_word], student.logits.values[is_word]), sentence, len(split))
     if split.tokens.teacher is not split.tokens.student:
         return None
     by_window = span_kl(teacher.logits.values, student.logits.values, student.logits.offsets)
     return mean_by_group(by_window, split.tokens.student.example, len(split))
+
+
+def _word_divergence(split: Split, teacher: Predictions, student: Predictions) -> tuple[float, NDArray[np.float64]]:
+    """Mean KL over all words that neither model cut off, and the mean over each sentence's words."""
+    assert isinstance(teacher.logits, Ragged)
+    assert isinstance(student.logits, Ragged)
+    ours, theirs = split.tokens.student.words, split.tokens.teacher.words
+    assert ours is not None
+    assert theirs is not None
+    is_word = (ours.values >= 0) & (theirs.values >= 0)
+    by_word = softmax_kl(teacher.logits.values[is_word], student.logits.values[is_word])
+    sentence = np.repeat(np.arange(len(split)), ours.lengths)[is_word]
+    return float(by_word.mean()), mean_by_group(by_word, sentence, len(split))
 
 
 def calibration_error(split: Split, predictions: Predictions) -> float | None:
@@ -89,12 +95,11 @@ def calibration_error(split: Split, predictions: Predictions) -> float | None:
         return expected_calibration_error(predictions.confidences, exact)
     if task.kind == "tagging":
         assert isinstance(predictions.logits, Ragged)
-        right = [
-            one == other
-            for tags, given in zip(gold, predictions.decoded, strict=True)
-            for one, other in zip(tags, given, strict=True)
-        ]
-        return expected_calibration_error(decision_confidence(task.kind, predictions.logits.values), right)
+        right = np.concatenate([np.equal(tags, given) for tags, given in zip(gold, predictions.decoded, strict=True)])
+        words = split.tokens.student.words
+        assert words is not None
+        confidences = decision_confidence(task.kind, predictions.logits.values)
+        return expected_calibration_error(confidences[words.values >= 0], right[words.values >= 0])
     assert isinstance(predictions.logits, np.ndarray)
     confidences = decision_confidence(task.kind, predictions.logits)
     if task.kind == "multilabel":

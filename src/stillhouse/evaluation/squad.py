@@ -292,7 +292,7 @@ def _candidates(windows: Sequence[Window], max_answer_tokens: int, n_best: int) 
 def _sliding_max(values: Array, reach: int) -> Array:
     """Highest of the `reach` values from each position on, along the last axis; by doubling the width."""
     width = 1
-    while width < reach:
+    while width < min(reach, values.shape[1]):
         step = min(width, reach - width)
         shifted = np.full_like(values, -np.inf)
         shifted[:, : values.shape[1] - step] = values[:, step:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ REPORT = "report.html"
 MOST_CLASSES = 20
 _BY_CLASS = ("classification", "multilabel", "tagging")
 _CONFUSABLE = ("classification", "tagging")
+# What text from data may hold but no HTML file can: control characters and halves of surrogate pairs.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def write_report(run_folder: Path) -> Path:
@@ -75,8 +78,7 @@ def render(run: RunRecord) -> str:
         stages=tables.stage_table(metrics),
         made=tables.made_tables(metrics),
     )
-    # Text from data may hold half a surrogate pair, which no UTF-8 file can.
-    return page.encode("utf-8", errors="replace").decode("utf-8")
+    return _FORBIDDEN.sub("\ufffd", page)
 
 
 def _labels(metrics: Mapping[str, Any]) -> list[str]:
@@ -179,7 +181,7 @@ def _cost(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     roles = tables.roles_of(metrics)
     measures = (
         ("Parameters", "parameters", lambda model: model.get("parameters"), words.count),
-        ("Size on disk", "size", lambda model: model.get("size_mib"), words.mebibytes),
+        ("Size of the weights", "size", lambda model: model.get("size_mib"), words.mebibytes),
         ("Latency", "latency", words.latency, words.milliseconds),
     )
     drawn = []

@@ -1,0 +1,212 @@
+"""Whole runs on toy data with tiny encoders: every task, the run folder, what comes out."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import transformers
+import yaml
+
+from stillhouse import UserError, distill, evaluate, predict
+from tests import toy_data
+from tests.tiny_models import FAMILIES, make_tiny_checkpoint
+
+FAST = ["teacher.finetune.learning_rate=0.003", "teacher.finetune.epochs=12", "teacher.finetune.batch_size=16"]
+TASKS = {
+    "classification": lambda folder: toy_data.classification(folder / "data.csv", unlabelled=60),
+    "pair": lambda folder: toy_data.classification(folder / "data.csv", pair=True),
+    "multilabel": lambda folder: toy_data.multilabel(folder / "data.jsonl"),
+    "regression": lambda folder: toy_data.regression(folder / "data.tsv"),
+    "tagging": lambda folder: toy_data.tagging(folder / "data.txt"),
+    "qa": lambda folder: toy_data.questions(folder / "data.json"),
+}
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    return str(make_tiny_checkpoint(tmp_path / "tiny-bert", "bert", layers=4, hidden=24, heads=2))
+
+
+def run_toy(tmp_path, data, teacher, **options):
+    values = {"method": "logit", "student": "2x24", "epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "max_length": 48}
+    values |= {"changes": FAST, "out": tmp_path / "run", "allow_weak_teacher": True} | options
+    return distill(data=str(data), teacher=teacher, **values)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_with_logit_and_its_baseline(tmp_path, teacher, task):
+    run = run_toy(tmp_path, TASKS[task](tmp_path), teacher, baseline=True)
+    metrics = run.metrics
+    kind = "classification" if task == "pair" else task
+    assert metrics["task"] == kind
+    assert metrics["schema"] == 1
+    for role in ("teacher", "student", "baseline"):
+        entry = metrics[role]
+        assert math.isfinite(entry["score"])
+        assert entry["interval"][0] <= entry["score"] <= entry["interval"][1]
+        assert entry["parameters"] == sum(p.numel() for p in run.student.parameters()) or role == "teacher"
+        assert (entry["ece"] is None) == (kind == "regression")
+    assert metrics["baseline"]["start"] == metrics["student"]["start"] == "layers 1, 4 of tiny-bert"
+    assert metrics["teacher"]["parameters"] > metrics["student"]["parameters"]
+    assert metrics["agreement"] > (0.0 if kind == "qa" else 0.3)  # spans of tiny encoders seldom agree to the letter
+    assert (metrics["kl"] is None) == (kind == "regression")
+    names = [stage["name"] for stage in metrics["stages"]]
+    assert names == ["teacher", "distil", "baseline"]
+    assert metrics["stages"][1]["steps"] == metrics["stages"][2]["steps"]
+    lines = (run.folder / "predictions.jsonl").read_text().splitlines()
+    assert len(lines) == metrics["splits"]["validation"]
+    assert {"id", "text", "gold", "teacher", "student", "baseline"} <= json.loads(lines[0]).keys()
+    assert "<html" in run.report.read_text(encoding="utf-8")
+    assert not (run.folder / "checkpoints").exists()
+    logged = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    objectives = [line["objectives"] for line in logged if line["stage"] == "distil" and "objectives" in line]
+    assert all(objective.keys() == {"hard_labels", "soft_labels"} for objective in objectives)
+    assert sum(objectives[-1].values()) < sum(objectives[0].values())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_with_finetune(tmp_path, teacher, task):
+    run = run_toy(tmp_path, TASKS[task](tmp_path), teacher, method="finetune", epochs=2)
+    metrics = run.metrics
+    assert metrics["teacher"] is None
+    assert [metrics[name] for name in ("retention", "agreement", "kl")] == [None] * 3
+    assert "baseline" not in metrics
+    assert not (run.folder / "teacher").exists()
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression", "tagging", "qa"])
+def test_evaluate_and_predict_agree_with_the_run(tmp_path, teacher, task):
+    data = TASKS[task](tmp_path)
+    run = run_toy(tmp_path, data, teacher)
+    held_out = [json.loads(line) for line in (run.folder / "predictions.jsonl").read_text().splitlines()]
+    rows = held_out[:7]
+    given = predict(
+        run.folder,
+        text=[" ".join(row["text"]) if task == "tagging" else row["text"] for row in rows],
+        text_pair=[row["text_pair"] for row in rows] if task == "qa" else None,
+        max_length=48,
+    )
+    for row, said in zip(rows, given, strict=True):
+        for name, value in row["student"].items():
+            if isinstance(value, str) or task == "tagging" or name == "labels":
+                assert said[name] == value
+            else:
+                assert np.allclose(said[name], value, atol=1e-4)
+    scores = evaluate(run.folder, str(data), teacher=run.folder / "teacher", max_length=48)
+    assert scores["task"] == run.metrics["task"]
+    assert 0.3 < scores["agreement"] <= 1.0
+    assert scores["student"]["scores"].keys() == run.metrics["student"]["scores"].keys()
+    assert predict(run.folder, data=str(data))[0].keys() >= {"text"}
+
+
+def test_the_student_is_a_plain_model(tmp_path, teacher):
+    run = run_toy(tmp_path, TASKS["classification"](tmp_path), teacher, epochs=1)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(run.folder / "student")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run.folder / "student")
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+    assert model.config.num_hidden_layers == 2
+    inputs = tokenizer("a good movie", return_tensors="pt")
+    with torch.inference_mode():
+        loaded, ours = model.eval()(**inputs).logits, run.student(**inputs).logits
+    assert torch.equal(loaded, ours)
+    assert "distilled from tiny-bert" in (run.folder / "student" / "README.md").read_text()
+    assert run.tokenizer.get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_distils(tmp_path, family):
+    teacher = make_tiny_checkpoint(tmp_path / family, family, layers=4, hidden=24, heads=2)
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run = run_toy(tmp_path, data, str(teacher), student="half", epochs=1, changes=["teacher.finetune.epochs=1"])
+    assert math.isfinite(run.metrics["kl"])
+    assert run.student.config.num_hidden_layers == 2
+
+
+def test_a_teacher_with_a_head_is_used_as_it_is_and_labels_follow_its_names(tmp_path):
+    folder = make_tiny_checkpoint(tmp_path / "sure", "bert", head="classification", labels=("POSITIVE", "NEGATIVE"))
+    data = toy_data.classification(tmp_path / "data.csv")
+    run = run_toy(tmp_path, data, str(folder), epochs=1)
+    assert run.metrics["labels"] == ["POSITIVE", "NEGATIVE"]
+    assert not (run.folder / "teacher").exists()
+    assert [stage["name"] for stage in run.metrics["stages"]] == ["distil"]
+    assert run.student.config.id2label == {0: "POSITIVE", 1: "NEGATIVE"}
+
+
+def test_another_tokenizer_can_be_distilled_into(tmp_path, teacher):
+    student = make_tiny_checkpoint(tmp_path / "tiny-roberta", "roberta", layers=2)
+    run = run_toy(tmp_path, TASKS["tagging"](tmp_path), teacher, student=str(student), epochs=3)
+    assert run.metrics["student"]["name"] == "tiny-roberta"
+    assert run.metrics["kl"] >= 0
+    data = TASKS["qa"](tmp_path)
+    with pytest.raises(UserError, match="different tokens"):
+        run_toy(tmp_path, data, teacher, student=str(student), out=tmp_path / "other")
+
+
+def test_a_fitted_teacher_is_kept_and_used_again(tmp_path, teacher):
+    data = TASKS["classification"](tmp_path)
+    first = run_toy(tmp_path, data, teacher, epochs=1)
+    second = run_toy(tmp_path, data, teacher, epochs=1, seed=1, out=tmp_path / "second")
+    assert first.metrics["teacher"]["score"] == second.metrics["teacher"]["score"]
+    assert [stage["name"] for stage in second.metrics["stages"]] == ["distil"]
+    assert second.metrics["seed"] == 1
+
+
+def test_a_run_file_repeats_the_run(tmp_path, teacher):
+    data = TASKS["classification"](tmp_path)
+    first = run_toy(tmp_path, data, teacher, epochs=1)
+    content = yaml.safe_load((first.folder / "run.yaml").read_text())
+    assert content["data"]["max_length"] == 48
+    assert content["baseline"] is False
+    again = distill(config=first.folder / "run.yaml", out=tmp_path / "again")
+    for name in ("score", "ece", "interval"):
+        assert first.metrics["student"][name] == again.metrics["student"][name]
+    one, other = first.student.state_dict(), again.student.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_finished_run_is_shown_and_left_alone(tmp_path, teacher, capsys):
+    data = TASKS["classification"](tmp_path)
+    first = run_toy(tmp_path, data, teacher, epochs=1)
+    before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*") if path.is_file()}
+    run_toy(tmp_path, data, teacher, epochs=1, quiet=False)
+    assert "this run is finished" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in first.folder.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"is the folder of another run.*epochs"):
+        run_toy(tmp_path, data, teacher, epochs=2)
+    steps = first.metrics["stages"][-1]["steps"]
+    again = run_toy(tmp_path, data, teacher, epochs=2, overwrite=True)
+    assert again.metrics["stages"][-1]["steps"] == 2 * steps
+
+
+@pytest.mark.parametrize("labels", ["gold", "teacher", "mixed"])
+def test_which_labels_train_the_student(tmp_path, teacher, labels):
+    data = TASKS["classification"](tmp_path)
+    run = run_toy(tmp_path, data, teacher, epochs=1, labels=labels, changes=["teacher.finetune.epochs=1", "engine.log_every=1"])
+    lines = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    hard = [line["objectives"]["hard_labels"] for line in lines if line["stage"] == "distil" and "objectives" in line]
+    rows = run.metrics["splits"]
+    used = rows["labelled"] if labels == "gold" else rows["train"]
+    assert run.metrics["stages"][-1]["steps"] == math.ceil(used / 16)
+    assert rows["train"] == rows["labelled"] + 60
+    assert (max(hard) == 0.0) == (labels == "teacher")
+
+
+def test_max_labels_and_transfer(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "data.csv", rows=200)
+    more = tmp_path / "more.txt"
+    validation_row = data.read_text().splitlines()[1].split(",")[0]
+    more.write_text("a fine day in the city\nthe dull plot\n" + validation_row + "\n")
+    run = run_toy(tmp_path, data, teacher, epochs=1, max_labels=50, transfer=[str(more)], changes=["teacher.finetune.epochs=1"])
+    splits = run.metrics["splits"]
+    assert splits["labelled"] + splits["selection"] == 50
+    assert splits["train"] >= 180 - splits["selection"]
+
+
+def test_trackers_get_the_numbers(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run = run_toy(tmp_path, data, teacher, epochs=1, track=["tensorboard"], changes=["teacher.finetune.epochs=1"])
+    assert list(run.folder.rglob("events.out.tfevents.*"))
+    with pytest.raises(UserError, match=r"unknown tracker 'tensorbord'.*(?s:.*)did you mean 'tensorboard'"):
+        run_toy(tmp_path, data, teacher, track=["tensorbord"], out=tmp_path / "other")
