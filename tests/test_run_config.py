@@ -74,6 +74,13 @@ def test_options_go_over_changes_and_those_over_the_file(tmp_path):
     assert (method["temperature"], method["weight_soft"], method["stages"]["distil"]["epochs"]) == (7, 0.25, 2.5)
 
 
+def test_a_change_of_one_key_leaves_its_neighbours_at_their_own_defaults():
+    changed = parse_config({"teacher": {"finetune": {"learning_rate": 0.5}}, "method": {"stages": {"distil": {"epochs": 9}}}})
+    default = parse_config({})
+    assert changed.teacher.finetune == default.teacher.finetune.model_copy(update={"learning_rate": 0.5})
+    assert changed.method.stages.distil == default.method.stages.distil.model_copy(update={"epochs": 9.0})
+
+
 def test_another_method_forgets_the_settings_of_the_first(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("method: {name: logit, temperature: 7}\n")

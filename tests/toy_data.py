@@ -86,19 +86,9 @@ def questions(path: Path, paragraphs: int = 60, seed: int = 0, *, unanswerable: 
     for number in range(paragraphs):
         people = rng.sample(PEOPLE, 3)
         places = rng.sample(PLACES, 2)
-        context = " ".join(
-            [
-                *rng.choices(NEUTRAL, k=4),
-                people[0],
-                "went to",
-                places[0],
-                *rng.choices(NEUTRAL, k=3),
-                people[1],
-                "went to",
-                places[1],
-                *rng.choices(NEUTRAL, k=4),
-            ]
-        )
+        parts = (rng.choices(NEUTRAL, k=4), people[0], "went to", places[0], rng.choices(NEUTRAL, k=3))
+        parts += (people[1], "went to", places[1], rng.choices(NEUTRAL, k=4))
+        context = " ".join(part if isinstance(part, str) else " ".join(part) for part in parts)
         questions_ = []
         for index, person in enumerate(people):
             answers = []

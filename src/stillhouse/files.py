@@ -5,42 +5,82 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stillhouse.errors import UserError
+from stillhouse.errors import StillhouseError, UserError
+
+LEFTOVERS = ".*.tmp"  # the names of temporary files and folders, which a killed process leaves behind
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns "no space" and "no permission" at `path` into one clear message."""
+    """Turns what the system refuses at `path` (no space, no permission, ...) into one clear message."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except StillhouseError:
+        raise
+    except Exception as error:  # torch and the writers in Rust raise errors of their own kinds
+        number = _error_number(error)
+        if number is None:
+            raise
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
                 f"no space left while writing {path}",
                 expected="room for the run folder",
                 fix="free some, or choose another --out",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(
                 f"no permission to write {path}", expected="a folder that can be written", fix="choose another --out"
             ) from error
-        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        if number in (errno.ENOTDIR, errno.EEXIST):
             raise UserError(
                 f"{path} is in the way: a file stands where a folder is needed", fix="choose another --out"
             ) from error
-        raise
+        raise UserError(
+            f"{path} cannot be written: {os.strerror(number)}",
+            expected="a place that can be written",
+            fix="choose another --out",
+        ) from error
+
+
+def _error_number(error: BaseException) -> int | None:
+    """The system's number of an error: torch hides it in the context of its own error, writers in Rust in the text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause.errno
+        if found := re.search(r"\(os error (\d+)\)", str(cause)):
+            return int(found[1])
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def require_writable(path: Path) -> None:
+    """Checks that a file can be written at `path`, before the work whose result goes there."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", expected="a file to write", fix="name a file in it")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = _temporary(path)
+        probe.touch()
+        probe.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then moves it into place; nothing is left behind on failure."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
             with temporary.open("rb+") as handle:
@@ -66,7 +106,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary folder beside `path`, then moves it into place; an older folder there is replaced."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with explained(path):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -65,10 +65,34 @@ class Prepared:
         return self.dataset.task
 
 
-def default_out(config: RunConfig) -> str:
-    """`runs/<data>-<method>-<student>`."""
-    student = config.student.shape or config.method.default_student
-    return str(Path("runs") / f"{data_name(config.data.source)}-{config.method.name}-{short_name(student)}")
+def with_defaults(config: RunConfig) -> RunConfig:
+    """The configuration with every default that needs neither data nor models.
+
+    Raises:
+        UserError: Settings that contradict each other.
+    """
+    method = config.method
+    if not method.uses_teacher and config.baseline:
+        raise UserError(
+            f"--baseline is given, but method {method.name} has no teacher: it is the baseline itself",
+            expected="a method that learns from a teacher",
+            fix="leave --baseline out (--no-baseline where a run file asks for it)",
+        )
+    if not method.uses_teacher and config.data.labels == "teacher":
+        raise UserError(
+            f"--labels teacher is given, but method {method.name} has no teacher to give them",
+            expected="--labels gold or mixed",
+            fix="leave --labels out, or choose a method that learns from a teacher",
+        )
+    shape = config.student.shape or method.default_student
+    baseline = config.data.source == "pydocs" and method.uses_teacher if config.baseline is None else config.baseline
+    return config.model_copy(
+        update={
+            "student": config.student.model_copy(update={"shape": shape}),
+            "baseline": baseline,
+            "out": config.out or str(Path("runs") / f"{data_name(config.data.source)}-{method.name}-{short_name(shape)}"),
+        }
+    )
 
 
 def data_name(source: str) -> str:

@@ -47,6 +47,9 @@ def parse_config(mapping: Mapping[str, Any]) -> RunConfig:
     method = plain.pop("method", None) or {}
     method = {"name": method} if isinstance(method, str) else dict(method)
     method_class = load_method(str(method.get("name", "logit")))
+    # What is given changes the defaults of its own place: one key of a stage must not reset the stage's other keys.
+    method = _merged(method_class.model_validate({}).model_dump(mode="json"), method)
+    plain = _merged(RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"}), plain)
     problems: list[Any] = []
     try:
         plain["method"] = method_class.model_validate(method)
@@ -61,6 +64,14 @@ def parse_config(mapping: Mapping[str, Any]) -> RunConfig:
         many = f"{len(lines)} mistakes in the configuration:\n  " if len(lines) > 1 else ""
         raise UserError(many + "\n  ".join(lines))
     return config
+
+
+def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        below = base.get(name)
+        merged[name] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stillhouse.errors import UserError
-from stillhouse.files import explained, write_text
-from stillhouse.run_config import RunConfig
+from stillhouse.files import LEFTOVERS, explained, write_text
+from stillhouse.run_config import RunConfig, read_config
 
 CONFIG = "run.yaml"
 METRICS = "metrics.json"
@@ -42,8 +40,19 @@ class RunFolder:
         return (self / METRICS).exists() and (self / REPORT).exists()
 
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds."""
-        content: dict[str, Any] = json.loads((self / METRICS).read_text(encoding="utf-8"))
+        """What metrics.json holds.
+
+        Raises:
+            UserError: It is missing or damaged.
+        """
+        try:
+            content: dict[str, Any] = json.loads((self / METRICS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self / METRICS} cannot be read: {error}",
+                expected="the folder of a finished run",
+                fix="give the run's command again, with --overwrite where it counts as finished",
+            ) from error
         return content
 
     def check(self, config: RunConfig, *, overwrite: bool) -> None:
@@ -56,37 +65,59 @@ class RunFolder:
             if (self / CONFIG).exists():
                 if not overwrite:
                     self._check_same_run(config)
-            elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            elif self.path.exists() and not self.path.is_dir():
+                raise UserError(f"{self.path} is a file", expected="a new folder", fix="choose another --out")
+            elif self.path.exists() and set(self.path.iterdir()) - set(self.path.glob(LEFTOVERS)):
                 raise UserError(
                     f"{self.path} is not a run folder and is not empty",
                     expected="a new folder, or the folder of the same run",
                     fix="choose another --out",
                 )
 
-    def create(self, *, overwrite: bool) -> None:
-        """Makes the folder, emptied on `overwrite`, and removes what a killed process left half-written.
+    def create(self, config: RunConfig, *, overwrite: bool) -> None:
+        """Makes the folder with its run.yaml, emptied on `overwrite`, without what a killed process left half-written.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: It cannot be written; a folder that was not there before is gone again.
         """
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with explained(self.path):
             if overwrite and (self / CONFIG).exists():
-                shutil.rmtree(self.path)
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self / f".probe.{os.getpid()}.tmp"
-            probe.write_bytes(b"x")
-            probe.unlink()
-            for leftover in self.path.rglob(".*.tmp"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                # run.yaml last: a run that is killed in here still has a folder that it may overwrite.
+                for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == CONFIG):
+                    _remove(entry)
+            for leftover in list(self.path.rglob(LEFTOVERS)):
+                _remove(leftover)
+            try:
+                write_text(self / CONFIG, config.to_yaml())
+            except UserError:
+                for folder in made:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+                raise
 
-    def save_config(self, config: RunConfig) -> None:
-        write_text(self / CONFIG, config.to_yaml())
+    def require_space(self, needed: int) -> None:
+        """Refuses a disk too full for `needed` bytes; what the run has written already counts as room.
+
+        Raises:
+            UserError: There is less room.
+        """
+        with explained(self.path):
+            place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.is_dir())
+            written = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+            free = shutil.disk_usage(place).free + written
+        if free < needed:
+            raise UserError(
+                f"no space left for {self.path}: {free / 2**20:,.0f} MiB are free",
+                expected=f"about {needed / 2**20:,.0f} MiB for weights and checkpoints",
+                fix="free some, or choose another --out",
+            )
 
     def forget_checkpoints(self) -> None:
         shutil.rmtree(self / CHECKPOINTS, ignore_errors=True)
 
     def _check_same_run(self, config: RunConfig) -> None:
-        before = yaml.safe_load((self / CONFIG).read_text(encoding="utf-8"))
+        before = read_config(self / CONFIG)
         changes = list(_differences(before, config.model_dump(mode="json")))
         if changes:
             raise UserError(
@@ -98,11 +129,20 @@ class RunFolder:
 
 # Settings that decide nothing about the result: a run goes on whatever they were.
 _FREE = ("engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "teacher.allow_weak", "out")
+# Settings that are None until data and models have been seen.
+_OPEN = ("data.max_length",)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """Where a configuration differs from a resolved one; what is None now was left to be resolved, and differs not."""
-    if now is None or name in _FREE:
+    """Where a configuration differs from a resolved one; what is still open now differs not."""
+    if name in _FREE or (now is None and name in _OPEN):
         return []
     if isinstance(before, dict) and isinstance(now, dict) and (before or now):
         changes = []

@@ -72,7 +72,7 @@ def fit_teacher(
         encoder.eval()
     else:
         (result,) = run_stages((stage,), encoder, labelled, score, workshop, seed=seed)
-    if not folder.exists():
+    if workshop.accelerator.is_main_process and not folder.exists():
         write_folder(folder, lambda path: save_model(encoder, tokenizer, path))
     if result is not None and workshop.accelerator.is_main_process:
         _keep(kept, folder)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from stillhouse.errors import UserError
@@ -60,22 +63,54 @@ def save_checkpoint(
         "optimizer": optimizer,
         "random": random,
     }
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+    def write(temporary: Path) -> None:
+        # Through a file of Python's, whose errors say what was wrong (no space left); those of torch's own writer don't.
+        with temporary.open("wb") as handle:
+            torch.save(content, handle)
+
+    write_atomically(path, write)
 
 
 def load_checkpoint(path: Path, identity: str) -> tuple[Progress, dict[str, Any]] | None:
     """The checkpoint at `path`, or None where there is none. Nothing in it is executed (`weights_only`).
 
     Raises:
-        UserError: It belongs to other data, another configuration or another start.
+        UserError: It belongs to other data, another configuration or another start; or it is damaged.
     """
     if not path.exists():
         return None
-    content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    if content["identity"] != identity:
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        found, progress = content["identity"], Progress(**content.pop("progress"))
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise damaged(path, error) from error
+    if found != identity:
         raise UserError(
             f"the checkpoint {path} belongs to other data, another teacher or another configuration than this run",
             expected="the same data and teacher as when the run was interrupted",
             fix="restore them, start anew with --overwrite, or choose another --out",
         )
-    return Progress(**content.pop("progress")), content
+    return progress, content
+
+
+def read_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """Weights that the run wrote.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    try:
+        return load_file(path, device=device)
+    except (OSError, SafetensorError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    """The error for a file of an interrupted run that is not as the run left it."""
+    reason = " ".join(str(error).split()).partition(". ")[0]  # torch's advice that follows is no advice for our users
+    return UserError(
+        f"{path} is damaged: {reason}",
+        expected="the file as the interrupted run wrote it",
+        fix=f"delete {path.parent}, so that this stage starts anew; or start the whole run anew with --overwrite",
+    )

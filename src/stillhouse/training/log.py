@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stillhouse.files import explained
+
 
 class RunLog:
     """Appends JSON lines; only the main process writes.
@@ -23,7 +25,7 @@ class RunLog:
     def write(self, stage: str, step: int, **values: Any) -> None:
         line = {"stage": stage, "step": step, **values}
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as handle:
+            with explained(self.path), self.path.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(line, ensure_ascii=False) + "\n")
         if self._accelerator is not None:
             self._accelerator.log(_flat(values, f"{stage}/"), step=step)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from stillhouse.config import EngineConfig
@@ -21,6 +21,7 @@ from stillhouse.files import write_atomically, write_json
 from stillhouse.method import Stage
 from stillhouse.models.forward import StudentSide
 from stillhouse.teachers.source import build_teacher
+from stillhouse.training.checkpoint import damaged, read_weights
 from stillhouse.training.log import RunLog
 from stillhouse.training.seeding import stage_seed
 from stillhouse.training.trainer import Report, StageResult, Trainer, contiguous
@@ -103,7 +104,9 @@ def run_stages(
             )
             finished = replace(trainer.run(), teacher_seconds=teacher_seconds)
             workshop.accelerator.free_memory()
-            _save_finished(folder, encoder, identity, finished)
+            if workshop.accelerator.is_main_process:
+                _save_finished(folder, encoder, identity, finished)
+            workshop.accelerator.wait_for_everyone()
         results.append(finished)
     return results
 
@@ -126,13 +129,17 @@ def _load_finished(folder: Path, encoder: nn.Module, identity: str) -> StageResu
     record = folder / "finished.json"
     if not record.exists():
         return None
-    content = json.loads(record.read_text(encoding="utf-8"))
-    if content["identity"] != identity:
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        found, result = content["identity"], StageResult(**content["result"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(record, error) from error
+    if found != identity:
         raise UserError(
             f"the finished stage in {folder} belongs to other data, another teacher or another configuration",
             expected="the same data and teacher as when the run was interrupted",
             fix="restore them, start anew with --overwrite, or choose another --out",
         )
-    encoder.load_state_dict(load_file(folder / "final.safetensors"))
+    encoder.load_state_dict(read_weights(folder / "final.safetensors"))
     encoder.eval()
-    return StageResult(**content["result"])
+    return result

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from stillhouse.config import EngineConfig
@@ -21,7 +21,7 @@ from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.forward import StudentSide
 from stillhouse.teachers.source import Teacher
-from stillhouse.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from stillhouse.training.checkpoint import Progress, load_checkpoint, read_weights, save_checkpoint
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.training.schedule import learning_rate_factor
@@ -241,6 +241,7 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
+        self._check_weights()
         score = self.score()
         self.module.train()
         step = self.progress.step
@@ -250,17 +251,18 @@ class Trainer:
         if self.progress.best_score is None or score >= self.progress.best_score:
             self.progress.best_score, self.progress.best_step = score, step
             if self.accelerator.is_main_process:
-                self.folder.mkdir(parents=True, exist_ok=True)
                 write_atomically(self._best, lambda path: save_file(contiguous(self.student.state_dict()), path))
 
-    def _save(self) -> None:
-        self.progress.log_bytes = self.log.size()
+    def _check_weights(self) -> None:
         # A gradient that was not clipped may have been infinite while every objective was finite.
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.trainable):
             raise self._diverged(self.progress.step, "the weights are not finite")
+
+    def _save(self) -> None:
+        self.progress.log_bytes = self.log.size()
+        self._check_weights()
         if not self.accelerator.is_main_process:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(
             self._checkpoint,
             self.progress,
@@ -277,6 +279,8 @@ class Trainer:
             self._save()
             return
         self.progress, content = found
+        if self.progress.best_step:
+            read_weights(self._best)  # damage is found now, not after the last step
         self.student.load_state_dict(content["module"])
         self.optimizer.load_state_dict(content["optimizer"])
         restore_random_state(content["random"])
@@ -285,7 +289,7 @@ class Trainer:
     def _restore_best(self) -> None:
         self.accelerator.wait_for_everyone()
         if self.progress.best_step != self.steps:
-            self.student.load_state_dict(load_file(self._best, device=str(self.accelerator.device)))
+            self.student.load_state_dict(read_weights(self._best, device=str(self.accelerator.device)))
         self.student.eval()
 
 
