@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.config import DataConfig, EngineConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
 from stillhouse.options import config_from_options, parse_label_map
-from stillhouse.run_config import RunConfig
+from stillhouse.run_config import RunConfig, parse_config
 from stillhouse.run_folder import REPORT, STUDENT, RunFolder
 
 
@@ -172,7 +171,6 @@ def evaluate(
         UserError: The model has no head, or data and model do not fit.
     """
     from stillhouse.evaluation.run_evaluation import evaluate_models
-    from stillhouse.run_config import parse_config
 
     values: dict[str, Any] = {"source": data, "text": text, "text_pair": text_pair, "label": label, "max_length": max_length}
     values |= {"label_map": parse_label_map(label_map or ())}
@@ -211,10 +209,8 @@ def predict(
     pairs = None if text_pair is None else ([text_pair] if isinstance(text_pair, str) else list(text_pair))
     if pairs is not None and (texts is None or len(texts) != len(pairs)):
         raise UserError(f"{len(texts or ())} texts and {len(pairs)} second texts", expected="one second text for each text")
-    settings = DataConfig(max_length=max_length)
-    return predict_texts(
-        model_folder(model), texts, pairs, data, settings, EngineConfig.model_validate({"precision": precision})
-    )
+    config = parse_config({"data": {"max_length": max_length}, "engine": {"precision": precision}})
+    return predict_texts(model_folder(model), texts, pairs, data, config.data, config.engine)
 
 
 def model_folder(model: str | Path) -> str:

@@ -55,7 +55,7 @@ class DataConfig(Frozen):
     stride: PositiveInt = 128
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     selection_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class StageConfig(Frozen):
@@ -97,7 +97,7 @@ class TeacherConfig(Frozen):
     features: Literal["auto", "online"] = "auto"
     allow_weak: bool = False
     finetune: StageConfig = StageConfig(epochs=2, learning_rate=5e-5)
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class StudentConfig(Frozen):

@@ -39,6 +39,10 @@ class TrainingDiverged(StillhouseError):
     """An objective became NaN or infinite; the last good checkpoint is kept."""
 
 
+class NotFinite(StillhouseError):
+    """The outputs of a model are NaN or infinite."""
+
+
 def nearest(given: str, valid: Iterable[str]) -> str | None:
     """The valid name that is closest to `given`, or None where nothing is close."""
     names = list(valid)

@@ -10,7 +10,7 @@ import yaml
 
 from stillhouse.errors import UserError
 from stillhouse.methods import load_method
-from stillhouse.run_config import RunConfig, parse_config, read_config, set_value
+from stillhouse.run_config import RunConfig, method_settings, parse_config, read_config, set_value
 
 PLACES = {
     "data": "data.source",
@@ -54,15 +54,17 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
         key, equals, value = change.partition("=")
         if not equals:
             raise UserError(f"--set {change!r}", expected="key=value, such as --set method.temperature=4")
-        set_value(mapping, key.strip(), yaml.safe_load(value))
+        try:
+            set_value(mapping, key.strip(), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise UserError(f"--set {change!r}: the value is not YAML", expected="a number, a word, or [a, list]") from None
     given = {name: value for name, value in options.items() if value is not None}
     for name in PLACES.keys() & given.keys():
         if name == "method":
             _use_method(mapping, given[name])
         else:
             set_value(mapping, PLACES[name], given[name])
-    method = mapping.get("method") or {}
-    last_stage = load_method(method if isinstance(method, str) else method.get("name", "logit")).last_stage()
+    last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
     for name in LAST_STAGE.keys() & given.keys():
         set_value(mapping, f"method.stages.{last_stage}.{LAST_STAGE[name]}", given[name])
     return parse_config(mapping)

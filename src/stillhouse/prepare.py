@@ -18,7 +18,7 @@ from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer
 from stillhouse.run_config import RunConfig
-from stillhouse.students.build import build_student, is_shape, load_student
+from stillhouse.students.build import build_student, find_student, is_shape, load_student
 from stillhouse.training.seeding import stage_seed
 
 PYDOCS_MAX_LENGTH = 64
@@ -113,11 +113,16 @@ def short_name(source: str) -> str:
 def prepare(config: RunConfig) -> Prepared:
     """Loads data, teacher and student and checks that they fit.
 
+    Args:
+        config: As `with_defaults` gives it.
+
     Raises:
         UserError: Something does not fit; nothing has been written.
     """
     method = config.method
+    shape = str(config.student.shape)
     checkpoint = find_checkpoint(config.teacher.source)
+    student_checkpoint = None if is_shape(shape) else find_student(shape)
     dataset = load_dataset(config.data)
     notes = list(dataset.notes)
     has_head = method.uses_teacher and head_kind(checkpoint.config) == dataset.task.kind
@@ -136,8 +141,7 @@ def prepare(config: RunConfig) -> Prepared:
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
 
     torch.manual_seed(stage_seed(config.seed, STUDENT_STREAM))
-    shape = config.student.shape or method.default_student
-    if is_shape(shape):
+    if student_checkpoint is None:
         student_encoder, start = build_student(
             shape,
             teacher=encoder,
@@ -149,7 +153,6 @@ def prepare(config: RunConfig) -> Prepared:
         student.start = start.description
         notes.append(f"student starts from {start.description}: {start.sentence()}")
     else:
-        student_checkpoint = find_checkpoint(shape)
         student_encoder, start = load_student(shape, task)
         student = Model(student_checkpoint.name, student_encoder, load_tokenizer(student_checkpoint), start.description)
         notes.append(f"student starts from {start.description}: {start.sentence()}")
@@ -166,14 +169,7 @@ def prepare(config: RunConfig) -> Prepared:
         [(model.encoder, model.tokenizer) for model in (teacher, student)],
         default=PYDOCS_MAX_LENGTH if config.data.source == "pydocs" else None,
     )
-    config = config.model_copy(
-        update={
-            "data": config.data.model_copy(update={"max_length": length}),
-            "student": config.student.model_copy(update={"shape": shape}),
-            "baseline": (config.data.source == "pydocs") if config.baseline is None else config.baseline,
-            "out": config.out or default_out(config),
-        }
-    )
+    config = config.model_copy(update={"data": config.data.model_copy(update={"max_length": length})})
     splits = {}
     for name in ("train", "selection", "validation", "test"):
         examples = getattr(dataset, name)

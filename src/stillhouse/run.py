@@ -19,7 +19,7 @@ from stillhouse.model_card import write_model_card
 from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.outcome import Outcome, write_outcome
-from stillhouse.prepare import Model, Prepared, default_out, prepare
+from stillhouse.prepare import Model, Prepared, prepare, with_defaults
 from stillhouse.report import summary_lines, write_report
 from stillhouse.run_config import RunConfig
 from stillhouse.run_folder import CHECKPOINTS, LOG, REPORT, STUDENT, TEACHER, RunFolder
@@ -37,14 +37,17 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
         UserError: A mistake in what was given; nothing has been trained or written.
         TrainingDiverged: A loss became NaN; the last good checkpoint is kept.
     """
-    folder = RunFolder(Path(config.out or default_out(config)))
+    config = with_defaults(config)
+    folder = RunFolder(Path(str(config.out)))
     folder.check(config, overwrite=overwrite)
     if folder.is_finished and not overwrite:
+        folder.forget_checkpoints()  # a kill may have come before they were deleted
         console.say("this run is finished; --overwrite runs it again, another --out keeps both\n")
         show(folder, console)
         return folder
     accelerator = build_accelerator(config.engine, folder.path)
     prepared = prepare(config)
+    folder.check(prepared.config, overwrite=overwrite)
     for note in prepared.notes:
         console.say(f"  {note}")
     log = RunLog(folder / LOG if accelerator.is_main_process else None, accelerator if accelerator.log_with else None)
@@ -52,8 +55,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
     run = _Run(prepared, workshop, folder, console)
     run.check_given_teacher()
     if accelerator.is_main_process:
-        folder.create(overwrite=overwrite)
-        folder.save_config(prepared.config)
+        folder.require_space(_bytes_needed(prepared))
+        folder.create(prepared.config, overwrite=overwrite)
     accelerator.wait_for_everyone()
     if accelerator.log_with:
         accelerator.init_trackers("stillhouse", {"run": str(folder.path)})
@@ -69,6 +72,21 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
         show(folder, console)
     accelerator.wait_for_everyone()
     return folder
+
+
+def _bytes_needed(prepared: Prepared) -> int:
+    """What the run folder holds at its fullest, with a little to spare.
+
+    A stage has two checkpoints for a moment, with AdamW's two moments beside the weights, and its best weights: 7 models.
+    Of each stage before it the final weights are kept twice.
+    """
+
+    def size(model: Model) -> int:
+        return sum(int(tensor.nbytes) for tensor in model.encoder.state_dict().values())
+
+    student = 10 * size(prepared.student)
+    fits_teacher = prepared.config.method.uses_teacher and not prepared.teacher_has_head
+    return max(8 * size(prepared.teacher), 2 * size(prepared.teacher) + student) if fits_teacher else student
 
 
 def show(folder: RunFolder, console: Console) -> None:

@@ -44,9 +44,9 @@ def parse_config(mapping: Mapping[str, Any]) -> RunConfig:
         UserError: Unknown keys (with the nearest valid one), values out of range or of the wrong type; all in one message.
     """
     plain = dict(mapping)
-    method = plain.pop("method", None) or {}
-    method = {"name": method} if isinstance(method, str) else dict(method)
-    method_class = load_method(str(method.get("name", "logit")))
+    method = method_settings(plain)
+    plain.pop("method", None)
+    method_class = load_method(method.get("name", "logit"))
     # What is given changes the defaults of its own place: one key of a stage must not reset the stage's other keys.
     method = _merged(method_class.model_validate({}).model_dump(mode="json"), method)
     plain = _merged(RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"}), plain)
@@ -64,6 +64,20 @@ def parse_config(mapping: Mapping[str, Any]) -> RunConfig:
         many = f"{len(lines)} mistakes in the configuration:\n  " if len(lines) > 1 else ""
         raise UserError(many + "\n  ".join(lines))
     return config
+
+
+def method_settings(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of its method, as keys and values; a name alone is enough.
+
+    Raises:
+        UserError: It is neither.
+    """
+    method = mapping.get("method")
+    if isinstance(method, Mapping):
+        return {**method, "name": str(method["name"])} if "name" in method else dict(method)
+    if method is None or isinstance(method, str):
+        return {} if method is None else {"name": method}
+    raise UserError(f"method is {method!r}", expected="a name such as logit, or keys and values such as {name: logit}")
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

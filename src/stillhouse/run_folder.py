@@ -89,8 +89,9 @@ class RunFolder:
             for leftover in list(self.path.rglob(LEFTOVERS)):
                 _remove(leftover)
             try:
+                self.path.mkdir(parents=True, exist_ok=True)
                 write_text(self / CONFIG, config.to_yaml())
-            except UserError:
+            except (OSError, UserError):
                 for folder in made:
                     with contextlib.suppress(OSError):
                         folder.rmdir()
@@ -105,8 +106,9 @@ class RunFolder:
         with explained(self.path):
             place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.is_dir())
             written = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-            free = shutil.disk_usage(place).free + written
-        if free < needed:
+            disk = shutil.disk_usage(place)
+            free = disk.free + written
+        if disk.total and free < needed:  # file systems that are no disk say 0 of 0
             raise UserError(
                 f"no space left for {self.path}: {free / 2**20:,.0f} MiB are free",
                 expected=f"about {needed / 2**20:,.0f} MiB for weights and checkpoints",

@@ -10,6 +10,8 @@ import typer
 
 from stillhouse.errors import StillhouseError, UserError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="stillhouse",
     help="Distil BERT-like encoders: a teacher and data in, a small fast student and an honest report out.",
@@ -88,9 +90,11 @@ def evaluate(
     given = dict(locals())
     from stillhouse.api import evaluate as run_evaluate
     from stillhouse.cli.tables import scores_table
-    from stillhouse.files import write_json
+    from stillhouse.files import require_writable, write_json
 
     given.pop("out")
+    if out is not None:
+        require_writable(out)
     scores = run_evaluate(**given)
     typer.echo(scores_table(scores))
     if out is not None:
@@ -111,8 +115,10 @@ def predict(
     import json
 
     from stillhouse.api import predict as run_predict
-    from stillhouse.files import write_text
+    from stillhouse.files import require_writable, write_text
 
+    if out is not None:
+        require_writable(out)
     rows = run_predict(model, text=text, text_pair=text_pair, data=data, max_length=max_length, precision=precision)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if out is None:
@@ -150,10 +156,11 @@ def report(run: Annotated[Path, typer.Argument(help="A finished run folder.")]) 
 def main(arguments: list[str] | None = None) -> Any:
     """Runs the command. Leaves with 0 when done, 2 for the user's mistake, 1 for anything else."""
     try:
-        app(args=arguments)
+        app(args=arguments, prog_name="stillhouse")
     except StillhouseError as error:
         print(f"stillhouse: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("\nstillhouse: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as left:
+        if left.code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            print("\nstillhouse: interrupted; an unfinished run goes on when its command is given again", file=sys.stderr)
+        raise

@@ -37,9 +37,9 @@ def read_source(given: str) -> Source:
         UserError: If it is neither; the message lists what it could be.
     """
     path = Path(given).expanduser()
-    if path.is_dir():
+    if given.strip() and path.is_dir():
         return Source(path.resolve().name, read_folder(path))
-    if path.exists():
+    if given.strip() and path.exists():
         return Source(stem_and_format(path)[0], {"train": read_table(path)})
     if given == "pydocs":
         from stillhouse.data.pydocs import read_pydocs

@@ -73,11 +73,12 @@ def decode(data: bytes, source: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        encoding = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{source} is not UTF-8 text: the row on line {line} holds the byte 0x{error.object[error.start]:02X}",
             expected="UTF-8",
-            fix="convert the file, for example with `iconv -f LATIN1 -t UTF-8`",
+            fix=f"convert the file, for example with `iconv -f {encoding} -t UTF-8`",
         ) from None
 
 

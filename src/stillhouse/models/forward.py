@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, scoring_order
 from stillhouse.data.ragged import Ragged
+from stillhouse.errors import NotFinite
 from stillhouse.features import Features, Needs
 from stillhouse.models.adapter import compute_features
 
@@ -68,6 +69,9 @@ def compute_logits(
 
     Returns:
         `(rows, classes)`; ragged `(words, classes)` a row for tagging, `(tokens, 2)` a row for question answering.
+
+    Raises:
+        NotFinite: An output is NaN or infinite.
     """
     chosen = np.arange(len(split)) if rows is None else rows
     encoded = split.student if side == "student" else split.teacher
@@ -82,6 +86,8 @@ def compute_logits(
             order.append(part)
             chunks += _rows_of(logits, split, chosen[part], side)
     encoder.train(was_training)
+    if not all(np.isfinite(chunk).all() for chunk in chunks):
+        raise NotFinite("the model's outputs are NaN or infinite")
     where = np.concatenate(order) if order else np.empty(0, np.int64)
     if split.task.kind in ("tagging", "qa"):
         return Ragged.from_chunks(where, chunks)

@@ -15,6 +15,8 @@ QUESTION_MAX_LENGTH = 384
 def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, Any]], default: int | None = None) -> int:
     """The longest input in tokens: as asked for, else the default, never beyond what a model has positions for.
 
+    A question takes up to half of it, so that a context needs twice the room of a text.
+
     Args:
         asked: What the user wants; None = the default.
         kind: Question answering reads longer inputs than the other tasks.
@@ -22,7 +24,7 @@ def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, An
         default: Instead of the task's own.
 
     Raises:
-        UserError: More was asked for than a model has positions for.
+        UserError: More was asked for than a model has positions for, or no more than special tokens take up.
     """
     limit = min(position_limit(encoder, tokenizer) for encoder, tokenizer in models)
     if asked is None:
@@ -32,6 +34,13 @@ def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, An
             f"--max-length {asked} is more than the model has positions for",
             expected=f"at most {limit}",
             fix=f"--max-length {limit}",
+        )
+    special = max(tokenizer.num_special_tokens_to_add(pair=kind == "qa") for _, tokenizer in models)
+    least = 2 * (special + 1) if kind == "qa" else special + 1
+    if asked < least:
+        raise UserError(
+            f"--max-length {asked} leaves no room for text beside the model's {special} special tokens",
+            expected=f"at least {least}",
         )
     return asked
 

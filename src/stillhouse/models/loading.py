@@ -100,7 +100,7 @@ def load_encoder(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, b
     global generator. Names of labels are not compared here.
 
     Raises:
-        UserError: The weights do not fit the architecture of `config.json`.
+        UserError: The weights do not fit the architecture of `config.json`, or are not finite.
     """
     model, fresh = load_weights(checkpoint, task)
     return model, not any(_is_head(model, name) for name in fresh)
@@ -147,6 +147,13 @@ def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) 
             f"the weights of {checkpoint.source} do not have the shapes that its config.json says: "
             f"{wrong[0]} is {found}, not {wanted}",
             expected="config.json and weights of the same model",
+        )
+    broken = next((name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()), None)
+    if broken is not None:
+        raise UserError(
+            f"the weights of {checkpoint.source} hold NaN or infinite numbers: {broken}",
+            expected="finite weights",
+            fix="copy or download the folder again, or train that model again with a lower learning rate",
         )
     missing = set(info["missing_keys"])
     lost = sorted(name for name in missing if not _may_be_fresh(model, name))

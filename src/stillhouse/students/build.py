@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from stillhouse.data.task import Task
+from stillhouse.errors import UserError
 from stillhouse.models.adapter import hidden_size, layer_count
-from stillhouse.models.checkpoint import Checkpoint, find_checkpoint, head_kind, head_labels
+from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_weights
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.students.shape import is_shape, parse_shape, student_config
 from stillhouse.students.start import Start, fresh_start
 
-__all__ = ["build_student", "is_shape", "load_student", "student_name"]
+__all__ = ["build_student", "find_student", "is_shape", "load_student", "student_name"]
 
 LayersRule = Callable[[int, int], tuple[int, ...]]
 
@@ -44,6 +46,20 @@ def build_student(
     return student, copy_layers(student, teacher, layers, teacher_name=teacher_checkpoint_name)
 
 
+def find_student(spec: str) -> Checkpoint:
+    """A student that is no shape: a folder or hub id.
+
+    Raises:
+        UserError: It is neither; or as `find_checkpoint`.
+    """
+    if spec != OFFLINE and "/" not in spec and not Path(spec).expanduser().exists():
+        raise UserError(
+            f"student {spec!r} is no shape, and there is no folder of that name",
+            expected="LxH such as 3x384 (layers x width), half, a model folder, or a hub id owner/name",
+        )
+    return find_checkpoint(spec)
+
+
 def load_student(spec: str, task: Task) -> tuple[PreTrainedModel, Start]:
     """Takes a folder or hub id as the student, with its own weights.
 
@@ -51,9 +67,9 @@ def load_student(spec: str, task: Task) -> tuple[PreTrainedModel, Start]:
     (`LABEL_0`, `0`) agree with any. Otherwise it gets a fresh one.
 
     Raises:
-        UserError: As `find_checkpoint` and `load_encoder`.
+        UserError: As `find_student` and `load_encoder`.
     """
-    checkpoint = find_checkpoint(spec)
+    checkpoint = find_student(spec)
     has_head = head_kind(checkpoint.config) is not None
     keep = not has_head or _same_labels(checkpoint, task)
     student, fresh = load_weights(checkpoint, task, keep_head=keep)

@@ -68,7 +68,9 @@ def fit_teacher(
     parts += [str(workshop.accelerator.mixed_precision), labelled.student.pad_token_id]
     kept = cache_folder("teachers") / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     result = None
-    if _load_kept(kept, encoder):
+    # A run that was interrupted after its own fit goes on with that one, and reports it.
+    fitted_here = (workshop.checkpoints / stage.name / "finished.json").exists()
+    if not fitted_here and _load_kept(kept, encoder):
         encoder.eval()
     else:
         (result,) = run_stages((stage,), encoder, labelled, score, workshop, seed=seed)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stillhouse.config import EngineConfig
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, training_order
-from stillhouse.errors import TrainingDiverged
+from stillhouse.errors import NotFinite, TrainingDiverged
 from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.forward import StudentSide
@@ -242,7 +242,10 @@ class Trainer:
 
     def _evaluate(self) -> None:
         self._check_weights()
-        score = self.score()
+        try:
+            score = self.score()
+        except NotFinite as error:
+            raise self._diverged(self.progress.step, str(error)) from error
         self.module.train()
         step = self.progress.step
         epoch = round(step * self.stage.config.batch_size / max(1, len(self.split)), 4)

@@ -1,0 +1,323 @@
+"""The command line: exit statuses, what is printed where, and that asking for help loads nothing heavy."""
+
+import inspect
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stillhouse import api
+from stillhouse.cli.main import distill, main
+from stillhouse.console import Console
+from stillhouse.methods import method_names
+from stillhouse.options import LAST_STAGE, PLACES
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
+
+HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib", "accelerate", "pandas"}
+
+
+def leave(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(list(arguments))
+    return left.value.code
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """Data, a teacher without a head, and a finished run with its output."""
+    folder = tmp_path_factory.mktemp("shelf")
+    toy_data.classification(folder / "data.csv", rows=60)
+    make_tiny_checkpoint(folder / "bare", "bert", layers=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("STILLHOUSE_CACHE", str(folder / "cache"))
+        assert leave(*COMMAND) == 0
+    return folder
+
+
+COMMAND = "distill --data data.csv --teacher bare --student 1x24 --epochs 1 --batch-size 8 --max-length 32 --out run".split()
+COMMAND += ["--set", "teacher.finetune.epochs=1", "--allow-weak-teacher"]
+
+
+@pytest.fixture
+def here(shelf, monkeypatch, tmp_path):
+    """The folder in which the commands run."""
+    monkeypatch.chdir(tmp_path)
+    for entry in shelf.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    return tmp_path
+
+
+# Help.
+
+
+def test_help_of_the_process_imports_nothing_heavy():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "stillhouse", "--help"],
+        env=os.environ | {"COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & (HEAVY | {"numpy", "pydantic", "yaml"})
+    assert done.stdout.startswith("Usage: stillhouse ")
+    for command in ("distill", "evaluate", "predict", "methods", "report"):
+        assert re.search(rf"^  {command} +[A-Z]", done.stdout, re.MULTILINE)
+
+
+def test_cheap_commands_import_nothing_heavy():
+    script = """
+import sys
+from stillhouse.cli.main import main
+for arguments in ["distill", "--help"], ["methods"], ["methods", "logit"], ["methods", "nothing"]:
+    try:
+        main(arguments)
+    except SystemExit as left:
+        print(left.code, file=sys.stderr)
+print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    *said, modules = done.stderr.splitlines()
+    assert [line for line in said if line.isdigit()] == ["0", "0", "0", "2"]
+    assert not HEAVY & set(modules.split())
+
+
+def test_the_command_line_and_the_python_interface_have_the_same_options(capsys):
+    options = inspect.signature(distill).parameters
+    assert set(options) == set(inspect.signature(api.distill).parameters) - {"quiet"}
+    assert set(PLACES) | set(LAST_STAGE) | {"config", "changes", "overwrite"} == set(options)
+    assert leave("distill", "--help") == 0
+    shown = capsys.readouterr().out
+    for name in options:
+        flag = "set" if name == "changes" else name.replace("_", "-")
+        assert re.search(rf"^ +--{flag}\b", shown, re.MULTILINE), flag
+
+
+def test_no_command_shows_help(capsys):
+    leave()
+    assert "Usage: stillhouse" in "".join(capsys.readouterr())
+
+
+# Exit statuses.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["distil"], "No such command 'distil'. Did you mean 'distill'?"),
+        (["distill", "--metod", "logit"], "No such option: --metod.*--method"),
+        (["distill", "--batch-size", "1.5"], "'--batch-size'.*valid integer"),
+        (["distill", "--seed"], "'--seed' requires an argument"),
+        (["evaluate", "run"], "Missing option '--data'"),
+        (["predict"], "Missing argument 'MODEL'"),
+    ],
+)
+def test_a_command_that_cannot_be_parsed(capsys, arguments, said):
+    assert leave(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.search(said, err)
+
+
+def test_the_users_mistake_is_two_and_one_message_on_stderr(here, capsys):
+    assert leave("distill", "--data", "nope.csv", "--teacher", "bare") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"stillhouse: there is no .*'nope\.csv'.*\n  expected: .*\n  fix: .*\n", err)
+
+
+def test_anything_unforeseen_is_shown_in_full(monkeypatch):
+    def broken(*arguments, **options):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(api, "distill", broken)
+    with pytest.raises(ZeroDivisionError):  # for the interpreter, which prints the traceback and leaves with 1
+        main(["distill"])
+
+
+# distill.
+
+
+def test_a_run_without_a_terminal_prints_plain_lines(here, capfd):
+    assert leave(*COMMAND, "--out", "plain") == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "\x1b" not in out
+    assert "\r" not in out
+    assert re.search(r"^  task: classification with 2 labels \(column `label`\)$", out, re.MULTILINE)
+    assert re.search(r"^teacher bare has no head for classification: fine-tuning it first$", out, re.MULTILINE)
+    # 60 rows - 6 (validation) - 5 (selection) = 49: 7 steps of 8.
+    assert re.search(r"^  distil: 7 of 7 steps$", out, re.MULTILINE)
+    assert out.endswith("\nstudent: plain/student\nreport:  plain/report.html\n")
+
+
+def test_a_finished_run_is_shown_again(here, capsys):
+    assert leave(*COMMAND) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("this run is finished; --overwrite runs it again, another --out keeps both\n")
+    assert out.endswith("student: run/student\nreport:  run/report.html\n")
+    assert "steps" not in out
+    assert err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_bars_on_stderr(monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    console = Console()
+    for step in (1, 2, 3):
+        console.progress(step, 3, "distil")
+    assert "distil" in terminal.getvalue()
+    assert "3/3" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_quiet_console_says_nothing(monkeypatch, capsys):
+    console = Console(quiet=True)
+    console.say("a line")
+    console.progress(1, 1, "distil")
+    console.close()
+    assert capsys.readouterr() == ("", "")
+
+
+# evaluate.
+
+
+def test_evaluate_prints_scores_and_writes_them(here, capsys):
+    assert leave("evaluate", "run", "--data", "data.csv", "--teacher", "run/teacher", "--out", "new/scores.json") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    scores = json.loads(Path("new/scores.json").read_text())
+    assert scores["rows"] == 60
+    low, high = scores["student"]["interval"]
+    value = f"{scores['student']['score']:.4f}"
+    assert out.startswith("data: classification, 60 rows\n\nstudent\n")
+    assert re.search(rf"^  accuracy +{value}   95 % interval {low:.4f} to {high:.4f}$", out, re.MULTILINE)
+    assert re.search(r"^teacher \(teacher\)$", out, re.MULTILINE)
+    assert re.search(rf"^agreement with the teacher {scores['agreement']:.4f}$", out, re.MULTILINE)
+    assert re.search(rf"^mean KL to the teacher +{scores['kl']:.4f} nats$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["bare", "--data", "data.csv"],
+            "bare has no task head.*expected: a model that was fine-tuned.*fix: give the student/",
+        ),
+        (["nope", "--data", "data.csv"], "there is no folder 'nope'"),
+        (["run", "--data", "nope.csv"], r"no file or folder 'nope\.csv'"),
+        (["run", "--data", "data.csv", "--label", "mood"], "no column 'mood'.*expected: one of text, label"),
+        (["run", "--data", "data.csv", "--teacher", "bare"], "bare has no task head"),
+        (["run", "--data", "data.csv", "--max-length", "513"], "more than the model has positions for.*at most 512"),
+        (["run", "--data", "data.csv", "--max-length", "0"], "max_length: input should be greater than 0"),
+        (["run", "--data", "data.csv", "--precision", "half"], "'auto', 'fp32' or 'bf16', given 'half'"),
+        (["run", "--data", "data.csv", "--label-map", "positive=great"], "to 'great', which is no label of the teacher"),
+        (["run", "--data", "data.csv", "--out", "bare"], "bare is a folder.*fix: name a file"),
+        (["run", "--data", "data.csv", "--out", "data.csv/x"], "data.csv/x is in the way"),
+    ],
+)
+def test_evaluate_refuses(here, capsys, arguments, said):
+    before = set(here.iterdir())
+    assert leave("evaluate", *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.match(rf"stillhouse: .*{said}", err, re.DOTALL)
+    assert set(here.iterdir()) == before
+
+
+# predict.
+
+
+def test_predict_prints_json_lines(here, capsys):
+    assert leave("predict", "run", "--text", "a good movie", "--text", "") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["text"] for row in rows] == ["a good movie", ""]
+    for row in rows:
+        assert row["label"] == ("negative", "positive")[row["probabilities"][1] > row["probabilities"][0]]
+        assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_reads_and_writes_files(here, capsys):
+    Path("texts.txt").write_text("a good movie\n\nça va très mal\n", encoding="utf-8")
+    assert leave("predict", "run/teacher", "--data", "texts.txt", "--out", "new/out.jsonl") == 0
+    assert capsys.readouterr() == ("2 predictions in new/out.jsonl\n", "")
+    lines = Path("new/out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["a good movie", "ça va très mal"]
+    assert "ça" in lines[1]  # as it is, not escaped
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "neither or both of text and data.*fix: give --text or --data"),
+        (["run", "--text", "a", "--data", "data.csv"], "neither or both of text and data"),
+        (["run", "--text", "a", "--text-pair", "b", "--text-pair", "c"], "1 texts and 2 second texts"),
+        (["run", "--data", "nope.csv"], r"no file or folder 'nope\.csv'"),
+        (["bare", "--text", "a"], "bare has no task head"),
+        (["nope", "--text", "a"], "there is no folder 'nope'"),
+        (["run", "--text", "a", "--max-length", "0"], "max_length: input should be greater than 0"),
+        (["run", "--text", "a", "--precision", "half"], "'auto', 'fp32' or 'bf16', given 'half'"),
+        (["run", "--text", "a", "--out", "bare"], "bare is a folder"),
+    ],
+)
+def test_predict_refuses(here, capsys, arguments, said):
+    assert leave("predict", *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.match(rf"stillhouse: .*{said}", err, re.DOTALL)
+
+
+# methods and report.
+
+
+def test_methods(capsys):
+    assert leave("methods") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == method_names()
+    assert leave("methods", "logit") == 0
+    assert "1503.02531" in capsys.readouterr().out
+    assert leave("methods", "logits") == 2
+    assert re.search("unknown method 'logits'.*did you mean 'logit'", capsys.readouterr().err, re.DOTALL)
+
+
+def test_report_is_written_again(here, capsys):
+    report = Path("run/report.html")
+    before = report.read_text(encoding="utf-8")
+    report.write_text("")
+    assert leave("report", "run") == 0
+    assert capsys.readouterr() == ("run/report.html\n", "")
+    assert len(report.read_text(encoding="utf-8")) == pytest.approx(len(before), rel=0.01)
+
+
+@pytest.mark.parametrize("folder", ["nope", "bare", "data.csv"])
+def test_report_needs_a_finished_run(here, capsys, folder):
+    assert leave("report", folder) == 2
+    assert f"stillhouse: {folder} is not a finished run" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_said(here, capsys):
+    for name in ("run.yaml", "metrics.json", "report.html"):
+        Path("broken", name).parent.mkdir(exist_ok=True)
+        Path("broken", name).write_bytes((here / "run" / name).read_bytes())
+    Path("broken/metrics.json").write_text('{"schema": 1,')
+    assert leave(*COMMAND, "--out", "broken") == 2
+    assert re.search(r"broken/metrics\.json cannot be read.*--overwrite", capsys.readouterr().err, re.DOTALL)
+    assert leave("report", "broken") == 2
+    assert re.search(r"broken/metrics\.json is damaged", capsys.readouterr().err)

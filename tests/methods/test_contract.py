@@ -1,0 +1,85 @@
+"""What every file in `methods/` promises, tried on a tiny teacher."""
+
+import json
+import math
+
+import pytest
+import torch
+import yaml
+
+from stillhouse import distill
+from stillhouse.config import StageConfig
+from stillhouse.errors import UserError
+from stillhouse.method import Method, Stage
+from stillhouse.methods import load_method, method_names, recipe_card
+from stillhouse.run_config import parse_config
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
+
+KINDS = ("classification", "multilabel", "regression", "tagging", "qa")
+TEACHER = ["teacher.finetune.epochs=8", "teacher.finetune.learning_rate=0.003", "engine.log_every=1"]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("contract")
+    return toy_data.classification(folder / "data.csv"), make_tiny_checkpoint(folder / "tiny-bert", "bert")
+
+
+def run(name, inputs, out, **options):
+    data, teacher = inputs
+    values = {"student": "2x24", "epochs": 3, "batch_size": 16, "learning_rate": 3e-3, "changes": TEACHER}
+    return distill(
+        data=str(data), teacher=str(teacher), method=name, out=out, allow_weak_teacher=True, **(values | options)
+    )
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_it_is_a_method_with_stages(name):
+    method = load_method(name).model_validate({})
+    assert isinstance(method, Method)
+    assert method.name == name
+    for kind in KINDS:
+        stages = method.plan(kind)
+        assert stages
+        assert all(isinstance(stage, Stage) and isinstance(stage.config, StageConfig) for stage in stages)
+        assert [stage.name for stage in stages][-1] == method.last_stage()
+        assert all(stage.objectives and stage.student_needs.anything for stage in stages)
+        assert any(stage.teacher_needs.anything for stage in stages) == method.uses_teacher
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_configuration_round_trips(name):
+    config = parse_config({"method": name})
+    again = parse_config(yaml.safe_load(config.to_yaml()))
+    assert again == config
+    assert again.method == config.method
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_the_card_names_paper_and_every_setting(name):
+    card = recipe_card(name)
+    for heading in ("**Paper**", "arXiv:", "**Objective**", "**Student**", "**Departures", "**When to use it**", "**What it costs**"):
+        assert heading in card
+    knobs = set(load_method(name).model_fields) - {"name", "stages"}
+    assert all(f"method.{knob}" in card for knob in knobs)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_losses_are_finite_and_fall_and_a_seed_repeats_its_numbers(name, inputs, tmp_path):
+    one, other = run(name, inputs, tmp_path / "one"), run(name, inputs, tmp_path / "other")
+    lines = [json.loads(line) for line in (one.folder / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line and line["stage"] != "teacher"]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert sum(losses[-5:]) < sum(losses[:5])
+    ours, theirs = one.student.state_dict(), other.student.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    different = run(name, inputs, tmp_path / "different", seed=1).student.state_dict()
+    assert not all(torch.equal(ours[key], different[key]) for key in ours)
+
+
+def test_unknown_methods():
+    with pytest.raises(UserError, match="did you mean 'logit'"):
+        load_method("logt")
+    with pytest.raises(UserError, match="unknown method"):
+        recipe_card("nothing")

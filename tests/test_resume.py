@@ -1,0 +1,251 @@
+"""A run that was killed goes on from its last checkpoint, and ends as one that was never interrupted: bit for bit."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stillhouse.cli.main import main
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
+
+LIMIT = 120  # seconds, for a process that should take five
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """Data and a teacher without a head: the run has all three stages."""
+    folder = tmp_path_factory.mktemp("shelf")
+    make_tiny_checkpoint(folder / "bare", "bert", layers=2)
+    toy_data.classification(folder / "data.csv", rows=100, unlabelled=30)
+    return folder
+
+
+def command(shelf: Path, out: Path, *, epochs: int, log_every: int = 1) -> list[str]:
+    options = f"--data {shelf}/data.csv --teacher {shelf}/bare --student 1x24 --baseline --max-length 32 --out {out}"
+    options += f" --batch-size 8 --epochs {epochs} --learning-rate 1e-3 --allow-weak-teacher"
+    options += f" --set teacher.finetune.epochs={epochs} --set teacher.finetune.batch_size=8"
+    options += f" --set engine.log_every={log_every} --set engine.checkpoint_seconds=0"
+    return ["distill", *options.split()]
+
+
+def run_command(arguments: list[str], cache: str, output: str) -> None:
+    """What each process does: the command, and nothing else."""
+    os.environ["STILLHOUSE_CACHE"] = cache
+    with open(output, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    main(arguments)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts a command in a process of its own, forked from one that has imported everything and computed nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["stillhouse.run", "stillhouse.cli.main"])
+
+        def started(arguments: list[str], cache: Path) -> tuple[Any, Path]:
+            output = tmp_path_factory.mktemp("output") / "output.txt"
+            process = context.Process(target=run_command, args=(arguments, str(cache), str(output)), daemon=True)
+            process.start()
+            return process, output
+
+        yield started
+
+
+def finish(process: Any, output: Path) -> None:
+    process.join(LIMIT)
+    assert process.exitcode == 0, output.read_text()
+    assert "Traceback" not in output.read_text()
+
+
+def lines_of(run: Path, stage: str) -> int:
+    log = run / "log.jsonl"
+    return log.read_text().count(f'{{"stage": "{stage}"') if log.exists() else 0
+
+
+def timeless(value):
+    """A record without what depends on the clock."""
+    clock = {"seconds", "examples_per_second", "latency", "latency_ms", "cost"}
+    if isinstance(value, dict):
+        return {name: timeless(entry) for name, entry in value.items() if name not in clock}
+    return [timeless(entry) for entry in value] if isinstance(value, list) else value
+
+
+def result(run: Path) -> dict:
+    """All that a run ends with and that the clock has no part in."""
+    files = {name: (run / name).read_bytes() for name in ("predictions.jsonl", "run.yaml")}
+    files |= {
+        f"{model}/model.safetensors": (run / model / "model.safetensors").read_bytes() for model in ("teacher", "student")
+    }
+    log = [timeless(json.loads(line)) for line in (run / "log.jsonl").read_text().splitlines()]
+    return files | {"metrics.json": timeless(json.loads((run / "metrics.json").read_text())), "log.jsonl": log}
+
+
+def assert_same(run: Path, expected: dict) -> None:
+    found = result(run)
+    for name in expected:
+        assert found[name] == expected[name], f"{name} differs"
+    names = {path.name for path in run.iterdir()}
+    kept = {"run.yaml", "metrics.json", "predictions.jsonl", "log.jsonl", "report.html", "teacher", "student"}
+    assert names == kept
+    assert not list(run.rglob(".*.tmp"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(shelf, start, tmp_path_factory):
+    """What the run of the kill tests ends with where nobody kills it."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    out = folder / "run"
+    finish(*start(command(shelf, out, epochs=4), folder / "cache"))
+    expected = result(out)
+    expected.pop("run.yaml")  # it names the folder
+    assert [stage["name"] for stage in expected["metrics.json"]["stages"]] == ["teacher", "distil", "baseline"]
+    assert [line["step"] for line in expected["log.jsonl"] if line["stage"] == "distil" and "loss" in line] == list(
+        range(1, 57)
+    )
+    return expected
+
+
+@pytest.mark.parametrize("stage", ["teacher", "distil", "baseline"])
+def test_kill_minus_nine(shelf, start, uninterrupted, tmp_path, stage):
+    # Labelled rows: 100 - 10 (validation) - 9 (selection) = 81, so the teacher takes 4 x 11 = 44 steps of 8 rows. With the
+    # unlabelled ones 111, so the student takes 4 x 14 = 56, and its baseline as many. The kill comes at about the 16th.
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    arguments = command(shelf, run, epochs=4)
+    process, output = start(arguments, cache)
+    deadline = time.monotonic() + LIMIT
+    while lines_of(run, stage) < 17:
+        assert process.is_alive(), output.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.join(LIMIT)
+    assert process.exitcode == -9
+    assert (run / "checkpoints" / stage / "checkpoint.pt").exists()
+    assert not (run / "checkpoints" / stage / "finished.json").exists()
+    # What a kill in the middle of a write leaves behind.
+    for leftover in (run / ".report.html.4711.tmp", run / "checkpoints" / stage / ".checkpoint.pt.4711.tmp"):
+        leftover.write_text("half a")
+    (run / ".student.4711.tmp").mkdir()
+    (run / ".student.4711.tmp" / "model.safetensors").write_text("half a")
+    with (run / "log.jsonl").open("a") as log:
+        log.write('{"stage": "' + stage)
+
+    finish(*start(arguments, cache))
+    assert_same(run, uninterrupted)
+
+
+class Killed(BaseException):
+    """Nothing in the program catches this."""
+
+
+def test_an_end_at_any_write(shelf, tmp_path, monkeypatch):
+    """The process ends just before or just after a file is moved into place: every seventh of those moments is tried."""
+    real = os.replace
+    moves: list[str] = []
+    fatal = -1
+
+    def replace(source, target):
+        moves.append(Path(target).name)
+        if len(moves) * 2 == fatal:
+            raise Killed
+        real(source, target)
+        if len(moves) * 2 + 1 == fatal:
+            raise Killed
+
+    monkeypatch.setattr(os, "replace", replace)
+    out = tmp_path / "run"
+
+    def go(cache: str) -> None:
+        monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / cache))
+        with pytest.raises(SystemExit) as left:
+            main(command(shelf, out, epochs=1, log_every=6))
+        assert left.value.code == 0
+
+    go("whole")
+    expected, whole = result(out), list(moves)
+    assert {"run.yaml", "teacher", "checkpoint.pt", "best.safetensors", "final.safetensors", "finished.json"} < set(whole)
+    assert whole[-3:] == ["predictions.jsonl", "metrics.json", "report.html"]
+    for moment in range(2, 2 * len(whole) + 2, 7):
+        shutil.rmtree(out)
+        moves.clear()
+        fatal = moment
+        monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / f"cache{moment}"))
+        with pytest.raises(Killed):
+            main(command(shelf, out, epochs=1, log_every=6))
+        fatal = -1
+        go(f"cache{moment}")
+        assert_same(out, expected)
+
+
+def test_ctrl_c_says_how_to_go_on(shelf, tmp_path, monkeypatch, capsys):
+    from stillhouse.training.trainer import Trainer
+
+    real = Trainer._step
+
+    def step(self, group):
+        if self.stage.name == "distil" and self.progress.step == 5:
+            raise KeyboardInterrupt
+        real(self, group)
+
+    arguments = command(shelf, tmp_path / "run", epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+    assert left.value.code == 130
+    assert "stillhouse: interrupted; an unfinished run goes on when its command is given again" in capsys.readouterr().err
+    # How often is logged decides nothing: the run goes on with another setting of it.
+    for again in (command(shelf, tmp_path / "run", epochs=1, log_every=5), command(shelf, tmp_path / "whole", epochs=1)):
+        with pytest.raises(SystemExit) as left:
+            main(again)
+        assert left.value.code == 0
+    interrupted, whole = result(tmp_path / "run"), result(tmp_path / "whole")
+    for name in ("student/model.safetensors", "teacher/model.safetensors", "predictions.jsonl"):
+        assert interrupted[name] == whole[name]
+
+
+def test_what_a_kill_leaves_of_a_finished_run_is_removed(shelf, tmp_path, capsys):
+    arguments = command(shelf, tmp_path / "run", epochs=1)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    (tmp_path / "run" / "checkpoints" / "distil").mkdir(parents=True)
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 0
+    assert "this run is finished" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_an_overwriting_run_that_was_killed_can_overwrite_again(shelf, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    arguments = command(shelf, out, epochs=1)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    real = Path.unlink
+    removed = []
+
+    def unlink(self, missing_ok=False):
+        if self.parent == out:
+            if len(removed) == 2:
+                raise Killed
+            removed.append(self.name)
+        real(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(Killed):
+            main([*arguments, "--overwrite"])
+    assert len(removed) == 2
+    assert (out / "run.yaml").exists()
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--overwrite"])
+    assert left.value.code == 0
