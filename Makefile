@@ -20,7 +20,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@touch $(STAMP)
 
 test: lint types
-	$(BIN)/python -m pytest -q -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
 	@echo "left out: tests marked slow (training on real data, minutes): make test-slow"
 
 test-slow: $(STAMP)

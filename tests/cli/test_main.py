@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
 
 from stillhouse import api
 from stillhouse.cli.main import distill, main
 from stillhouse.console import Console
 from stillhouse.methods import method_names
 from stillhouse.options import LAST_STAGE, PLACES
-from tests import toy_data
-from tests.tiny_models import make_tiny_checkpoint
 
 HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib", "accelerate", "pandas"}
 
@@ -41,8 +41,8 @@ def shelf(tmp_path_factory):
     return folder
 
 
-COMMAND = "distill --data data.csv --teacher bare --student 1x24 --epochs 1 --batch-size 8 --max-length 32 --out run".split()
-COMMAND += ["--set", "teacher.finetune.epochs=1", "--allow-weak-teacher"]
+COMMAND = ["distill", "--data", "data.csv", "--teacher", "bare", "--student", "1x24", "--out", "run", "--allow-weak-teacher"]
+COMMAND += ["--epochs", "1", "--batch-size", "8", "--max-length", "32", "--set", "teacher.finetune.epochs=1"]
 
 
 @pytest.fixture

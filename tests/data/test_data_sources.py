@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import datasets
@@ -99,38 +97,12 @@ def test_unknown_names(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("online")
 @pytest.mark.parametrize("given", ["sst2", "hub:owner/name:config"])
 def test_unreachable_hub_says_so_at_once(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
-    monkeypatch.setattr(hub, "hub_is_reachable", lambda: False)
+    monkeypatch.setattr(hub, "is_reachable", lambda: False)
     started = time.monotonic()
     with pytest.raises(UserError, match=r"hub cannot be reached.*not in its cache\n  fix: .*pydocs"):
         read_source(given)
     assert time.monotonic() - started < 10
     assert (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE) == (False, False)
-
-
-@pytest.mark.usefixtures("online")
-def test_probe_of_a_closed_port_and_of_offline_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: nothing listens
-    assert not hub.hub_is_reachable(seconds=2)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert not hub.hub_is_reachable()
-
-
-@pytest.mark.usefixtures("online")
-@pytest.mark.parametrize(("status", "reachable"), [(200, True), (404, True), (403, False), (503, False)])
-def test_probe_of_a_server_that_answers(monkeypatch: pytest.MonkeyPatch, status: int, reachable: bool) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        assert hub.hub_is_reachable(seconds=5) == reachable
 
 
 @pytest.mark.usefixtures("online")
@@ -148,7 +120,7 @@ def test_hub_set_with_class_names_and_matched_split(monkeypatch: pytest.MonkeyPa
         asked.append((name, config))
         return loaded
 
-    monkeypatch.setattr(hub, "hub_is_reachable", lambda: True)
+    monkeypatch.setattr(hub, "is_reachable", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load)
     source = read_source("mnli")
     assert source.name == "mnli"
@@ -166,7 +138,7 @@ def test_hub_error_while_online(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(name: str, config: str | None) -> None:
         raise ValueError("Config name is missing.\nPlease pick one")
 
-    monkeypatch.setattr(hub, "hub_is_reachable", lambda: True)
+    monkeypatch.setattr(hub, "is_reachable", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load)
     with pytest.raises(UserError, match=r"owner/name cannot be loaded: Config name is missing\.\n  expected: hub:"):
         read_source("hub:owner/name")

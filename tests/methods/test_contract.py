@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 import yaml
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
 
 from stillhouse import distill
 from stillhouse.config import StageConfig
@@ -13,8 +15,6 @@ from stillhouse.errors import UserError
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method, method_names, recipe_card
 from stillhouse.run_config import parse_config
-from tests import toy_data
-from tests.tiny_models import make_tiny_checkpoint
 
 KINDS = ("classification", "multilabel", "regression", "tagging", "qa")
 TEACHER = ["teacher.finetune.epochs=8", "teacher.finetune.learning_rate=0.003", "engine.log_every=1"]
@@ -29,9 +29,7 @@ def inputs(tmp_path_factory):
 def run(name, inputs, out, **options):
     data, teacher = inputs
     values = {"student": "2x24", "epochs": 3, "batch_size": 16, "learning_rate": 3e-3, "changes": TEACHER}
-    return distill(
-        data=str(data), teacher=str(teacher), method=name, out=out, allow_weak_teacher=True, **(values | options)
-    )
+    return distill(data=str(data), teacher=str(teacher), method=name, out=out, allow_weak_teacher=True, **(values | options))
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -59,8 +57,16 @@ def test_configuration_round_trips(name):
 @pytest.mark.parametrize("name", method_names())
 def test_the_card_names_paper_and_every_setting(name):
     card = recipe_card(name)
-    for heading in ("**Paper**", "arXiv:", "**Objective**", "**Student**", "**Departures", "**When to use it**", "**What it costs**"):
-        assert heading in card
+    headings = (
+        "**Paper**",
+        "arXiv:",
+        "**Objective**",
+        "**Student**",
+        "**Departures",
+        "**When to use it**",
+        "**What it costs**",
+    )
+    assert all(heading in card for heading in headings)
     knobs = set(load_method(name).model_fields) - {"name", "stages"}
     assert all(f"method.{knob}" in card for knob in knobs)
 

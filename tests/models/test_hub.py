@@ -14,7 +14,6 @@ from tests.tiny_models import make_tiny_checkpoint
 
 from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import find_checkpoint
-from stillhouse.models.hub import is_reachable
 from stillhouse.models.loading import load_tokenizer
 
 COMMIT = "7" * 40
@@ -158,21 +157,6 @@ def test_a_hub_out_of_reach_is_said_at_once(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot be reached(.|\n)*local model folder, or leave --teacher out"):
         find_checkpoint("owner/name")
     assert time.monotonic() - start < 5
-
-
-def test_a_silent_server_is_waited_for_only_as_long_as_said():
-    with socket.socket() as listener:  # accepts, but never answers
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        start = time.monotonic()
-        assert not is_reachable(f"http://127.0.0.1:{listener.getsockname()[1]}", seconds=0.2)
-        assert time.monotonic() - start < 3
-
-
-@pytest.mark.parametrize(("status", "reachable"), [(404, True), (429, True), (403, False), (407, False), (503, False)])
-def test_a_server_that_refuses(hub, status, reachable):
-    hub.repositories["a/b"] = status, "Refused"
-    assert is_reachable(f"{constants.ENDPOINT}/api/models/a/b") is reachable
 
 
 def test_offline_mode_is_named(tmp_path, monkeypatch):

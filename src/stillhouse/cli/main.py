@@ -75,7 +75,7 @@ def distill(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder of a model with a head, or a run folder.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model with a head, or a run folder.")],
     data: Annotated[str, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name.")],
     teacher: Annotated[str | None, typer.Option(help="Compare with this model.")] = None,
     text: Annotated[str | None, typer.Option(help="Column of the text. [found]")] = None,
@@ -103,7 +103,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Folder of a model with a head, or a run folder.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model with a head, or a run folder.")],
     text: Annotated[list[str] | None, typer.Option(help="A text; may be repeated.")] = None,
     text_pair: Annotated[list[str] | None, typer.Option(help="Second text or context, one for each --text.")] = None,
     data: Annotated[str | None, typer.Option(help="File with texts; labels are not needed.")] = None,
@@ -129,7 +129,9 @@ def predict(
 
 
 @app.command()
-def methods(name: Annotated[str | None, typer.Argument(help="A method, for its recipe card.")] = None) -> None:
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A method, for its recipe card.")] = None,
+) -> None:
     """List the methods; with a name, show its recipe card."""
     from stillhouse.methods import method_names, recipe_card
 
@@ -142,7 +144,7 @@ def methods(name: Annotated[str | None, typer.Argument(help="A method, for its r
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="A finished run folder.")]) -> None:
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")]) -> None:
     """Write the report of a finished run again."""
     from stillhouse.report import write_report
     from stillhouse.run_folder import RunFolder

@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stillhouse.data.records import name_classes
 from stillhouse.data.table import Table
 from stillhouse.errors import UserError
-
-PROBE_SECONDS = 4.0
-
-
-def hub_is_reachable(seconds: float = PROBE_SECONDS) -> bool:
-    """Whether the hub's endpoint answers, through the proxies and certificates that a download would use.
-
-    False at once in offline mode (`HF_HUB_OFFLINE`). The thread bounds name resolution, which a timeout does not.
-    """
-    from huggingface_hub import constants, get_session
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    answered = threading.Event()
-    finished = threading.Event()
-
-    def probe() -> None:
-        with contextlib.suppress(Exception):  # whatever went wrong, the answer is the same: not reached
-            status = get_session().head(constants.ENDPOINT, timeout=seconds).status_code
-            if status < 500 and status not in (403, 407):  # a gateway's refusal is no answer of the hub
-                answered.set()
-        finished.set()
-
-    threading.Thread(target=probe, daemon=True).start()
-    finished.wait(seconds)
-    return answered.is_set()
+from stillhouse.hub import is_reachable
 
 
 def read_hub(name: str, config: str | None = None) -> dict[str, Table]:
@@ -47,7 +21,7 @@ def read_hub(name: str, config: str | None = None) -> dict[str, Table]:
     """
     import datasets
 
-    online = not datasets.config.HF_HUB_OFFLINE and hub_is_reachable()
+    online = not datasets.config.HF_HUB_OFFLINE and is_reachable()
     shown = f"{name}:{config}" if config else name
     try:
         with contextlib.nullcontext() if online else _offline():

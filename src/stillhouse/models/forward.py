@@ -83,11 +83,11 @@ def compute_logits(
         for part in scoring_order(encoded.lengths[chosen]):
             batch = split.batch(chosen[part]).to(device)
             logits = forward(encoder, batch, side, Needs(logits=True)).require_logits().float().cpu()
+            if not torch.isfinite(logits).all():
+                raise NotFinite("the model's outputs are NaN or infinite")
             order.append(part)
             chunks += _rows_of(logits, split, chosen[part], side)
     encoder.train(was_training)
-    if not all(np.isfinite(chunk).all() for chunk in chunks):
-        raise NotFinite("the model's outputs are NaN or infinite")
     where = np.concatenate(order) if order else np.empty(0, np.int64)
     if split.task.kind in ("tagging", "qa"):
         return Ragged.from_chunks(where, chunks)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
-import urllib.error
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +10,9 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from stillhouse.errors import UserError
+from stillhouse.hub import is_reachable
 from stillhouse.models.folder import CONVERT, SHARDS, WEIGHTS
 
-PROBE_SECONDS = 3.0
 WANTED = [
     WEIGHTS,
     SHARDS,
@@ -60,7 +56,7 @@ def download_folder(repository: str) -> Path:
             expected="a local folder or a hub id that is cached",
             fix=f"unset HF_HUB_OFFLINE; or {INSTEAD}",
         )
-    if not is_reachable(constants.ENDPOINT):
+    if not is_reachable():
         raise UserError(
             f"the hub {constants.ENDPOINT} cannot be reached, and {repository} is not complete in the local cache",
             expected="a local folder or a hub in reach",
@@ -90,29 +86,6 @@ def download_folder(repository: str) -> Path:
     except (errors.LocalEntryNotFoundError, _http_error, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{repository} could not be downloaded: {reason}", fix=f"try again; or {INSTEAD}") from error
-
-
-def is_reachable(endpoint: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether a server answers at `endpoint`, through the proxy of the environment if there is one.
-
-    The wait is bounded also where looking up the name hangs, which no socket timeout covers.
-    """
-    answers: list[bool] = []
-    probe = threading.Thread(target=lambda: answers.append(_answers(endpoint, seconds)), daemon=True)
-    probe.start()
-    probe.join(seconds + 0.5)
-    return bool(answers and answers[0])
-
-
-def _answers(endpoint: str, seconds: float) -> bool:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=seconds):
-            return True
-    except urllib.error.HTTPError as error:
-        with error:  # a proxy or firewall refuses with these; anything else is the hub speaking
-            return error.code not in (403, 407) and error.code < 500
-    except (OSError, HTTPException, ValueError):
-        return False
 
 
 def _check_files(repository: str, files: list[str]) -> None:
