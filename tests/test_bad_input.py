@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
 
-from stillhouse import UserError
+from stillhouse import UserError, run
 from stillhouse.cli.main import main
-from stillhouse.files import write_atomically
+from stillhouse.files import write_atomically, write_text
 from stillhouse.training.checkpoint import load_checkpoint
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
@@ -44,8 +44,9 @@ def shelf(tmp_path_factory):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, shelf):
-    """The working folder: data.csv, and links to the models."""
+    """The working folder: data.csv, and links to the models. Runs that come to their end there write an empty report."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "write_report", lambda folder: write_text(folder / "report.html", ""))
     toy_data.classification(tmp_path / "data.csv", rows=60)
     for model in shelf.iterdir():
         (tmp_path / model.name).symlink_to(model)
@@ -212,7 +213,7 @@ def garbled_tokenizer(folder):
         (not_a_number, r"hold NaN or infinite numbers: bert\.pooler\.dense\.bias.*expected: finite weights"),
         (garbled_tokenizer, r"the tokenizer of copy cannot be loaded.*expected: a tokenizer\.json"),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if callable(value) else "",
 )
 def test_teacher_folders(here, capsys, damage, said):
     shutil.copytree("headed", "copy")
@@ -374,7 +375,7 @@ def test_too_little_space_is_noticed_before_training(here, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9 - 300_000, 300_000))
         message = refused(here, capsys, *distil())
-    assert re.search(r"no space left for run: 0 MiB are free.*expected: about 1 MiB.*fix: free some", message, re.DOTALL)
+    assert re.search(r"no space left for run: 0 MiB are free.*expected: about 2 MiB.*fix: free some", message, re.DOTALL)
 
 
 def test_a_disk_that_fills_up_loses_nothing(here, capsys):
@@ -537,6 +538,13 @@ def test_changed_data_are_no_continuation(here, interrupted, capsys):
     assert re.search(
         "belongs to other data.*fix: restore them, start anew with --overwrite", capsys.readouterr().err, re.DOTALL
     )
+
+
+def test_a_default_that_differs_from_what_was_given_is_no_continuation(here, interrupted, capsys):
+    command = distil(*DIVERGING)
+    at = command.index("--max-length")
+    message = refused(here, capsys, *command[:at], *command[at + 2 :])
+    assert "run is the folder of another run: data.max_length is 32 there, 128 here" in message
 
 
 def test_a_checkpoint_of_another_identity(here, interrupted):

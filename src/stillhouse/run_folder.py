@@ -110,8 +110,8 @@ class RunFolder:
             free = disk.free + written
         if disk.total and free < needed:  # file systems that are no disk say 0 of 0
             raise UserError(
-                f"no space left for {self.path}: {free / 2**20:,.0f} MiB are free",
-                expected=f"about {needed / 2**20:,.0f} MiB for weights and checkpoints",
+                f"no space left for {self.path}: {free // 2**20:,} MiB are free",
+                expected=f"about {-(-needed // 2**20):,} MiB for weights and checkpoints",
                 fix="free some, or choose another --out",
             )
 
