@@ -16,7 +16,7 @@ from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
-from stillhouse.models.loading import load_encoder, load_tokenizer
+from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
 from stillhouse.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, is_shape, load_student
 from stillhouse.training.seeding import stage_seed
@@ -156,8 +156,8 @@ def prepare(config: RunConfig) -> Prepared:
         student_encoder, start = load_student(shape, task)
         student = Model(student_checkpoint.name, student_encoder, load_tokenizer(student_checkpoint), start.description)
         notes.append(f"student starts from {start.description}: {start.sentence()}")
-    same_tokens = _same_tokenizer(tokenizer, student.tokenizer)
-    if not same_tokens and task.kind == "qa" and method.uses_teacher:
+    one_tokenizer = not method.uses_teacher or same_tokens(tokenizer, student.tokenizer)
+    if not one_tokenizer and task.kind == "qa":
         raise UserError(
             f"teacher {teacher.name} and student {student.name} cut text into different tokens",
             expected="one tokenizer for question answering, whose answers are positions of tokens",
@@ -174,7 +174,7 @@ def prepare(config: RunConfig) -> Prepared:
     for name in ("train", "selection", "validation", "test"):
         examples = getattr(dataset, name)
         if examples is not None:
-            splits[name] = _tokens(examples, task, student.tokenizer, None if same_tokens else tokenizer, config)
+            splits[name] = _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
     return Prepared(config, dataset, teacher, has_head_weights, student, splits, tuple(notes))
 
 
@@ -184,7 +184,3 @@ def _tokens(examples: Examples, task: Task, student: Any, teacher: Any | None, c
     student_tokens = encode(examples, task, student, **limits)
     teacher_tokens = None if teacher is None else encode(examples, task, teacher, **limits)
     return Split(examples, tokenized_split(examples, task, student_tokens, teacher_tokens))
-
-
-def _same_tokenizer(one: Any, other: Any) -> bool:
-    return one is other or one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()

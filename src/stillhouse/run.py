@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import check_teacher
-from stillhouse.evaluation.trained import remember_threshold
+from stillhouse.evaluation.trained import remember_use
 from stillhouse.files import write_folder
 from stillhouse.method import Method, Stage
 from stillhouse.model_card import write_model_card
@@ -46,6 +47,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
         show(folder, console)
         return folder
     accelerator = build_accelerator(config.engine, folder.path)
+    if not accelerator.is_main_process:
+        console = Console(quiet=True)
     prepared = prepare(config)
     folder.check(prepared.config, overwrite=overwrite)
     for note in prepared.notes:
@@ -62,15 +65,15 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
         accelerator.init_trackers("stillhouse", {"run": str(folder.path)})
     try:
         outcome = run.go()
+        if accelerator.is_main_process:
+            write_outcome(folder, prepared, outcome, accelerator)
+            write_report(folder.path)
+            folder.forget_checkpoints()
+        accelerator.wait_for_everyone()
     finally:
         console.close()
         accelerator.end_training()
-    if accelerator.is_main_process:
-        write_outcome(folder, prepared, outcome, accelerator)
-        write_report(folder.path)
-        folder.forget_checkpoints()
-        show(folder, console)
-    accelerator.wait_for_everyone()
+    show(folder, console)
     return folder
 
 
@@ -145,8 +148,9 @@ class _Run:
             self.workshop,
             self.config.teacher.finetune,
             seed=self.config.teacher.seed,
-            selection_fingerprint=selection.tokens.fingerprint(),
+            selection=selection.fingerprint(),
             folder=self.folder / TEACHER,
+            before_saving=lambda: self._remember_use(teacher, "teacher"),
         )
         teacher.start = f"{teacher.name}, fine-tuned here"
         if fitted is None:
@@ -164,12 +168,12 @@ class _Run:
             self._student_rows(),
             lambda: self._score(student, self.prepared.splits["selection"], "student"),
             self.workshop,
+            selection=self.prepared.splits["selection"].fingerprint(),
             teacher=None if teacher is None else teacher.encoder,
             features=self.config.teacher.features,
             seed=self.config.seed,
         )
-        if self.prepared.task.kind == "qa":
-            remember_threshold(student.encoder, self._predict(student, self.prepared.splits["selection"], "student").threshold)
+        self._remember_use(student, "student")
         self._save(student)
 
     def _train_baseline(self, start: dict[str, Any]) -> Model:
@@ -193,6 +197,7 @@ class _Run:
             self._gold_rows(),
             lambda: self._score(baseline, self.prepared.splits["selection"], "student"),
             self.workshop,
+            selection=self.prepared.splits["selection"].fingerprint(),
             seed=self.config.seed,
         )
         return baseline
@@ -217,6 +222,13 @@ class _Run:
     def _predict(self, model: Model, split: Split, side: Side) -> Predictions:
         return predict_split(model.encoder.to(self.device), split, side, self.workshop.accelerator)
 
+    def _remember_use(self, model: Model, side: Side) -> None:
+        """Writes into a model's configuration how its inputs are cut and when it gives no answer."""
+        threshold = None
+        if self.prepared.task.kind == "qa":
+            threshold = self._predict(model, self.prepared.splits["selection"], side).threshold
+        remember_use(model.encoder, self.config.data, threshold)
+
     def _score(self, model: Model, split: Split, side: Side) -> float:
         return main_score(split, self._predict(model, split, side))
 
@@ -226,7 +238,9 @@ class _Run:
         outcome = Outcome(models=models, stages=self.stages)
         for role, model in models.items():
             side: Side = "teacher" if role == "teacher" else "student"
-            threshold = self._predict(model, self.prepared.splits["selection"], side).threshold
+            threshold = math.inf
+            if self.prepared.task.kind == "qa":
+                threshold = self._predict(model, self.prepared.splits["selection"], side).threshold
             for name in ("validation", "test"):
                 if name in self.prepared.splits:
                     split = self.prepared.splits[name]

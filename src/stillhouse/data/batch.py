@@ -36,7 +36,8 @@ class Batch:
             answering, `(batch,)`, all true, otherwise.
         student_words: Tagging: position of each word's first sub-word, `(batch, words)`; 0 where `positions` is false.
         teacher_words: The same in the teacher's tokens.
-        rows: Numbers of the rows in their split, `(batch,)`.
+        rows: Numbers of the rows in their split, `(batch,)`; always on the CPU.
+        units: What a mean over the batch divides by: its rows, for tagging its words.
     """
 
     student_inputs: dict[str, Tensor]
@@ -64,7 +65,10 @@ class Batch:
                 return {name: moved(tensor) for name, tensor in value.items()}
             return value
 
-        return replace(self, **{field.name: moved(getattr(self, field.name)) for field in fields(self)})
+        stay = ("rows", "units")  # row numbers look things up on the CPU: moving them would make the CPU wait for the device
+        return replace(
+            self, **{field.name: moved(getattr(self, field.name)) for field in fields(self) if field.name not in stay}
+        )
 
 
 @dataclass(frozen=True)
@@ -189,14 +193,16 @@ def _answer_positions(examples: Examples, encoded: Encoded) -> NDArray[np.int64]
         answers = examples.labels[example]
         if not answers:
             continue
-        first = answers[0].start
-        last = first + len(answers[0].text) - 1
-        characters = encoded.characters[row]
-        starts, ends = characters[:, 0], characters[:, 1]
-        covers_first = np.flatnonzero((starts >= 0) & (starts <= first) & (first < ends))
-        covers_last = np.flatnonzero((starts >= 0) & (starts <= last) & (last < ends))
-        if len(covers_first) and len(covers_last):
-            positions[row] = covers_first[0], covers_last[-1]
+        # Spaces around an answer belong to no token.
+        text = answers[0].text
+        first = answers[0].start + len(text) - len(text.lstrip())
+        behind = first + len(text.strip())
+        starts, ends = encoded.characters[row].T
+        inside = np.flatnonzero((starts >= 0) & (starts < behind) & (ends > first))
+        # Both ends have to lie in this window; otherwise the answer is in another one.
+        context = np.flatnonzero(starts >= 0)
+        if len(inside) and starts[context[0]] <= first and ends[context[-1]] >= behind:
+            positions[row] = inside[0], inside[-1]
     return positions
 
 

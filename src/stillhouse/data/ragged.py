@@ -35,6 +35,12 @@ class Ragged:
         return cls(values, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
+    def joined(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The rows of all parts, one part after the other."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.values for part in parts]), np.concatenate(([0], np.cumsum(lengths))))
+
+    @classmethod
     def from_chunks(cls, order: NDArray[np.int64], chunks: Iterable[Array]) -> Ragged:
         """Rows that were computed in another order: chunk `i` belongs to row `order[i]`."""
         rows: list[Array] = [np.empty(0)] * len(order)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +17,9 @@ from stillhouse.data.task import Examples, Task
 
 Array = NDArray[Any]
 MAX_QUESTION_TOKENS = 64
+PART = 2048  # examples tokenized at once: the tokenizer's own lists take far more memory than what is kept of them
+# Segments are asked for: not every tokenizer gives them unasked, and a teacher may read them where the student doesn't.
+OUTPUTS = {"return_attention_mask": False, "return_token_type_ids": True}
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,9 @@ class Encoded:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of what a model would be given: ids, segments, row boundaries and word positions."""
+        """SHA-256 of what a model would be given: ids, segments, row boundaries, word and character positions."""
         digest = hashlib.sha256()
-        for part in (self.input_ids, self.token_type_ids, self.words):
+        for part in (self.input_ids, self.token_type_ids, self.words, self.characters):
             if part is not None:
                 digest.update(np.ascontiguousarray(part.values).tobytes())
                 digest.update(part.offsets.tobytes())
@@ -77,28 +83,66 @@ def encode(examples: Examples, task: Task, tokenizer: Any, *, max_length: int, s
     if len(examples) == 0:
         empty = Ragged(np.empty(0, np.int32), np.zeros(1, np.int64))
         return Encoded(empty, empty, np.empty(0, np.int64), tokenizer.pad_token_id, empty, None)
+    starts = range(0, len(examples), PART)
+    chunks = [examples.select(range(start, min(start + PART, len(examples)))) for start in starts]
+    parts = [
+        _encode_part(chunk, start, task, tokenizer, max_length, stride) for start, chunk in zip(starts, chunks, strict=True)
+    ]
+    return _joined(parts)
+
+
+def _encode_part(examples: Examples, first: int, task: Task, tokenizer: Any, max_length: int, stride: int) -> Encoded:
     if task.kind == "qa":
-        return _encode_questions(examples, tokenizer, max_length, stride)
-    options: dict[str, Any] = {"truncation": True, "max_length": max_length, "return_attention_mask": False}
+        return _encode_questions(examples, first, tokenizer, max_length, stride)
+    rows = np.arange(first, first + len(examples))
+    options = {"truncation": True, "max_length": max_length} | OUTPUTS
     if task.kind == "tagging":
-        # A word that the tokenizer drops altogether would shift nothing: positions are looked up by word number.
-        batch = tokenizer([list(words) for words in examples.text], is_split_into_words=True, **options)
-        words = Ragged.from_rows(
-            [_first_subwords(batch.word_ids(row), len(text)) for row, text in enumerate(examples.text)], np.int64
-        )
-        return _encoded(batch, tokenizer, np.arange(len(examples)), words=words)
+        with _space_before_words(tokenizer):
+            batch = tokenizer([list(words) for words in examples.text], is_split_into_words=True, **options)
+        positions = [_first_subwords(batch.word_ids(row), len(text)) for row, text in enumerate(examples.text)]
+        return _encoded(batch, tokenizer, rows, words=Ragged.from_rows(positions, np.int64))
     pair = None if examples.text_pair is None else list(examples.text_pair)
-    batch = tokenizer(list(examples.text), pair, **options)
-    return _encoded(batch, tokenizer, np.arange(len(examples)))
+    return _encoded(tokenizer(list(examples.text), pair, **options), tokenizer, rows)
 
 
 def _encoded(batch: Any, tokenizer: Any, example: NDArray[np.int64], **extra: Ragged) -> Encoded:
     input_ids = Ragged.from_rows(batch["input_ids"], np.int32)
-    if "token_type_ids" in batch:
-        token_type_ids = Ragged.from_rows(batch["token_type_ids"], np.int32)
-    else:
-        token_type_ids = Ragged(np.zeros_like(input_ids.values), input_ids.offsets)
+    token_type_ids = Ragged.from_rows(batch["token_type_ids"], np.int32)
     return Encoded(input_ids, token_type_ids, example, tokenizer.pad_token_id, **extra)
+
+
+def _joined(parts: list[Encoded]) -> Encoded:
+    def column(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else Ragged.joined(values)
+
+    example = np.concatenate([part.example for part in parts])
+    names = ("input_ids", "token_type_ids", "words", "characters")
+    return Encoded(**{name: column(name) for name in names}, example=example, pad_token_id=parts[0].pad_token_id)
+
+
+@contextmanager
+def _space_before_words(tokenizer: Any) -> Iterator[None]:
+    """Lets a byte-level tokenizer see a space before every word, as in running text; others are left alone.
+
+    Without it each word of a list would be cut like the first word of a text. Not all such tokenizers take
+    `add_prefix_space`, so that the rule itself is changed, and put back.
+    """
+    backend = tokenizer.backend_tokenizer
+    before = backend.pre_tokenizer
+    state = json.loads(backend.to_str())["pre_tokenizer"]
+    if state is None or '"ByteLevel"' not in json.dumps(state):
+        yield
+        return
+    for rule in [state, *state.get("pretokenizers", ())]:
+        if rule["type"] == "ByteLevel":
+            rule["add_prefix_space"] = True
+    content = json.loads(backend.to_str()) | {"pre_tokenizer": state}
+    backend.pre_tokenizer = type(backend).from_str(json.dumps(content)).pre_tokenizer
+    try:
+        yield
+    finally:
+        backend.pre_tokenizer = before
 
 
 def _first_subwords(word_ids: list[int | None], words: int) -> list[int]:
@@ -110,7 +154,7 @@ def _first_subwords(word_ids: list[int | None], words: int) -> list[int]:
     return positions
 
 
-def _encode_questions(examples: Examples, tokenizer: Any, max_length: int, stride: int) -> Encoded:
+def _encode_questions(examples: Examples, first: int, tokenizer: Any, max_length: int, stride: int) -> Encoded:
     assert examples.text_pair is not None
     questions = [question.lstrip() for question in examples.text]
     # A question longer than a window would leave no room for the context.
@@ -121,7 +165,7 @@ def _encode_questions(examples: Examples, tokenizer: Any, max_length: int, strid
         max_length=longest_question,
         add_special_tokens=False,
         return_offsets_mapping=True,
-        return_attention_mask=False,
+        **OUTPUTS,
     )
     questions = [
         question[: offsets[-1][1]] if offsets else question
@@ -136,13 +180,17 @@ def _encode_questions(examples: Examples, tokenizer: Any, max_length: int, strid
         stride=max(0, min(stride, room // 2)),
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
-        return_attention_mask=False,
+        **OUTPUTS,
     )
+    example = np.asarray(batch["overflow_to_sample_mapping"], dtype=np.int64)
     spans = []
     for row, offsets in enumerate(batch["offset_mapping"]):
         in_context = np.fromiter((sequence == 1 for sequence in batch.sequence_ids(row)), bool, count=len(offsets))
         span = np.asarray(offsets, dtype=np.int32).reshape(-1, 2)
+        context = examples.text_pair[example[row]]
+        # Some byte-level tokenizers count the space before a word to it.
+        leading = [start < end and context[start].isspace() for start, end in span.tolist()]
+        span[np.array(leading, dtype=bool) & in_context, 0] += 1
         span[~in_context] = -1
         spans.append(span)
-    example = np.asarray(batch["overflow_to_sample_mapping"], dtype=np.int64)
-    return _encoded(batch, tokenizer, example, characters=Ragged.from_rows(spans, np.int32))
+    return _encoded(batch, tokenizer, example + first, characters=Ragged.from_rows(spans, np.int32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +37,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.examples)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of tokens, labels and, where answers are compared as text, contexts and references."""
+        digest = hashlib.sha256(self.tokens.fingerprint().encode())
+        if self.task.kind == "qa":
+            digest.update(repr((self.examples.text_pair, self.examples.labels)).encode())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -45,6 +53,7 @@ class Predictions:
         logits: As `compute_logits` gives them: a row an example, for question answering a row a window.
         decoded: Per example: class id, tuple of label ids, float, tuple of tag ids, or answer text ("" = no answer).
         confidences: Probability of what was decoded, per example; for tagging the mean over words; NaN for regression.
+        side: Whose tokens were read.
         threshold: Question answering: no answer is given where the score of none exceeds that of the best span by more;
             infinite = a span is always given.
         answers: Question answering: the best spans behind `decoded`.
@@ -53,6 +62,7 @@ class Predictions:
     logits: Logits
     decoded: list[Any]
     confidences: NDArray[np.float64]
+    side: Side = "student"
     threshold: float = np.inf
     answers: Answered | None = None
 
@@ -108,6 +118,7 @@ def _decode_tags(split: Split, logits: Logits, side: Side) -> Predictions:
         logits,
         [tuple(tags[start[row] : start[row + 1]].tolist()) for row in range(len(encoded))],
         mean_by_group(probabilities[is_word], sentence[is_word], len(encoded)),
+        side,
     )
 
 
@@ -124,9 +135,7 @@ def _decode_answers(split: Split, logits: Logits, side: Side) -> Predictions:
     threshold = np.inf
     if split.task.unanswerable and len(split.examples.labelled) == len(split):
         threshold = best_threshold(answers, references(split.examples))
-    return Predictions(
-        logits, answers.given(threshold), answers.given_confidences(threshold), threshold=threshold, answers=answers
-    )
+    return Predictions(logits, answers.given(threshold), answers.given_confidences(threshold), side, threshold, answers)
 
 
 def references(examples: Examples) -> list[list[str]]:

@@ -96,7 +96,7 @@ def calibration_error(split: Split, predictions: Predictions) -> float | None:
     if task.kind == "tagging":
         assert isinstance(predictions.logits, Ragged)
         right = np.concatenate([np.equal(tags, given) for tags, given in zip(gold, predictions.decoded, strict=True)])
-        words = split.tokens.student.words
+        words = (split.tokens.student if predictions.side == "student" else split.tokens.teacher).words
         assert words is not None
         confidences = decision_confidence(task.kind, predictions.logits.values)
         return expected_calibration_error(confidences[words.values >= 0], right[words.values >= 0])

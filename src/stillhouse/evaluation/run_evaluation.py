@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from stillhouse.config import DataConfig, EngineConfig
+from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_evaluation
 from stillhouse.data.task import METRICS
 from stillhouse.errors import UserError
-from stillhouse.evaluation.evaluate import predict_split
+from stillhouse.evaluation.evaluate import Split, predict_split
 from stillhouse.evaluation.likeness import likeness_to_teacher
 from stillhouse.evaluation.scores import scores_entry
-from stillhouse.evaluation.trained import load_with_head, split_for
+from stillhouse.evaluation.trained import answer_threshold, load_with_head, tokens_for
+from stillhouse.models.forward import Side
 from stillhouse.training.engine import build_accelerator
 
 
@@ -29,25 +31,32 @@ def evaluate_models(models: Mapping[str, str], data: DataConfig, engine: EngineC
             f"{name} is for {task.kind}, {loaded['teacher'][0]} for {loaded['teacher'][3].kind}",
             expected="two models for the same task",
         )
+    if "teacher" in loaded and loaded["teacher"][3].labels != task.labels:
+        raise UserError(
+            f"the labels of {name} are {', '.join(task.labels)}; those of {loaded['teacher'][0]} are "
+            f"{', '.join(loaded['teacher'][3].labels)}",
+            expected="the same labels in the same order",
+            fix="leave --teacher out, or compare models of one run",
+        )
     dataset = load_evaluation(data.model_copy(update={"task": task.kind}))
     dataset = align_labels(dataset, task.labels, data.label_map)
+    rows, task = dataset.validation, dataset.task
+    tokens = {role: tokens_for(rows, task, encoder, tokenizer, data) for role, (_, encoder, tokenizer, _) in loaded.items()}
+    teacher_tokens = tokens.get("teacher")
+    if teacher_tokens is not None and teacher_tokens.fingerprint() == tokens["student"].fingerprint():
+        teacher_tokens = None
+    split = Split(rows, tokenized_split(rows, task, tokens["student"], teacher_tokens))
     accelerator = build_accelerator(engine)
-    result: dict[str, Any] = {"data": dataset.task.name, "task": task.kind, "metric": METRICS[task.kind]}
-    result |= {"rows": len(dataset.validation), "notes": list(dataset.notes)}
-    predictions, splits = {}, {}
-    for role, (model_name, encoder, tokenizer, own) in loaded.items():
-        rows = align_labels(dataset, own.labels, {}) if role == "teacher" else dataset
-        splits[role] = split_for(rows.validation, rows.task, encoder, tokenizer, data)
-        predictions[role] = predict_split(encoder.to(accelerator.device), splits[role], "student", accelerator)
-        result[role] = {"name": model_name, **scores_entry(splits[role], predictions[role])}
+    result: dict[str, Any] = {"data": task.name, "task": task.kind, "metric": METRICS[task.kind]}
+    result |= {"rows": len(rows), "notes": list(dataset.notes)}
+    predictions = {}
+    for role, (model_name, encoder, _, _) in loaded.items():
+        side: Side = "teacher" if role == "teacher" else "student"
+        predicted = predict_split(encoder.to(accelerator.device), split, side, accelerator)
+        # Never a threshold that was chosen on the very rows that are scored.
+        predictions[role] = predicted.with_threshold(answer_threshold(encoder))
+        result[role] = {"name": model_name, **scores_entry(split, predictions[role])}
     if "teacher" in loaded:
-        if loaded["teacher"][3].labels != task.labels:
-            raise UserError(
-                f"the labels of {name} are {', '.join(task.labels)}; those of {loaded['teacher'][0]} are "
-                f"{', '.join(loaded['teacher'][3].labels)}",
-                expected="the same labels in the same order",
-                fix="leave --teacher out, or compare models of one run",
-            )
-        likeness = likeness_to_teacher(splits["student"], predictions["teacher"], predictions["student"])
+        likeness = likeness_to_teacher(split, predictions["teacher"], predictions["student"])
         result |= {"agreement": likeness.agreement, "kl": likeness.kl}
     return result

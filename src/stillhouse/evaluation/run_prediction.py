@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from stillhouse.config import DataConfig, EngineConfig
+from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import read_texts
 from stillhouse.data.task import Examples
 from stillhouse.errors import UserError
-from stillhouse.evaluation.evaluate import decode, readable
-from stillhouse.evaluation.trained import answer_threshold, load_with_head, split_for
+from stillhouse.evaluation.evaluate import Split, decode, readable
+from stillhouse.evaluation.trained import answer_threshold, load_with_head, tokens_for
 from stillhouse.models.forward import compute_logits
 from stillhouse.training.engine import build_accelerator
 
@@ -40,7 +41,7 @@ def predict_texts(
     if len(examples) == 0:
         return []
     accelerator = build_accelerator(engine)
-    split = split_for(examples, task, encoder, tokenizer, settings)
+    split = Split(examples, tokenized_split(examples, task, tokens_for(examples, task, encoder, tokenizer, settings)))
     encoder.to(accelerator.device)
     logits = compute_logits(encoder, split.tokens, "student", device=accelerator.device, autocast=accelerator.autocast())
     predictions = decode(split, logits)

@@ -6,11 +6,9 @@ import math
 from typing import Any
 
 from stillhouse.config import DataConfig
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.task import METRICS, Examples, Task
-from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenize import Encoded, encode
 from stillhouse.errors import UserError
-from stillhouse.evaluation.evaluate import Split
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer
@@ -44,19 +42,30 @@ def load_with_head(source: str) -> tuple[str, Any, Any, Task]:
     return checkpoint.name, encoder, load_tokenizer(checkpoint), task
 
 
-def remember_threshold(encoder: Any, threshold: float) -> None:
-    """Stores a question answering model's no-answer threshold in its configuration, which is saved with it."""
-    encoder.config.no_answer_threshold = min(threshold, ALWAYS)
+def remember_use(encoder: Any, data: DataConfig, threshold: float | None) -> None:
+    """Stores in a model's configuration, which is saved with it, how its inputs were cut and when it gives no answer."""
+    encoder.config.stillhouse = {"max_length": data.max_length, "stride": data.stride}
+    if threshold is not None:
+        encoder.config.stillhouse["no_answer_threshold"] = min(threshold, ALWAYS)
+
+
+def remembered_use(encoder: Any, data: DataConfig) -> DataConfig:
+    """The given settings, what was left open filled in from the model's own."""
+    own = getattr(encoder.config, "stillhouse", None) or {}
+    values = {name: own[name] for name in ("max_length", "stride") if own.get(name)}
+    if data.max_length is not None:
+        values["max_length"] = data.max_length
+    return data.model_copy(update=values)
 
 
 def answer_threshold(encoder: Any) -> float:
-    """The stored threshold; models from elsewhere, which have none, are asked to prefer the higher score."""
-    threshold = float(getattr(encoder.config, "no_answer_threshold", 0.0))
+    """The stored threshold; a model from elsewhere, which has none, gives what scores higher."""
+    threshold = float((getattr(encoder.config, "stillhouse", None) or {}).get("no_answer_threshold", 0.0))
     return math.inf if threshold >= ALWAYS else threshold
 
 
-def split_for(examples: Examples, task: Task, encoder: Any, tokenizer: Any, config: DataConfig) -> Split:
-    """Tokenizes rows for one model that stands in the student's place."""
-    length = max_length(config.max_length, task.kind, [(encoder, tokenizer)])
-    encoded = encode(examples, task, tokenizer, max_length=length, stride=config.stride)
-    return Split(examples, tokenized_split(examples, task, encoded))
+def tokens_for(examples: Examples, task: Task, encoder: Any, tokenizer: Any, data: DataConfig) -> Encoded:
+    """Tokenizes rows for one model, cut as in its training unless told otherwise."""
+    settings = remembered_use(encoder, data)
+    length = max_length(settings.max_length, task.kind, [(encoder, tokenizer)])
+    return encode(examples, task, tokenizer, max_length=length, stride=settings.stride)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import torch
@@ -65,6 +66,16 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
             expected="the tokenizer that the model was trained with",
         )
     return tokenizer  # type: ignore[no-any-return]
+
+
+def same_tokens(one: Any, other: Any) -> bool:
+    """Whether two tokenizers cut text alike; how they were last asked to truncate and pad does not matter."""
+
+    def rules(tokenizer: Any) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+        return {name: value for name, value in content.items() if name not in ("truncation", "padding")}
+
+    return one is other or rules(one) == rules(other)
 
 
 def task_config(config: PreTrainedConfig, task: Task) -> PreTrainedConfig:

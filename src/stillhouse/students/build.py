@@ -16,7 +16,7 @@ from stillhouse.students.copy_layers import copy_layers
 from stillhouse.students.shape import is_shape, parse_shape, student_config
 from stillhouse.students.start import Start, fresh_start
 
-__all__ = ["build_student", "find_student", "is_shape", "load_student", "student_name"]
+__all__ = ["build_student", "find_student", "is_shape", "load_student"]
 
 LayersRule = Callable[[int, int], tuple[int, ...]]
 
@@ -81,13 +81,6 @@ def load_student(spec: str, task: Task) -> tuple[PreTrainedModel, Start]:
         copied=tuple(name for name in student.state_dict() if name not in known),
         fresh=fresh,
     )
-
-
-def student_name(spec: str, teacher: PreTrainedModel | None = None) -> str:
-    """Short name of a student for tables and folders: its shape (`half` in numbers if the teacher is known) or name."""
-    if not is_shape(spec):
-        return spec.rstrip("/").rsplit("/", 1)[-1]
-    return spec.strip().lower() if teacher is None else str(parse_shape(spec, teacher.config))
 
 
 def _same_labels(checkpoint: Checkpoint, task: Task) -> bool:

@@ -24,7 +24,8 @@ from stillhouse.training.stages import Workshop, run_stages, weights_digest
 from stillhouse.training.trainer import StageResult
 
 # Raised when a change of the loop changes what a fitted teacher looks like: older ones are then fitted again.
-RECIPE = 1
+RECIPE = 2
+WEIGHTS = "model.safetensors"
 
 
 def fit_teacher(
@@ -36,8 +37,9 @@ def fit_teacher(
     config: StageConfig,
     *,
     seed: int,
-    selection_fingerprint: str,
+    selection: str,
     folder: Path,
+    before_saving: Callable[[], None] = lambda: None,
 ) -> StageResult | None:
     """Fine-tunes `encoder` in place on gold labels, or takes the one that was fitted on the same things before.
 
@@ -49,8 +51,9 @@ def fit_teacher(
         workshop: Engine, log and checkpoints.
         config: The stage.
         seed: The teacher's seed.
-        selection_fingerprint: Fingerprint of the rows on which the checkpoint is chosen.
+        selection: Fingerprint of the rows on which the checkpoint is chosen.
         folder: Where the fitted teacher is saved.
+        before_saving: Called when the encoder has its final weights.
 
     Returns:
         What was trained, or None where a kept teacher was used.
@@ -64,7 +67,7 @@ def fit_teacher(
         )
     kind = split.task.kind
     stage = Stage("teacher", (HardLabels(kind=kind),), config)
-    parts = [RECIPE, weights_digest(encoder), labelled.fingerprint(), selection_fingerprint, config.model_dump(), seed]
+    parts = [RECIPE, weights_digest(encoder), labelled.fingerprint(), selection, config.model_dump(), seed]
     parts += [str(workshop.accelerator.mixed_precision), labelled.student.pad_token_id]
     kept = cache_folder("teachers") / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     result = None
@@ -73,11 +76,13 @@ def fit_teacher(
     if not fitted_here and _load_kept(kept, encoder):
         encoder.eval()
     else:
-        (result,) = run_stages((stage,), encoder, labelled, score, workshop, seed=seed)
-    if workshop.accelerator.is_main_process and not folder.exists():
+        (result,) = run_stages((stage,), encoder, labelled, score, workshop, selection=selection, seed=seed)
+    before_saving()
+    if workshop.accelerator.is_main_process:
+        # Always anew: a folder of an earlier start may hold a teacher that was fitted on other data.
         write_folder(folder, lambda path: save_model(encoder, tokenizer, path))
-    if result is not None and workshop.accelerator.is_main_process:
-        _keep(kept, folder)
+        if result is not None:
+            _keep(kept, folder)
     return result
 
 
@@ -88,12 +93,15 @@ def save_model(encoder: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
+def _is_kept(kept: Path) -> bool:
+    return (kept / WEIGHTS).exists()
+
+
 def _load_kept(kept: Path, encoder: Any) -> bool:
-    weights = kept / "model.safetensors"
-    if not weights.exists():
+    if not _is_kept(kept):
         return False
     try:
-        state = load_file(weights)
+        state = load_file(kept / WEIGHTS)
     except (OSError, SafetensorError):
         return False
     if state.keys() != encoder.state_dict().keys():
@@ -110,6 +118,7 @@ def _keep(kept: Path, folder: Path) -> None:
 
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_folder(kept, copy)
+        if not _is_kept(kept):  # another run may have been faster
+            write_folder(kept, copy)
     except (OSError, UserError):
-        shutil.rmtree(kept, ignore_errors=True)
+        return

@@ -60,7 +60,7 @@ class KeptTeacher:
         self._device = device
 
     def features(self, batch: Batch) -> Features:
-        rows = batch.rows.cpu().numpy()
+        rows = batch.rows.numpy()
         values = self.logits.padded(rows, 0.0)[0] if isinstance(self.logits, Ragged) else self.logits[rows]
         return Features(logits=torch.from_numpy(np.ascontiguousarray(values)).to(self._device))
 

@@ -20,7 +20,6 @@ class RunLog:
     def __init__(self, path: Path | None, accelerator: Any = None) -> None:
         self.path = path
         self._accelerator = accelerator
-        self._steps = 0
 
     def write(self, stage: str, step: int, **values: Any) -> None:
         line = {"stage": stage, "step": step, **values}
@@ -28,7 +27,8 @@ class RunLog:
             with explained(self.path), self.path.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(line, ensure_ascii=False) + "\n")
         if self._accelerator is not None:
-            self._accelerator.log(_flat(values, f"{stage}/"), step=step)
+            # Steps start again with every stage, which trackers that want one rising number refuse: it is a value instead.
+            self._accelerator.log(_flat({"step": step, **values}, f"{stage}/"))
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path is not None and self.path.exists() else 0

@@ -47,8 +47,14 @@ class Workshop:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 over names, shapes and values of all weights."""
-    digest = hashlib.sha256()
+    """SHA-256 of what decides a model's outputs and training: class, configuration, and all weights."""
+    digest = hashlib.sha256(type(module).__name__.encode())
+    config = getattr(module, "config", None)
+    if config is not None:
+        values = {
+            name: value for name, value in config.to_diff_dict().items() if name not in ("_name_or_path", "dtype", "stillhouse")
+        }
+        digest.update(json.dumps(values, sort_keys=True, default=str).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
@@ -62,6 +68,7 @@ def run_stages(
     score: Callable[[], float],
     workshop: Workshop,
     *,
+    selection: str = "",
     teacher: nn.Module | None = None,
     features: str = "auto",
     seed: int,
@@ -74,6 +81,7 @@ def run_stages(
         split: The training rows.
         score: Score of the encoder on the selection rows.
         workshop: Engine, log and checkpoints.
+        selection: Fingerprint of the rows that `score` looks at.
         teacher: The teacher's encoder, where a stage needs one.
         features: Where the teacher's features come from, see `build_teacher`.
         seed: The run's seed; each stage draws from a stream of its own.
@@ -82,7 +90,7 @@ def run_stages(
     teacher_digest = "" if teacher is None else weights_digest(teacher)
     for number, stage in enumerate(stages):
         folder = workshop.checkpoints / stage.name
-        identity = _identity(stage, seed, split, weights_digest(encoder), teacher_digest, workshop.accelerator)
+        identity = _identity(stage, seed, (split.fingerprint(), selection, weights_digest(encoder), teacher_digest), workshop)
         finished = _load_finished(folder, encoder, identity)
         if finished is None:
             started = time.perf_counter()
@@ -111,18 +119,18 @@ def run_stages(
     return results
 
 
-def _identity(stage: Stage, seed: int, split: TokenizedSplit, start: str, teacher: str, accelerator: Any) -> str:
+def _identity(stage: Stage, seed: int, fingerprints: Sequence[str], workshop: Workshop) -> str:
     objectives = [(type(objective).__name__, objective.model_dump(mode="json")) for objective in stage.objectives]
     parts = [stage.name, objectives, stage.config.model_dump(mode="json"), stage.steps, stage.evaluate_every, seed]
-    parts += [split.fingerprint(), start, teacher, str(accelerator.mixed_precision)]
+    parts += [*fingerprints, str(workshop.accelerator.mixed_precision)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _save_finished(folder: Path, encoder: nn.Module, identity: str, result: StageResult) -> None:
     write_atomically(folder / "final.safetensors", lambda path: save_file(contiguous(encoder.state_dict()), path))
     write_json(folder / "finished.json", {"identity": identity, "result": asdict(result)})
-    for name in ("checkpoint.pt", "best.safetensors"):
-        (folder / name).unlink(missing_ok=True)
+    for working in (*folder.glob("best-*.safetensors"), folder / "checkpoint.pt"):
+        working.unlink(missing_ok=True)
 
 
 def _load_finished(folder: Path, encoder: nn.Module, identity: str) -> StageResult | None:

@@ -119,7 +119,8 @@ class Trainer:
 
     @property
     def _best(self) -> Path:
-        return self.folder / "best.safetensors"
+        # Named by step: weights that were written just before a kill are not those that the checkpoint speaks of.
+        return self.folder / f"best-{self.progress.best_step}.safetensors"
 
     def run(self) -> StageResult:
         """Trains to the end and leaves the student with the best state on the selection rows.
@@ -274,6 +275,9 @@ class Trainer:
             optimizer=self.optimizer.state_dict(),
             random=random_state(),
         )
+        for older in self.folder.glob("best-*.safetensors"):
+            if older != self._best:
+                older.unlink()
 
     def _resume(self) -> None:
         found = load_checkpoint(self._checkpoint, self.identity)
