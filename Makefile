@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo install test test-slow lint types coverage fix bench clean
+.PHONY: demo install test lint types fix bench clean
 
 demo: $(STAMP)
 	$(BIN)/stillhouse distill
@@ -20,11 +20,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@touch $(STAMP)
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
-	@echo "left out: tests marked slow (training on real data, minutes): make test-slow"
-
-test-slow: $(STAMP)
-	$(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,7 +8,6 @@ The teacher is fine-tuned once and shared. Every seed is reported; the interval 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
 import sys
@@ -35,8 +34,11 @@ def main() -> None:
     seeds = [int(seed) for seed in options.seeds.split(",")]
     folders = [options.out / f"seed{seed}" for seed in seeds]
     for seed, folder in zip(seeds, folders, strict=True):
-        with contextlib.suppress(SystemExit):
+        try:
             stillhouse(["distill", *rest, "--baseline", "--seed", str(seed), "--out", str(folder)])
+        except SystemExit as left:
+            if left.code:
+                raise
     metrics = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
     metric = next(metric for metric in METRICS_OF[metrics[0]["task"]] if metric.name == MAIN_METRIC[metrics[0]["task"]])
     tables = {

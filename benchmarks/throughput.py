@@ -1,6 +1,6 @@
 """Speed and memory of the main loop, as ratios measured side by side in one process.
 
-    python benchmarks/throughput.py [--data ../shared/data/sst2] [--rows 3200] [--rounds 3] [--json FILE]
+    python benchmarks/throughput.py [--data FOLDER] [--rows 3200] [--rounds 3] [--json FILE]
 
 Teacher: the bundled all-MiniLM-L6-v2 with a fresh head (speed does not depend on its values). Student: 3x384. Batch 32.
 Every figure is a median over rounds in which the compared sides run in turn; the spread is printed beside it.
@@ -55,7 +55,7 @@ class PaddedTo(TokenizedSplit):
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="../shared/data/sst2")
+    parser.add_argument("--data", default="pydocs")
     parser.add_argument("--rows", type=int, default=3200, help="training rows of a measured epoch")
     parser.add_argument("--slow-rows", type=int, default=320, help="rows of an epoch of the padded loop")
     parser.add_argument("--rounds", type=int, default=3)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -82,11 +83,11 @@ def test_evaluate_and_predict_agree_with_the_run(tmp_path, teacher, task):
     run = run_toy(tmp_path, data, teacher)
     held_out = [json.loads(line) for line in (run.folder / "predictions.jsonl").read_text().splitlines()]
     rows = held_out[:7]
+    assert transformers.AutoConfig.from_pretrained(run.folder / "student").stillhouse["max_length"] == 48
     given = predict(
         run.folder,
         text=[" ".join(row["text"]) if task == "tagging" else row["text"] for row in rows],
         text_pair=[row["text_pair"] for row in rows] if task == "qa" else None,
-        max_length=48,
     )
     for row, said in zip(rows, given, strict=True):
         for name, value in row["student"].items():
@@ -94,11 +95,53 @@ def test_evaluate_and_predict_agree_with_the_run(tmp_path, teacher, task):
                 assert said[name] == value
             else:
                 assert np.allclose(said[name], value, atol=1e-4)
-    scores = evaluate(run.folder, str(data), teacher=run.folder / "teacher", max_length=48)
+    scores = evaluate(run.folder, str(data), teacher=run.folder / "teacher")
     assert scores["task"] == run.metrics["task"]
-    assert 0.3 < scores["agreement"] <= 1.0
+    assert (0.0 if task == "qa" else 0.3) < scores["agreement"] <= 1.0
     assert scores["student"]["scores"].keys() == run.metrics["student"]["scores"].keys()
     assert predict(run.folder, data=str(data))[0].keys() >= {"text"}
+
+
+def test_a_kept_teacher_of_other_data_never_stays_in_the_folder(tmp_path, teacher):
+    """A run takes a kept teacher and is killed; the data change; the teacher that is saved and kept is the new one."""
+    quick = {"epochs": 1, "changes": ["teacher.finetune.epochs=1"]}
+    first = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run_toy(tmp_path, first, teacher, out=tmp_path / "one", **quick)
+    stale = (tmp_path / "one" / "teacher" / "model.safetensors").read_bytes()
+    toy_data.classification(tmp_path / "data.csv", rows=60, seed=5)
+    (tmp_path / "two").mkdir()
+    shutil.copy(tmp_path / "one" / "run.yaml", tmp_path / "two")
+    shutil.copytree(tmp_path / "one" / "teacher", tmp_path / "two" / "teacher")
+    run_toy(tmp_path, first, teacher, out=tmp_path / "two", **quick)
+    fresh = (tmp_path / "two" / "teacher" / "model.safetensors").read_bytes()
+    assert fresh != stale
+    kept = run_toy(tmp_path, first, teacher, out=tmp_path / "three", **quick)
+    assert (kept.folder / "teacher" / "model.safetensors").read_bytes() == fresh
+
+
+def test_overwriting_never_deletes_what_is_not_the_runs(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    quick = {"epochs": 1, "changes": ["teacher.finetune.epochs=1"]}
+    run = run_toy(tmp_path, data, teacher, **quick)
+    (run.folder / "notes.md").write_text("mine")
+    with pytest.raises(UserError, match=r"holds more than a run: notes\.md"):
+        run_toy(tmp_path, data, teacher, overwrite=True, **quick)
+    assert run.report.exists()
+
+
+def test_weights_are_as_readable_as_the_files_beside_them(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run = run_toy(tmp_path, data, teacher, epochs=1, changes=["teacher.finetune.epochs=1"])
+    modes = {path.stat().st_mode for folder in ("student", "teacher") for path in (run.folder / folder).iterdir()}
+    assert len(modes) == 1
+
+
+def test_a_whole_run_in_bf16(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run = run_toy(tmp_path, data, teacher, epochs=1, changes=["teacher.finetune.epochs=1"], precision="bf16")
+    assert run.metrics["environment"]["precision"] == "bf16"
+    assert math.isfinite(run.metrics["kl"])
+    assert all(tensor.dtype != torch.bfloat16 for tensor in run.student.state_dict().values())
 
 
 def test_the_student_is_a_plain_model(tmp_path, teacher):
@@ -195,13 +238,16 @@ def test_which_labels_train_the_student(tmp_path, teacher, labels):
 
 def test_max_labels_and_transfer(tmp_path, teacher):
     data = toy_data.classification(tmp_path / "data.csv", rows=200)
+    options = {"epochs": 1, "max_labels": 50, "changes": ["teacher.finetune.epochs=1"]}
+    without = run_toy(tmp_path, data, teacher, **options)
+    held_out = json.loads((without.folder / "predictions.jsonl").read_text().splitlines()[0])["text"]
     more = tmp_path / "more.txt"
-    validation_row = data.read_text().splitlines()[1].split(",")[0]
-    more.write_text("a fine day in the city\nthe dull plot\n" + validation_row + "\n")
-    run = run_toy(tmp_path, data, teacher, epochs=1, max_labels=50, transfer=[str(more)], changes=["teacher.finetune.epochs=1"])
+    more.write_text(f"a fine day in the city\nthe dull plot\n{held_out}\n")
+    run = run_toy(tmp_path, data, teacher, transfer=[str(more)], out=tmp_path / "more-text", **options)
     splits = run.metrics["splits"]
     assert splits["labelled"] + splits["selection"] == 50
-    assert splits["train"] >= 180 - splits["selection"]
+    assert splits["train"] == without.metrics["splits"]["train"] + 2
+    assert any("1 without a label were dropped" in note for note in run.metrics["notes"])
 
 
 def test_trackers_get_the_numbers(tmp_path, teacher):

@@ -81,6 +81,17 @@ def test_a_change_of_one_key_leaves_its_neighbours_at_their_own_defaults():
     assert changed.method.stages.distil == default.method.stages.distil.model_copy(update={"epochs": 9.0})
 
 
+def test_a_word_stands_for_the_source_and_is_never_lost(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("data: reviews.csv\nteacher: mine\nstudent: 2x24\n")
+    config = config_from_options({"max_length": 32, "allow_weak_teacher": True}, config=file)
+    assert (config.data.source, config.data.max_length) == ("reviews.csv", 32)
+    assert (config.teacher.source, config.teacher.allow_weak) == ("mine", True)
+    assert config.student.shape == "2x24"
+    with pytest.raises(UserError, match=r"data is 3, so that data\.source cannot be set"):
+        config_from_options({"data": "a.csv"}, changes=["data=3"])
+
+
 def test_another_method_forgets_the_settings_of_the_first(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("method: {name: logit, temperature: 7}\n")

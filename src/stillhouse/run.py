@@ -23,7 +23,7 @@ from stillhouse.outcome import Outcome, write_outcome
 from stillhouse.prepare import Model, Prepared, prepare, with_defaults
 from stillhouse.report import summary_lines, write_report
 from stillhouse.run_config import RunConfig
-from stillhouse.run_folder import CHECKPOINTS, LOG, REPORT, STUDENT, TEACHER, RunFolder
+from stillhouse.run_folder import CHECKPOINTS, LOG, REPORT, STUDENT, TEACHER, TRACKERS, RunFolder
 from stillhouse.teachers.fitted import fit_teacher, save_model
 from stillhouse.training.engine import build_accelerator
 from stillhouse.training.log import RunLog
@@ -46,7 +46,7 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
         console.say("this run is finished; --overwrite runs it again, another --out keeps both\n")
         show(folder, console)
         return folder
-    accelerator = build_accelerator(config.engine, folder.path)
+    accelerator = build_accelerator(config.engine, folder / TRACKERS)
     if not accelerator.is_main_process:
         console = Console(quiet=True)
     prepared = prepare(config)

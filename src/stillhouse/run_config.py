@@ -44,6 +44,9 @@ def parse_config(mapping: Mapping[str, Any]) -> RunConfig:
         UserError: Unknown keys (with the nearest valid one), values out of range or of the wrong type; all in one message.
     """
     plain = dict(mapping)
+    for name in SHORT.keys() & plain.keys():
+        if isinstance(plain[name], str):
+            plain[name] = {SHORT[name]: plain[name]}
     method = method_settings(plain)
     plain.pop("method", None)
     method_class = load_method(method.get("name", "logit"))
@@ -108,17 +111,26 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def set_value(mapping: dict[str, Any], path: str, value: Any) -> None:
-    """Sets `a.b.c` in nested dictionaries, making those that are missing."""
+    """Sets `a.b.c` in nested dictionaries, making those that are missing.
+
+    Raises:
+        UserError: Something else than keys and values stands on the way: it would be lost.
+    """
     *parents, last = path.split(".")
-    for parent in parents:
+    for depth, parent in enumerate(parents):
         child = mapping.get(parent)
-        if isinstance(child, str) and parent == "method":
-            child = {"name": child}
-        if not isinstance(child, dict):
-            child = {}
-        mapping[parent] = child
+        if isinstance(child, str) and depth == 0 and parent in SHORT:
+            child = {SHORT[parent]: child}
+        if child is not None and not isinstance(child, dict):
+            place = ".".join(parents[: depth + 1])
+            raise UserError(f"{place} is {child!r}, so that {path} cannot be set", expected="keys and values")
+        mapping[parent] = child = {} if child is None else child
         mapping = child
     mapping[last] = value
+
+
+# What a single word stands for: `data: reviews.csv` is `data: {source: reviews.csv}`.
+SHORT = {"data": "source", "teacher": "source", "student": "shape", "method": "name"}
 
 
 def _explain(problem: Mapping[str, Any], method: type[Method]) -> str:

@@ -20,6 +20,9 @@ REPORT = "report.html"
 STUDENT = "student"
 TEACHER = "teacher"
 CHECKPOINTS = "checkpoints"
+TRACKERS = "trackers"
+# All that a run writes. run.yaml last: a run that is killed while it deletes these still has a folder that it may overwrite.
+OWN = (METRICS, LOG, PREDICTIONS, REPORT, STUDENT, TEACHER, CHECKPOINTS, TRACKERS, CONFIG)
 
 
 class RunFolder:
@@ -63,7 +66,9 @@ class RunFolder:
         """
         with explained(self.path):
             if (self / CONFIG).exists():
-                if not overwrite:
+                if overwrite:
+                    self._check_nothing_else()
+                else:
                     self._check_same_run(config)
             elif self.path.exists() and not self.path.is_dir():
                 raise UserError(f"{self.path} is a file", expected="a new folder", fix="choose another --out")
@@ -83,9 +88,8 @@ class RunFolder:
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with explained(self.path):
             if overwrite and (self / CONFIG).exists():
-                # run.yaml last: a run that is killed in here still has a folder that it may overwrite.
-                for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == CONFIG):
-                    _remove(entry)
+                for name in OWN:
+                    _remove(self / name)
             for leftover in list(self.path.rglob(LEFTOVERS)):
                 _remove(leftover)
             try:
@@ -117,6 +121,16 @@ class RunFolder:
 
     def forget_checkpoints(self) -> None:
         shutil.rmtree(self / CHECKPOINTS, ignore_errors=True)
+
+    def _check_nothing_else(self) -> None:
+        """Overwriting deletes what a run writes, and must not meet anything else: a project may have a run.yaml, too."""
+        foreign = {entry.name for entry in self.path.iterdir()} - {*OWN} - {entry.name for entry in self.path.glob(LEFTOVERS)}
+        if foreign:
+            raise UserError(
+                f"{self.path} holds more than a run: {', '.join(sorted(foreign)[:5])}",
+                expected="a run folder, which --overwrite may delete",
+                fix="choose another --out, or move those files away",
+            )
 
     def _check_same_run(self, config: RunConfig) -> None:
         before = read_config(self / CONFIG)

@@ -205,7 +205,8 @@ def test_evaluate_prints_scores_and_writes_them(here, capsys):
     assert scores["rows"] == 60
     low, high = scores["student"]["interval"]
     value = f"{scores['student']['score']:.4f}"
-    assert out.startswith("data: classification, 60 rows\n\nstudent\n")
+    assert out.startswith("data: classification, 60 rows\n")
+    assert "  evaluated on: 60 rows of train\n\nstudent\n" in out
     assert re.search(rf"^  accuracy +{value}   95 % interval {low:.4f} to {high:.4f}$", out, re.MULTILINE)
     assert re.search(r"^teacher \(teacher\)$", out, re.MULTILINE)
     assert re.search(rf"^agreement with the teacher {scores['agreement']:.4f}$", out, re.MULTILINE)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests.tiny_models import FAMILIES, make_tiny_checkpoint, make_tokenizer, tiny_config
+from tests.tiny_models import FAMILIES, make_tiny_checkpoint, tiny_config
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
@@ -15,7 +15,7 @@ from stillhouse.models.adapter import compute_features
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_encoder
 from stillhouse.models.quiet import quiet_transformers
-from stillhouse.students.build import build_student, is_shape, load_student, student_name
+from stillhouse.students.build import build_student, is_shape, load_student
 
 TASK = Task("t", "classification", labels=("low", "mid", "high"))
 TAGS = Task("t", "tagging", labels=("O", "B-A", "I-A", "B-B", "I-B"))
@@ -145,19 +145,5 @@ def test_a_folder_for_another_task_gets_a_fresh_head(classifier):
 
 
 def test_names():
-    assert student_name("half") == "half"
-    assert student_name("HALF", teacher_of("bert")) == "2x24"
-    assert student_name("3 X 12", teacher_of("bert")) == "3x12"
-    assert student_name("runs/first/student/") == "student"
-    assert student_name("owner/name") == "name"
     assert is_shape("3x12")
     assert not is_shape("owner/name")
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_tiny_tokenizers_know_every_ascii_word(family):
-    tokenizer = make_tokenizer(family)
-    ids = tokenizer("Distillation keeps GOOD things, quickly: 42!")["input_ids"]
-    assert tokenizer.unk_token_id not in ids
-    assert ids[0] == tokenizer.cls_token_id
-    assert ids[-1] == tokenizer.sep_token_id

@@ -8,7 +8,7 @@ from typing import Any
 
 def scores_table(result: Mapping[str, Any]) -> str:
     """What `stillhouse evaluate` prints."""
-    lines = [f"{result['data']}: {result['task']}, {result['rows']:,} rows"]
+    lines = [f"{result['data']}: {result['task']}, {result['rows']:,} rows", *(f"  {note}" for note in result["notes"])]
     for role in ("student", "teacher"):
         entry = result.get(role)
         if entry is None:

@@ -85,9 +85,8 @@ def encode(examples: Examples, task: Task, tokenizer: Any, *, max_length: int, s
         return Encoded(empty, empty, np.empty(0, np.int64), tokenizer.pad_token_id, empty, None)
     starts = range(0, len(examples), PART)
     chunks = [examples.select(range(start, min(start + PART, len(examples)))) for start in starts]
-    parts = [
-        _encode_part(chunk, start, task, tokenizer, max_length, stride) for start, chunk in zip(starts, chunks, strict=True)
-    ]
+    limits = {"max_length": max_length, "stride": stride}
+    parts = [_encode_part(chunk, start, task, tokenizer, **limits) for start, chunk in zip(starts, chunks, strict=True)]
     return _joined(parts)
 
 

@@ -1,4 +1,4 @@
-"""One paper per file. The folder is the registry: `method: pkd` loads `methods/pkd.py`, `pkd.md` beside it is its card."""
+"""The methods, each a file named after it with a recipe card of the same name; nothing else has to know that it is there."""
 
 from __future__ import annotations
 

@@ -91,6 +91,9 @@ def save_model(encoder: Any, tokenizer: Any, folder: Path) -> None:
     with quiet_transformers():
         encoder.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+    # Weights come out readable by their owner alone, unlike the files beside them.
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod((folder / "config.json").stat().st_mode)
 
 
 def _is_kept(kept: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The only loop. It knows stages and objectives, no method by name."""
+"""Trains one stage, whatever method it belongs to."""
 
 from __future__ import annotations
 
@@ -106,6 +106,7 @@ class Trainer:
         self.log = log
         self.report = report
         self.steps, self.evaluate_every = stage_steps(stage, len(split))
+        self.steps_per_epoch = max(1, math.ceil(len(split) / stage.config.batch_size))
         self.student = student.to(accelerator.device)
         self.module, self.optimizer = accelerator.prepare(student, build_optimizer(student, stage.config))
         self.trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
@@ -234,7 +235,7 @@ class Trainer:
         self.log.write(
             self.stage.name,
             step,
-            epoch=round(step * self.stage.config.batch_size / max(1, len(self.split)), 4),
+            epoch=round(step / self.steps_per_epoch, 4),
             objectives=means,
             loss=loss,
             learning_rate=self.stage.config.learning_rate * factor,
@@ -249,8 +250,7 @@ class Trainer:
             raise self._diverged(self.progress.step, str(error)) from error
         self.module.train()
         step = self.progress.step
-        epoch = round(step * self.stage.config.batch_size / max(1, len(self.split)), 4)
-        self.log.write(self.stage.name, step, epoch=epoch, selection=score)
+        self.log.write(self.stage.name, step, epoch=round(step / self.steps_per_epoch, 4), selection=score)
         # A tie goes to the later state: it has seen more, at a lower learning rate.
         if self.progress.best_score is None or score >= self.progress.best_score:
             self.progress.best_score, self.progress.best_step = score, step
