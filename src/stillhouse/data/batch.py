@@ -122,6 +122,13 @@ class TokenizedSplit:
         """The same rows with the teacher in the student's place: what the teacher itself is fine-tuned on."""
         return replace(self, student=self.teacher)
 
+    def units(self, rows: Rows) -> int:
+        """What a mean over these rows divides by: their number, for tagging the number of their words."""
+        if self.student.words is None or self.teacher.words is None:
+            return len(rows)
+        ours, theirs = self.student.words.select(rows).values, self.teacher.words.select(rows).values
+        return int(((ours >= 0) & (theirs >= 0)).sum())
+
     def batch(self, rows: Rows) -> Batch:
         """The given rows, padded to the longest of them."""
         student_inputs = _inputs(self.student, rows)

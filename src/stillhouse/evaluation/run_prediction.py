@@ -51,7 +51,7 @@ def predict_texts(
 
 
 def _row(examples: Examples, row: int) -> dict[str, Any]:
-    given: dict[str, Any] = {"text": examples.text[row]}
+    given: dict[str, Any] = {"id": examples.ids[row], "text": examples.text[row]}
     if examples.text_pair is not None:
         given["text_pair"] = examples.text_pair[row]
     return given

@@ -73,7 +73,11 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except ValueError as error:
-        raise UserError(f"{where} is damaged: {error}", expected="JSON", fix="give the run's command again") from error
+        raise UserError(
+            f"{where} is damaged: {error}", expected="JSON", fix="give the run's command again with --overwrite"
+        ) from error
     if not isinstance(value, dict):
-        raise UserError(f"{where} is damaged: no JSON object", expected="a JSON object", fix="give the run's command again")
+        raise UserError(
+            f"{where} is damaged: no JSON object", expected="a JSON object", fix="give the run's command again with --overwrite"
+        )
     return value

@@ -134,8 +134,8 @@ class Trainer:
         self.module.train()
         started = last_checkpoint = last_log = time.perf_counter()
         spent, logged_examples = self.progress.seconds, self.progress.examples
-        for group in self._groups():
-            self._step(group)
+        for rows in self._remaining():
+            self._step(rows)
             step = self.progress.step
             now = time.perf_counter()
             at_end = step == self.steps
@@ -164,23 +164,28 @@ class Trainer:
             self.progress.best_step,
         )
 
-    def _groups(self) -> Iterator[list[Rows]]:
-        """The rows of every remaining step, cut into micro-batches; each process takes its own."""
-        config, processes = self.stage.config, self.accelerator.num_processes
+    def _remaining(self) -> Iterator[Rows]:
+        """The rows of every step that is still to be taken."""
         epoch, position = 0, 0
         while position < self.steps:
-            order = training_order(self.split.student.lengths, config.batch_size, (self.seed, epoch))
+            order = training_order(self.split.student.lengths, self.stage.config.batch_size, (self.seed, epoch))
             for rows in order[: self.steps - position]:
                 if position >= self.progress.step:
-                    share = rows[self.accelerator.process_index :: processes] if len(rows) >= processes else rows
-                    parts = min(config.accumulate, max(1, len(share)))
-                    yield [part for part in _cut(share, parts) if len(part)]
+                    yield rows
                 position += 1
             epoch += 1
 
-    def _step(self, group: list[Rows]) -> None:
-        batches = [self.split.batch(rows).to(self.accelerator.device) for rows in group]
-        units = max(1, sum(batch.units for batch in batches))
+    def _step(self, rows: Rows) -> None:
+        """One optimiser step on the mean loss of all its rows, however many processes and micro-batches share them.
+
+        Gradients are averaged over processes, hence the factor: each process sees only its own part of the mean.
+        """
+        processes = self.accelerator.num_processes
+        is_shared = 1 < processes <= len(rows)
+        share = rows[self.accelerator.process_index :: processes] if is_shared else rows
+        scale = (processes if is_shared else 1) / max(1, self.split.units(rows))
+        parts = _cut(share, min(self.stage.config.accumulate, len(share)))
+        batches = [self.split.batch(part).to(self.accelerator.device) for part in parts]
         factor = learning_rate_factor(self.progress.step, self.steps, self.stage.config)
         for parameter_group in self.optimizer.param_groups:
             parameter_group["lr"] = self.stage.config.learning_rate * factor
@@ -188,7 +193,7 @@ class Trainer:
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.module):
-                values = self._objectives(batch) * (batch.units / units)
+                values = self._objectives(batch) * (batch.units * scale)
                 self.accelerator.backward((values * self.weights).sum())
                 totals[:-1] += values.detach()
         if self.stage.config.max_grad_norm > 0:
@@ -196,7 +201,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
-        self.progress.examples += sum(len(batch) for batch in batches) * self.accelerator.num_processes
+        self.progress.examples += len(rows)
         self._unread.append(totals)
         self.report(self.progress.step, self.steps, self.stage.name)
 

@@ -1,0 +1,44 @@
+"""Two processes on one machine, as `accelerate launch` starts them, train as one does."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
+
+
+def distil(folder, data, teacher, processes):
+    out = folder / f"run{processes}"
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29517"]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "stillhouse", "distill", "--data", str(data)]
+    command += ["--teacher", str(teacher), "--student", "1x24", "--batch-size", "7", "--learning-rate", "0.001"]
+    command += ["--epochs", "1", "--out", str(out), "--allow-weak-teacher", "--precision", "fp32"]
+    command += ["--set", "teacher.finetune.epochs=1", "--set", "method.stages.distil.max_grad_norm=0.5"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment |= {"STILLHOUSE_CACHE": str(folder / f"cache{processes}")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return out, done.stdout
+
+
+@pytest.mark.parametrize("task", ["classification", "tagging"])
+def test_two_processes_end_where_one_does(tmp_path, task):
+    teacher = make_tiny_checkpoint(tmp_path / "bare", "bert", layers=2, hidden=24, heads=2)
+    config = json.loads((teacher / "config.json").read_text())
+    # Each process draws its own dropout: without it the sums are the same.
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (teacher / "config.json").write_text(json.dumps(config))
+    data = getattr(toy_data, task)(tmp_path / ("data.csv" if task == "classification" else "data.txt"), rows=60)
+    (one, _), (two, said) = (distil(tmp_path, data, teacher, processes) for processes in (1, 2))
+    assert said.count("task: ") == 1
+    alone, together = (load_file(folder / "student" / "model.safetensors") for folder in (one, two))
+    for name, tensor in alone.items():
+        assert torch.allclose(tensor, together[name], atol=1e-4), name
+    stages = [json.loads((folder / "metrics.json").read_text())["stages"] for folder in (one, two)]
+    assert [stage["steps"] for stage in stages[0]] == [stage["steps"] for stage in stages[1]]
