@@ -182,11 +182,12 @@ class _Run:
         baseline.name = f"{baseline.name} without teacher"
         baseline.encoder.load_state_dict(start)
         rows = len(self._student_rows())
-        counts = [stage_steps(stage, rows) for stage in self.method.plan(self.prepared.task.kind)]
+        taught = self.method.plan(self.prepared.task.kind)
+        counts = [stage_steps(stage, rows) for stage in taught]
         stage = Stage(
             "baseline",
             (HardLabels(kind=self.prepared.task.kind),),
-            self.method.plan(self.prepared.task.kind)[-1].config,
+            taught[-1].config,
             steps=sum(steps for steps, _ in counts),
             evaluate_every=counts[-1][1],
         )

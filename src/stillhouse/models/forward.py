@@ -55,7 +55,6 @@ def compute_logits(
     *,
     device: torch.device,
     autocast: AbstractContextManager[Any],
-    rows: Rows | None = None,
 ) -> Logits:
     """Logits of all rows of a split, each scored once, in eval mode.
 
@@ -65,7 +64,6 @@ def compute_logits(
         side: Whose tokens to read.
         device: Where the encoder is.
         autocast: Precision of the forward pass.
-        rows: Score only these rows; None = all.
 
     Returns:
         `(rows, classes)`; ragged `(words, classes)` a row for tagging, `(tokens, 2)` a row for question answering.
@@ -73,25 +71,24 @@ def compute_logits(
     Raises:
         NotFinite: An output is NaN or infinite.
     """
-    chosen = np.arange(len(split)) if rows is None else rows
     encoded = split.student if side == "student" else split.teacher
     was_training = encoder.training
     encoder.eval()
     order: list[Rows] = []
     chunks: list[NDArray[Any]] = []
     with torch.inference_mode(), autocast:
-        for part in scoring_order(encoded.lengths[chosen]):
-            batch = split.batch(chosen[part]).to(device)
+        for part in scoring_order(encoded.lengths):
+            batch = split.batch(part).to(device)
             logits = forward(encoder, batch, side, Needs(logits=True)).require_logits().float().cpu()
             if not torch.isfinite(logits).all():
                 raise NotFinite("the model's outputs are NaN or infinite")
             order.append(part)
-            chunks += _rows_of(logits, split, chosen[part], side)
+            chunks += _rows_of(logits, split, part, side)
     encoder.train(was_training)
     where = np.concatenate(order) if order else np.empty(0, np.int64)
     if split.task.kind in ("tagging", "qa"):
         return Ragged.from_chunks(where, chunks)
-    logits_by_row = np.empty((len(chosen), split.task.logits), dtype=np.float32)
+    logits_by_row = np.empty((len(split), split.task.logits), dtype=np.float32)
     if len(where):
         logits_by_row[where] = np.stack(chunks)
     return logits_by_row
