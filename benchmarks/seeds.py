@@ -80,7 +80,7 @@ def main() -> None:
 
 def _statistics(metric: Any, run: dict[str, Any], folder: Path, role: str) -> Any:
     """Per-example statistics of one model, from the predictions that its run wrote down."""
-    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").split("\n") if line]
     gold, said = [line["gold"] for line in lines], [line[role] for line in lines]
     names = {name: number for number, name in enumerate(run["labels"])}
     if run["task"] == "classification":

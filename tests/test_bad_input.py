@@ -252,7 +252,7 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
         (["--set", "method.stages.distil.lr=1"], "unknown key 'method.stages.distil.lr': .*learning_rate"),
         (["--set", "seed"], "--set 'seed'.*expected: key=value"),
         (["--set", "seed=[1"], "the value is not YAML"),
-        (["--set", "seed.x=1"], "seed: input should be a valid integer"),
+        (["--set", "seed.x=1"], r"--seed \(seed\): input should be a valid integer"),
         (["--config", "nope.yaml"], r"cannot read the run file nope\.yaml.*fix: check --config"),
         (["--config", "data.csv"], r"data\.csv (holds a str|is not YAML)"),
         (["--label-map", "positive"], "--label-map 'positive'.*expected: data=teacher"),

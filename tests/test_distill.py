@@ -11,6 +11,8 @@ import transformers
 import yaml
 
 from stillhouse import UserError, distill, evaluate, predict
+from stillhouse.run_config import parse_config
+from stillhouse.run_folder import RunFolder
 from tests import toy_data
 from tests.tiny_models import FAMILIES, make_tiny_checkpoint
 
@@ -91,7 +93,7 @@ def test_evaluate_and_predict_agree_with_the_run(tmp_path, teacher, task):
     )
     for row, said in zip(rows, given, strict=True):
         for name, value in row["student"].items():
-            if isinstance(value, str) or task == "tagging" or name == "labels":
+            if value is None or isinstance(value, str) or task == "tagging" or name == "labels":
                 assert said[name] == value
             else:
                 assert np.allclose(said[name], value, atol=1e-4)
@@ -256,3 +258,104 @@ def test_trackers_get_the_numbers(tmp_path, teacher):
     assert list(run.folder.rglob("events.out.tfevents.*"))
     with pytest.raises(UserError, match=r"unknown tracker 'tensorbord'.*(?s:.*)did you mean 'tensorboard'"):
         run_toy(tmp_path, data, teacher, track=["tensorbord"], out=tmp_path / "other")
+
+
+def test_run_yaml_names_what_was_found_and_the_student_remembers_its_columns(tmp_path, teacher):
+    rows = [f"the {('bad', 'good')[n % 2]} film {n},{n % 2},a much longer remark {n} and more\n" for n in range(40)]
+    (tmp_path / "data.csv").write_text("opinion,stars_given,note\n" + "".join(rows))
+    run = run_toy(tmp_path, tmp_path / "data.csv", teacher, text="opinion", label="stars_given", epochs=1)
+    resolved = yaml.safe_load((run.folder / "run.yaml").read_text())
+    found = {"text": "opinion", "text_pair": None, "label": "stars_given", "task": "classification", "max_length": 48}
+    assert resolved["data"].items() >= found.items()
+    assert resolved["engine"]["precision"] in ("fp32", "bf16")
+    said = predict(run.folder, data=str(tmp_path / "data.csv"))
+    assert [row["text"] for row in said[:2]] == ["the bad film 0", "the good film 1"]
+    (tmp_path / "other.csv").write_text("text\nthe bad film\n")
+    assert predict(run.folder, data=str(tmp_path / "other.csv"))[0]["text"] == "the bad film"
+
+
+def test_one_run_at_a_time_in_a_folder(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run = run_toy(tmp_path, data, teacher, epochs=1)
+    before = (run.folder / "run.yaml").read_bytes()
+    other = RunFolder(run.folder)
+    other.create(parse_config(yaml.safe_load(before)), overwrite=True)
+    with pytest.raises(UserError, match=r"another process is working in .*run\n.*one run at a time"):
+        run_toy(tmp_path, data, teacher, epochs=1)
+    other.release()
+    assert run_toy(tmp_path, data, teacher, epochs=1).report.exists()
+
+
+def test_soft_labels_of_a_good_teacher_beat_gold_labels_alone(tmp_path, teacher):
+    """Three seeds, 16 gold labels, a teacher that knows more: the mean gain is the teacher's and no seed's luck."""
+    every_label = toy_data.classification(tmp_path / "all.csv", rows=300)
+    knowing = run_toy(tmp_path, every_label, teacher, method="finetune", student="half", epochs=12, out=tmp_path / "knowing")
+    assert knowing.metrics["student"]["score"] > 0.75
+    gains = []
+    for seed in range(3):
+        few = {"max_labels": 16, "epochs": 6, "seed": seed, "baseline": True, "out": tmp_path / f"few{seed}"}
+        run = run_toy(tmp_path, every_label, str(knowing.folder / "student"), student="1x24", changes=[], **few)
+        gains.append(run.metrics["student"]["score"] - run.metrics["baseline"]["score"])
+    assert sum(gains) / 3 > 0.05
+
+
+def test_a_pair_model_reads_pairs_from_files(tmp_path, teacher):
+    data = TASKS["pair"](tmp_path)
+    run = run_toy(tmp_path, data, teacher, epochs=1)
+    rows = data.read_text().splitlines()[1:6]
+    given = [row.split(",")[:2] for row in rows]
+    typed = predict(run.folder, text=[first for first, _ in given], text_pair=[second for _, second in given])
+    read = predict(run.folder, data=str(data))[:5]
+    assert [row["text_pair"] for row in read] == [second for _, second in given]
+    for one, other in zip(typed, read, strict=True):
+        assert np.allclose(one["probabilities"], other["probabilities"], atol=1e-5)
+
+
+def test_evaluate_reads_the_columns_of_the_training_data(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "plain.csv", rows=60).read_text().splitlines()[1:]
+    rows = "".join(f"{row.split(',')[0]},nothing to see here,{row.split(',')[1]}\n" for row in data)
+    (tmp_path / "data.csv").write_text(f"opinion,text,label\n{rows}")
+    run = run_toy(tmp_path, tmp_path / "data.csv", teacher, text="opinion", epochs=1)
+    assert "text: column `opinion`" in evaluate(run.folder, str(tmp_path / "data.csv"))["notes"]
+
+
+def test_models_with_different_windows_are_compared(tmp_path, teacher):
+    data = toy_data.questions(tmp_path / "data.json", paragraphs=20)
+    short = run_toy(tmp_path, data, teacher, max_length=24, epochs=1)
+    long = run_toy(tmp_path, data, teacher, max_length=48, epochs=1, out=tmp_path / "long")
+    for model, other in ((short, long), (long, short)):
+        scores = evaluate(model.folder, str(data), teacher=other.folder)
+        assert 0 <= scores["agreement"] <= 1
+        assert scores["kl"] is None
+
+
+def test_an_answer_comes_with_its_place(tmp_path, teacher):
+    run = run_toy(tmp_path, toy_data.questions(tmp_path / "data.json", unanswerable=False), teacher, epochs=1)
+    question, context = "where did john, who lives in the city with the blue house, go to in the end", "john went to paris"
+    (said,) = predict(run.folder, text=question, text_pair=context)
+    assert said["answer"]
+    assert context[said["start"] : said["end"]] == said["answer"]
+
+
+def test_text_without_a_label_that_nobody_would_use_is_refused_or_said(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60, unlabelled=7)
+    more = tmp_path / "more.txt"
+    more.write_text("a fine day\n")
+    with pytest.raises(UserError, match=r"--transfer is given, but method finetune"):
+        run_toy(tmp_path, data, teacher, method="finetune", transfer=[str(more)])
+    with pytest.raises(UserError, match=r"--transfer is given, but --labels gold leaves text without a label out"):
+        run_toy(tmp_path, data, teacher, labels="gold", transfer=[str(more)])
+    run = run_toy(tmp_path, data, teacher, method="finetune", epochs=1)
+    assert "train: the 7 rows without a label are left out" in run.metrics["notes"]
+
+
+def test_overwriting_never_deletes_what_the_run_is_made_from(tmp_path, teacher):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run = run_toy(tmp_path, data, teacher, epochs=1)
+    for role, given in (
+        ("teacher", {"teacher": str(run.folder / "teacher")}),
+        ("student", {"student": str(run.folder / "student")}),
+    ):
+        with pytest.raises(UserError, match=f"--overwrite would delete .*{role}, which this run needs"):
+            run_toy(tmp_path, data, **({"teacher": teacher} | given), overwrite=True)
+    assert (run.folder / "teacher" / "model.safetensors").exists()

@@ -210,7 +210,7 @@ def test_ctrl_c_says_how_to_go_on(shelf, tmp_path, monkeypatch, capsys, empty_re
         patch.setattr(Trainer, "_step", step)
         with pytest.raises(SystemExit) as left:
             main(arguments)
-    assert left.value.code == 130
+    assert left.value.code == 1
     assert "stillhouse: interrupted; an unfinished run goes on when its command is given again" in capsys.readouterr().err
     # How often is logged decides nothing: the run goes on with another setting of it.
     for again in (command(shelf, tmp_path / "run", epochs=1, log_every=5), command(shelf, tmp_path / "whole", epochs=1)):

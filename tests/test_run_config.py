@@ -5,7 +5,7 @@ import yaml
 
 from stillhouse.errors import UserError, nearest
 from stillhouse.methods import method_names
-from stillhouse.options import config_from_options, parse_label_map
+from stillhouse.options import DEMO, config_from_options, parse_label_map
 from stillhouse.run_config import RunConfig, parse_config
 
 
@@ -125,3 +125,43 @@ def test_label_map():
 def test_nearest():
     assert nearest("Logits", ["logit", "finetune"]) == "logit"
     assert nearest("zzz", ["logit", "finetune"]) is None
+
+
+def test_messages_name_the_option_beside_the_key():
+    with pytest.raises(UserError, match=r"--batch-size \(method.stages.distil.batch_size\): input should be greater than 0"):
+        config_from_options({"batch_size": 0})
+    with pytest.raises(UserError, match=r"--precision \(engine.precision\): input should be 'auto', 'fp32' or 'bf16'"):
+        config_from_options({"precision": "fp16"})
+
+
+# The demo: settings for the built-in data and teacher alone.
+
+
+def test_nothing_given_is_the_demo():
+    config = config_from_options({})
+    assert (config.data.source, config.teacher.source, config.student.shape) == ("pydocs", "offline", "2x384")
+    demo = yaml.safe_load(DEMO.read_text())
+    assert config.method.stages.distil.learning_rate == demo["method"]["stages"]["distil"]["learning_rate"]
+    assert config.teacher.finetune.epochs == demo["teacher"]["finetune"]["epochs"]
+
+
+def test_what_is_given_goes_over_the_demo(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("data: pydocs\nmethod: {weight_soft: 0.25}\n")
+    config = config_from_options({"student": "half", "epochs": 3}, config=file)
+    method = config.method.model_dump()
+    assert (config.student.shape, method["weight_soft"], method["stages"]["distil"]["epochs"]) == ("half", 0.25, 3)
+    assert config.data.max_length == yaml.safe_load(DEMO.read_text())["data"]["max_length"]
+
+
+@pytest.mark.parametrize("options", [{"data": "reviews.csv"}, {"teacher": "google-bert/bert-base-uncased"}])
+def test_other_data_or_teachers_know_nothing_of_the_demo(options):
+    config = config_from_options(options)
+    place = "data" if "data" in options else "teacher"
+    assert config == parse_config({place: {"source": options[place]}})
+
+
+def test_another_method_keeps_its_own_settings_in_the_demo():
+    config = config_from_options({"method": "finetune"})
+    assert config.method == parse_config({"method": "finetune"}).method
+    assert config.data.max_length is not None

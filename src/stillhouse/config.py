@@ -34,7 +34,7 @@ class DataConfig(Frozen):
         max_labels: Keep the gold labels of so many training rows; the others become text without a label.
         transfer: Files with more text without labels.
         labels: Which labels train the student: `gold`, `teacher` or `mixed`.
-        max_length: Longest input in tokens; None = 128, for question answering 384, for pydocs 64.
+        max_length: Longest input in tokens; None = 128, for question answering 384.
         stride: Question answering: tokens shared by neighbouring windows of a long context.
         validation_share: Share of the training rows taken when the data have no validation split.
         selection_share: Share of the training rows on which checkpoints are chosen.
@@ -64,22 +64,26 @@ class StageConfig(Frozen):
     Attributes:
         epochs: Passes over the training rows.
         learning_rate: Peak learning rate of AdamW.
+        head_learning_rate: The same for the task head, which starts fresh and has a longer way to go; None = `learning_rate`.
         batch_size: Examples per optimiser step.
         accumulate: Micro-batches that a step's batch is cut into; they lower the peak of memory, not the result.
         warmup: Share of the steps in which the learning rate rises linearly from 0.
         decay: Shape of the learning rate after the warm-up.
         weight_decay: Decoupled weight decay; biases and normalisation weights are exempt.
         max_grad_norm: Clip the norm of the gradient over trainable parameters; 0 = no clipping.
+        select_on: Which state is kept: the best on the `selection` rows, or the `last`. A few dozen rows choose by chance.
     """
 
     epochs: PositiveFloat = 3
     learning_rate: PositiveFloat = 5e-5
+    head_learning_rate: PositiveFloat | None = None
     batch_size: PositiveInt = 32
     accumulate: PositiveInt = 1
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     decay: Literal["linear", "constant"] = "linear"
     weight_decay: NonNegativeFloat = 0.01
     max_grad_norm: NonNegativeFloat = 1.0
+    select_on: Literal["selection", "last"] = "selection"
 
 
 class TeacherConfig(Frozen):
@@ -112,7 +116,8 @@ class EngineConfig(Frozen):
     Attributes:
         precision: `auto` = bf16 where the hardware does it, else fp32.
         log_every: Steps between two lines of log.jsonl.
-        checkpoint_seconds: Least seconds between two checkpoints, which are written at logging steps; 0 = at each.
+        checkpoint_seconds: Least seconds between two checkpoints at logging steps; 0 = at each. One is always written where
+            the selection rows are scored.
         trackers: Experiment trackers that Accelerate knows (tensorboard, wandb, ...).
     """
 

@@ -10,7 +10,10 @@ import yaml
 
 from stillhouse.errors import UserError
 from stillhouse.methods import load_method
-from stillhouse.run_config import RunConfig, method_settings, parse_config, read_config, set_value
+from stillhouse.run_config import RunConfig, merged, method_settings, parse_config, read_config, set_value, spelled_out
+
+DEMO = Path(__file__).with_name("demo.yaml")
+BUILT_IN = ("data", "teacher")
 
 PLACES = {
     "data": "data.source",
@@ -64,10 +67,27 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
             _use_method(mapping, given[name])
         else:
             set_value(mapping, PLACES[name], given[name])
+    mapping = _over_demo(spelled_out(mapping))
     last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
+    places = PLACES | {name: f"method.stages.{last_stage}.{key}" for name, key in LAST_STAGE.items()}
     for name in LAST_STAGE.keys() & given.keys():
-        set_value(mapping, f"method.stages.{last_stage}.{LAST_STAGE[name]}", given[name])
-    return parse_config(mapping)
+        set_value(mapping, places[name], given[name])
+    return parse_config(mapping, {place: f"--{name.replace('_', '-')}" for name, place in places.items()})
+
+
+def _over_demo(mapping: dict[str, Any]) -> dict[str, Any]:
+    """What is given over the settings of the demo, where the data and the teacher are the built-in ones.
+
+    The demo is small, so that it takes minutes; what suits it would suit no other data. Its settings of a method hold for
+    that method alone.
+    """
+    demo = read_config(DEMO)
+    chosen = merged({"data": {"source": "pydocs"}, "teacher": {"source": "offline"}}, mapping)
+    if any(not isinstance(chosen[part], dict) or chosen[part].get("source") != demo[part]["source"] for part in BUILT_IN):
+        return mapping
+    if method_settings(mapping).get("name", demo["method"]["name"]) != demo["method"]["name"]:
+        del demo["method"]
+    return merged(demo, mapping)
 
 
 def _use_method(mapping: dict[str, Any], name: str) -> None:

@@ -155,20 +155,22 @@ def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[s
 
 def _cost(outcome: Outcome) -> dict[str, float]:
     own = [stage for stage in outcome.stages if stage.name not in ("teacher", "baseline")]
-    seconds = sum(stage.seconds + stage.teacher_seconds for stage in own)
+    training, scoring = sum(stage.seconds for stage in own), sum(stage.teacher_seconds for stage in own)
     fitting = sum(stage.seconds for stage in outcome.stages if stage.name == "teacher")
     return {
-        "train_seconds": round(seconds, 2),
-        "teacher_seconds": round(fitting + sum(stage.teacher_seconds for stage in own), 2),
-        "examples_per_second": round(sum(stage.examples for stage in own) / max(seconds, 1e-9), 1),
+        "train_seconds": round(training, 2),
+        "teacher_seconds": round(fitting + scoring, 2),
+        "examples_per_second": round(sum(stage.examples for stage in own) / max(training + scoring, 1e-9), 1),
         "peak_memory_mib": round(peak_memory_mib(), 1),
     }
 
 
 def peak_memory_mib() -> float:
-    """Largest resident size of this process so far."""
-    import resource
-
+    """Largest resident size of this process so far; 0 where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
     unit = 1024**2 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

@@ -19,9 +19,9 @@ from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
 from stillhouse.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, is_shape, load_student
+from stillhouse.training.engine import resolve_precision
 from stillhouse.training.seeding import stage_seed
 
-PYDOCS_MAX_LENGTH = 64
 # Streams of the run's seed from which fresh weights are drawn, apart from those of the stages.
 STUDENT_STREAM, TEACHER_STREAM = 1000, 1001
 
@@ -84,6 +84,13 @@ def with_defaults(config: RunConfig) -> RunConfig:
             expected="--labels gold or mixed",
             fix="leave --labels out, or choose a method that learns from a teacher",
         )
+    if config.data.transfer and (not method.uses_teacher or config.data.labels == "gold"):
+        reason = "--labels gold leaves" if method.uses_teacher else f"method {method.name}, which has no teacher, leaves"
+        raise UserError(
+            f"--transfer is given, but {reason} text without a label out",
+            expected="a teacher that labels the text",
+            fix="leave --transfer out, or use --labels mixed and a method that learns from a teacher",
+        )
     shape = config.student.shape or method.default_student
     baseline = config.data.source == "pydocs" and method.uses_teacher if config.baseline is None else config.baseline
     return config.model_copy(
@@ -135,6 +142,9 @@ def prepare(config: RunConfig) -> Prepared:
             fix="leave --label-map out",
         )
     task = dataset.task
+    unused = len(dataset.train) - len(dataset.train.labelled)
+    if unused and (config.data.labels == "gold" or not method.uses_teacher):
+        notes.append(f"train: the {unused:,} rows without a label are left out")
     tokenizer = load_tokenizer(checkpoint)
     torch.manual_seed(stage_seed(config.teacher.seed, TEACHER_STREAM))
     encoder, has_head_weights = load_encoder(checkpoint, task)
@@ -167,9 +177,15 @@ def prepare(config: RunConfig) -> Prepared:
         config.data.max_length,
         task.kind,
         [(model.encoder, model.tokenizer) for model in (teacher, student)],
-        default=PYDOCS_MAX_LENGTH if config.data.source == "pydocs" else None,
     )
-    config = config.model_copy(update={"data": config.data.model_copy(update={"max_length": length})})
+    found = {**dataset.columns, "task": task.kind, "max_length": length}
+    precision = resolve_precision(config.engine.precision)
+    config = config.model_copy(
+        update={
+            "data": config.data.model_copy(update=found),
+            "engine": config.engine.model_copy(update={"precision": precision}),
+        }
+    )
     splits = {}
     for name in ("train", "selection", "validation", "test"):
         examples = getattr(dataset, name)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stillhouse.console import Console
 from stillhouse.data.batch import TokenizedSplit
-from stillhouse.errors import UserError
+from stillhouse.errors import NotFinite, UserError
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import check_teacher
 from stillhouse.evaluation.trained import remember_use
@@ -73,6 +72,7 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
     finally:
         console.close()
         accelerator.end_training()
+        folder.release()
     show(folder, console)
     return folder
 
@@ -111,6 +111,7 @@ class _Run:
         self.console = console
         self.device = workshop.accelerator.device
         self.stages: list[StageResult] = []
+        self.thresholds: dict[str, float] = {}
 
     def go(self) -> Outcome:
         prepared, method = self.prepared, self.method
@@ -133,7 +134,13 @@ class _Run:
 
     def _check(self, teacher: Model) -> None:
         selection = self.prepared.splits["selection"]
-        line = check_teacher(selection, self._predict(teacher, selection, "teacher"), allow_weak=self.config.teacher.allow_weak)
+        try:
+            predictions = self._predict(teacher, selection, "teacher")
+        except NotFinite as error:
+            raise UserError(
+                f"teacher {teacher.name}: {error}", expected="numbers", fix="check its weights, or use --precision fp32"
+            ) from error
+        line = check_teacher(selection, predictions, allow_weak=self.config.teacher.allow_weak)
         self.console.say(f"  teacher {teacher.name}: {line}")
 
     def _fit_teacher(self, teacher: Model) -> None:
@@ -225,10 +232,15 @@ class _Run:
 
     def _remember_use(self, model: Model, side: Side) -> None:
         """Writes into a model's configuration how its inputs are cut and when it gives no answer."""
-        threshold = None
-        if self.prepared.task.kind == "qa":
-            threshold = self._predict(model, self.prepared.splits["selection"], side).threshold
-        remember_use(model.encoder, self.config.data, threshold)
+        remember_use(model.encoder, self.config.data, self._threshold(side, model, side))
+
+    def _threshold(self, role: str, model: Model, side: Side) -> float | None:
+        """When a trained model gives no answer, chosen once on the selection rows; None for other tasks."""
+        if self.prepared.task.kind != "qa":
+            return None
+        if role not in self.thresholds:
+            self.thresholds[role] = self._predict(model, self.prepared.splits["selection"], side).threshold
+        return self.thresholds[role]
 
     def _score(self, model: Model, split: Split, side: Side) -> float:
         return main_score(split, self._predict(model, split, side))
@@ -239,13 +251,13 @@ class _Run:
         outcome = Outcome(models=models, stages=self.stages)
         for role, model in models.items():
             side: Side = "teacher" if role == "teacher" else "student"
-            threshold = math.inf
-            if self.prepared.task.kind == "qa":
-                threshold = self._predict(model, self.prepared.splits["selection"], side).threshold
+            threshold = self._threshold(role, model, side)
             for name in ("validation", "test"):
                 if name in self.prepared.splits:
                     split = self.prepared.splits[name]
-                    predictions = self._predict(model, split, side).with_threshold(threshold)
+                    predictions = self._predict(model, split, side)
+                    if threshold is not None:
+                        predictions = predictions.with_threshold(threshold)
                     outcome.predictions.setdefault(name, {})[role] = predictions
         return outcome
 

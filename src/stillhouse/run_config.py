@@ -37,22 +37,23 @@ class RunConfig(Frozen):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def parse_config(mapping: Mapping[str, Any]) -> RunConfig:
+def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None = None) -> RunConfig:
     """The configuration from plain values.
+
+    Args:
+        mapping: Keys and values.
+        options: What else users call some keys, for messages: `engine.precision` -> `--precision`.
 
     Raises:
         UserError: Unknown keys (with the nearest valid one), values out of range or of the wrong type; all in one message.
     """
-    plain = dict(mapping)
-    for name in SHORT.keys() & plain.keys():
-        if isinstance(plain[name], str):
-            plain[name] = {SHORT[name]: plain[name]}
+    plain = spelled_out(mapping)
     method = method_settings(plain)
     plain.pop("method", None)
     method_class = load_method(method.get("name", "logit"))
     # What is given changes the defaults of its own place: one key of a stage must not reset the stage's other keys.
-    method = _merged(method_class.model_validate({}).model_dump(mode="json"), method)
-    plain = _merged(RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"}), plain)
+    method = merged(method_class.model_validate({}).model_dump(mode="json"), method)
+    plain = merged(RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"}), plain)
     problems: list[Any] = []
     try:
         plain["method"] = method_class.model_validate(method)
@@ -63,7 +64,7 @@ def parse_config(mapping: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         problems += error.errors()
     if problems:
-        lines = [_explain(problem, method_class) for problem in problems]
+        lines = [_explain(problem, method_class, options or {}) for problem in problems]
         many = f"{len(lines)} mistakes in the configuration:\n  " if len(lines) > 1 else ""
         raise UserError(many + "\n  ".join(lines))
     return config
@@ -83,12 +84,22 @@ def method_settings(mapping: Mapping[str, Any]) -> dict[str, Any]:
     raise UserError(f"method is {method!r}", expected="a name such as logit, or keys and values such as {name: logit}")
 
 
-def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def spelled_out(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The same configuration without the short forms: `data: reviews.csv` becomes `data: {source: reviews.csv}`."""
+    plain = dict(mapping)
+    for name in SHORT.keys() & plain.keys():
+        if isinstance(plain[name], str):
+            plain[name] = {SHORT[name]: plain[name]}
+    return plain
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, key by key at every depth."""
+    result = dict(base)
     for name, value in changes.items():
         below = base.get(name)
-        merged[name] = _merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-    return merged
+        result[name] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return result
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -129,13 +140,15 @@ def set_value(mapping: dict[str, Any], path: str, value: Any) -> None:
     mapping[last] = value
 
 
-# What a single word stands for: `data: reviews.csv` is `data: {source: reviews.csv}`.
+# What a single word stands for.
 SHORT = {"data": "source", "teacher": "source", "student": "shape", "method": "name"}
 
 
-def _explain(problem: Mapping[str, Any], method: type[Method]) -> str:
+def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[str, str]) -> str:
     location = [str(part) for part in problem["loc"]]
     name = ".".join(location)
+    if name in options:
+        name = f"{options[name]} ({name})"
     if problem["type"] == "extra_forbidden":
         valid = _keys(location[:-1], method)
         close = nearest(location[-1], valid)

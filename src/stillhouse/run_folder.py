@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS, explained, write_text
@@ -34,6 +34,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: BinaryIO | None = None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -68,6 +69,7 @@ class RunFolder:
             if (self / CONFIG).exists():
                 if overwrite:
                     self._check_nothing_else()
+                    self._check_inputs(config)
                 else:
                     self._check_same_run(config)
             elif self.path.exists() and not self.path.is_dir():
@@ -82,9 +84,14 @@ class RunFolder:
     def create(self, config: RunConfig, *, overwrite: bool) -> None:
         """Makes the folder with its run.yaml, emptied on `overwrite`, without what a killed process left half-written.
 
+        Until `release`, or the end of the process, no other process can do the same.
+
         Raises:
-            UserError: It cannot be written; a folder that was not there before is gone again.
+            UserError: Another process is working in it, or it cannot be written; a folder that was not there before is
+                gone again.
         """
+        self._claim()
+        self.release()  # the lock is on run.yaml, which is about to be replaced
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with explained(self.path):
             if overwrite and (self / CONFIG).exists():
@@ -100,6 +107,37 @@ class RunFolder:
                     with contextlib.suppress(OSError):
                         folder.rmdir()
                 raise
+        self._claim()
+
+    def release(self) -> None:
+        """Lets other processes work in the folder again."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _claim(self) -> None:
+        """Locks run.yaml, where there is one and the system can; the lock of a process ends with it, however it ends."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            handle = (self / CONFIG).open("rb")
+        except OSError:
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            raise UserError(
+                f"another process is working in {self.path}",
+                expected="one run at a time in a folder",
+                fix="wait until it is finished, or choose another --out",
+            ) from None
+        except OSError:  # a file system without locks
+            handle.close()
+            return
+        self._lock = handle
 
     def require_space(self, needed: int) -> None:
         """Refuses a disk too full for `needed` bytes; what the run has written already counts as room.
@@ -132,6 +170,18 @@ class RunFolder:
                 fix="choose another --out, or move those files away",
             )
 
+    def _check_inputs(self, config: RunConfig) -> None:
+        """Overwriting must not delete what the new run is made from, such as the teacher of the run that is there."""
+        given = (config.data.source, *config.data.transfer, config.teacher.source, config.student.shape or "")
+        for source in given:
+            path = Path(source).expanduser()
+            if source and path.exists() and path.resolve().is_relative_to(self.path.resolve()):
+                raise UserError(
+                    f"--overwrite would delete {source}, which this run needs, in {self.path}",
+                    expected="data, teacher and student from elsewhere",
+                    fix="choose another --out, or copy it to another place",
+                )
+
     def _check_same_run(self, config: RunConfig) -> None:
         before = read_config(self / CONFIG)
         changes = list(_differences(before, config.model_dump(mode="json")))
@@ -145,8 +195,9 @@ class RunFolder:
 
 # Settings that decide nothing about the result: a run goes on whatever they were.
 _FREE = ("engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "teacher.allow_weak", "out")
-# Settings that are None until data and models have been seen.
-_OPEN = ("data.max_length",)
+# Settings that are open until data, models and machine have been seen, and what they are until then.
+_OPEN: dict[str, str | None] = {"engine.precision": "auto"}
+_OPEN |= {"data.max_length": None, "data.task": None, "data.text": None, "data.text_pair": None, "data.label": None}
 
 
 def _remove(path: Path) -> None:
@@ -158,7 +209,7 @@ def _remove(path: Path) -> None:
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
     """Where a configuration differs from a resolved one; what is still open now differs not."""
-    if name in _FREE or (now is None and name in _OPEN):
+    if name in _FREE or (name in _OPEN and now == _OPEN[name]):
         return []
     if isinstance(before, dict) and isinstance(now, dict) and (before or now):
         changes = []

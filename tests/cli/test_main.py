@@ -14,7 +14,7 @@ from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
 from stillhouse import api
-from stillhouse.cli.main import distill, main
+from stillhouse.cli.main import _one_value_an_option, distill, main
 from stillhouse.console import Console
 from stillhouse.methods import method_names
 from stillhouse.options import LAST_STAGE, PLACES
@@ -322,3 +322,11 @@ def test_a_damaged_record_is_said(here, capsys):
     assert re.search(r"broken/metrics\.json cannot be read.*--overwrite", capsys.readouterr().err, re.DOTALL)
     assert leave("report", "broken") == 2
     assert re.search(r"broken/metrics\.json is damaged", capsys.readouterr().err)
+
+
+def test_an_option_of_many_values_may_be_given_once():
+    given = "distill --transfer a.txt b.txt --labels mixed --transfer c.txt --out run"
+    expected = "distill --transfer a.txt --transfer b.txt --labels mixed --transfer c.txt --out run"
+    assert _one_value_an_option("--transfer", given.split()) == expected.split()
+    assert _one_value_an_option("--transfer", ["distill", "--transfer"]) == ["distill", "--transfer"]
+    assert _one_value_an_option("--transfer", ["--transfer=a.txt", "b.txt"]) == ["--transfer=a.txt", "b.txt"]

@@ -88,11 +88,30 @@ def test_unlabelled_rows_come_last_and_are_never_evaluated_on(tmp_path: Path) ->
 
 
 def test_minus_one_is_no_class_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "topics.tsv"
+    path.write_text("text\tlabel\n" + "".join(f"{sentence(number)}\t{number % 4 - 1}\n" for number in range(40)))
+    data = load_dataset(DataConfig(source=str(path)))
+    assert data.task.labels == ("0", "1", "2")
+    assert "train: 10 rows have the label -1, which means no label" in data.notes
+
+
+def test_minus_one_beside_one_alone_is_a_class(tmp_path: Path) -> None:
+    path = tmp_path / "polarity.tsv"
+    path.write_text("text\tlabel\n" + "".join(f"{sentence(number)}\t{'' if number % 3 else -1}\n" for number in range(30)))
+    with pytest.raises(UserError, match="no row has a label"):
+        load_dataset(DataConfig(source=str(path)))
+    path.write_text(path.read_text() + "".join(f"{sentence(number)}\t1\n" for number in range(30, 40)))
+    data = load_dataset(DataConfig(source=str(path)))
+    assert data.task.labels == ("-1", "1")
+    assert not any("no label" in note for note in data.notes)
+    assert Counter(data.validation.labels + data.selection.labels + data.train.labels) == {None: 20, 0: 10, 1: 10}
+
+
+def test_minus_one_beside_zero_and_one_is_asked_about(tmp_path: Path) -> None:
     path = tmp_path / "polarity.tsv"
     path.write_text("text\tlabel\n" + "".join(f"{sentence(number)}\t{number % 3 - 1}\n" for number in range(30)))
-    data = load_dataset(DataConfig(source=str(path)))
-    assert data.task.labels == ("0", "1")
-    assert "train: 10 rows have the label -1, which means no label" in data.notes
+    with pytest.raises(UserError, match=r"-1, 0 and 1 \(column 'label'\), and -1 may be a class(?s:.*)fix: write words"):
+        load_dataset(DataConfig(source=str(path)))
 
 
 def test_max_train_and_max_labels(tmp_path: Path) -> None:
@@ -290,18 +309,38 @@ def test_evaluation_of_a_file_or_folder(tmp_path: Path) -> None:
 def test_texts_to_predict(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
     path.write_text("id,text,sentence1,sentence2\n7,plain,left,\n8,,a,b\n")
-    single = read_texts(str(path), DataConfig(), Task("t", "classification", ("a", "b")))
+    some = DataConfig(source=str(path))
+    single = read_texts(some, "classification", {"text": "text", "text_pair": None})
     assert single == Examples(["plain", ""], [None, None], None, ["0", "1"])
-    pair = read_texts(str(path), DataConfig(), Task("t", "regression", pair=True))
+    pair = read_texts(some, "regression")  # a model from elsewhere: what is found
     assert (pair.text, pair.text_pair) == (["left", "a"], ["", "b"])
-    named = read_texts(str(path), DataConfig(text="sentence2"), Task("t", "classification", ("a", "b")))
-    assert named.text == ["", "b"]
+    reversed_ = read_texts(some, "classification", {"text": "sentence2", "text_pair": "sentence1", "label": "id"})
+    assert (reversed_.text, reversed_.text_pair) == (["", "b"], ["left", "a"])
+    absent = read_texts(some, "classification", {"text": "opinion", "text_pair": None})
+    assert (absent.text, absent.text_pair) == (["plain", ""], None)
     words = tmp_path / "lines.txt"
     words.write_text("Ann ran\n")
-    assert read_texts(str(words), DataConfig(), Task("t", "tagging", ("O", "B-X"))).text == [["Ann", "ran"]]
+    assert read_texts(DataConfig(source=str(words)), "tagging").text == [["Ann", "ran"]]
     questions = tmp_path / "q.json"
     questions.write_text(squad(("a", "where?", None)))
-    found = read_texts(str(questions), DataConfig(), Task("t", "qa", pair=True))
+    found = read_texts(DataConfig(source=str(questions)), "qa")
     assert (found.text, found.text_pair, found.ids) == (["where?"], ["Paris is in France."], ["a"])
-    with pytest.raises(UserError, match="no column 'none'"):
-        read_texts(str(path), DataConfig(text="none"), Task("t", "classification", ("a", "b")))
+
+
+def test_columns_of_the_training_data_are_evaluated_where_they_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    path.write_text("text,opinion,label,verdict\nlong,short,a,c\nlonger,shorter,b,d\n")
+    usual = {"text": "opinion", "text_pair": None, "label": "verdict"}
+    data = load_evaluation(DataConfig(source=str(path)), usual)
+    assert (data.validation.text, data.task.labels) == (["short", "shorter"], ("c", "d"))
+    given = load_evaluation(DataConfig(source=str(path), text="text", label="label"), usual)
+    assert (given.validation.text, given.task.labels) == (["long", "longer"], ("a", "b"))
+    absent = load_evaluation(DataConfig(source=str(path)), {"text": "nope", "label": "none"})
+    assert (absent.validation.text, absent.task.labels) == (["long", "longer"], ("a", "b"))
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine", "label": "a"}\n{"text": "broken \\ud800", "label": "b"}\n')
+    with pytest.raises(UserError, match=r"line 2.*half of a surrogate pair, '\\ud800'"):
+        load_dataset(DataConfig(source=str(path)))

@@ -192,3 +192,14 @@ def test_missing_column_names_the_columns_there_are(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, "a.csv", "review,stars\na,1\n"))
     with pytest.raises(UserError, match=r"no column 'reviews'\n  expected: one of review, stars\n  fix: did you mean 'review'"):
         table.column("reviews")
+
+
+def test_damaged_pages_of_a_parquet_file_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    table = pa.table({"text": [f"a longer text that is compressed {row % 7}" for row in range(500)], "label": ["a", "b"] * 250})
+    pq.write_table(table, path, compression="snappy")
+    content = bytearray(path.read_bytes())
+    content[60:120] = b"\xff" * 60
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is not a Parquet file"):
+        read_table(path)

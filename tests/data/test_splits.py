@@ -40,8 +40,10 @@ def test_share(rows: int, share: float, count: int) -> None:
 
 
 def test_keys_of_sentences_words_and_pairs() -> None:
-    assert text_keys(Examples(["A  b\tC ", "a b d"], [0, 0])) == ["a b c", "a b d"]
-    assert text_keys(Examples([["A", "b"]], [None])) == ["a b"]
+    assert text_keys(Examples(["A  b\tC ", "a b d"], [0, 0])) == ["abc", "abd"]
+    assert text_keys(Examples([["A", "b"]], [None])) == ["ab"]
+    # Tokenized text is the text that it was made from.
+    assert text_keys(Examples([["It", "'s", "fine", "."]], [None])) == text_keys(Examples(["it's fine."], [None]))
     pairs = text_keys(Examples(["a b", "a"], [0, 0], ["c", "b c"]))
     assert len(set(pairs)) == 2  # where one side ends is part of the key
 

@@ -109,3 +109,15 @@ def test_the_same_tokenizer_is_recognised_after_use():
     one(["a day"], truncation=True, max_length=3, padding="max_length")
     assert same_tokens(one, other)
     assert not same_tokens(one, make_tokenizer("roberta"))
+
+
+@pytest.mark.parametrize("context", ["", "in.", " hello"])
+def test_a_context_may_be_shorter_than_its_question(context):
+    question = "hello world paris hello world"
+    encoded = encode(Examples([question], [()], [context]), QA, byte_level(), max_length=24)
+    spans = encoded.characters[0]
+    assert [context[start:end] for start, end in spans if start >= 0 and start < end] == list(_pieces(context))
+
+
+def _pieces(context):
+    return [context.strip()] if "hello" in context else context

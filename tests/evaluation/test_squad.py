@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.evaluation.squad import (
-    best_scores,
     exact_match,
     find_threshold,
     normalise_answer,
@@ -118,14 +117,6 @@ def test_threshold_where_it_is_best_to_answer_nothing():
     best = find_threshold(np.zeros(2), has_answer, is_answered, np.array([-3.0, -1.0]))
     assert best.score == 0.5
     assert -3.0 > best.value > -3.001
-
-
-def test_best_scores_by_their_official_names():
-    references, answers = [["gold"], [], ["red fox"]], ["gold", "word", "fox"]
-    best = best_scores(question_scores(references, answers), answers, np.array([0.1, 0.9, 0.3]))
-    assert best == pytest.approx(
-        {"best_exact": 2 / 3, "best_exact_thresh": 0.1, "best_f1": (1 + 2 / 3 + 1) / 3, "best_f1_thresh": 0.3}
-    )
 
 
 @settings(max_examples=60, deadline=None)

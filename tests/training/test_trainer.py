@@ -139,18 +139,20 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path):
         run_stages((hard_stage(),), toy_encoder(), toy_split(seed=5), lambda: 0.0, workshop(tmp_path), seed=1)
 
 
-def test_the_best_state_on_the_selection_rows_is_kept(tmp_path):
-    scores = iter([0.9, 0.4, 0.2])
+@pytest.mark.parametrize(("select_on", "kept"), [("selection", 0), ("last", 2)])
+def test_the_best_state_on_the_selection_rows_is_kept_or_the_last(tmp_path, select_on, kept):
+    scores = [0.9, 0.4, 0.2]
     states = []
     encoder = toy_encoder()
 
     def score():
         states.append(weights(encoder))
-        return next(scores)
+        return scores[len(states) - 1]
 
-    (result,) = run_stages((hard_stage(epochs=3),), encoder, toy_split(), score, workshop(tmp_path), seed=1)
-    assert (result.score, result.step) == (0.9, 7)
-    assert same(weights(encoder), states[0])
+    stage = hard_stage(epochs=3, select_on=select_on)
+    (result,) = run_stages((stage,), encoder, toy_split(), score, workshop(tmp_path), seed=1)
+    assert (result.score, result.step) == (scores[kept], 7 * (kept + 1))
+    assert same(weights(encoder), states[kept])
     assert not same(states[0], states[2])
 
 
@@ -216,7 +218,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert checkpoint["progress"]["step"] == 2
 
 
-def test_the_teacher_is_never_changed_and_stays_in_eval_mode(tmp_path):
+def test_the_teacher_is_never_changed(tmp_path):
     teacher = toy_encoder(seed=7)
     before = weights(teacher)
     objectives = (HardLabels(kind="classification", weight=0.5), SoftLabels(kind="classification", weight=0.5))
@@ -236,6 +238,18 @@ def test_the_teacher_is_never_changed_and_stays_in_eval_mode(tmp_path):
         )
         assert same(before, weights(teacher))
         assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize("features", ["auto", "online"])
+def test_the_teacher_answers_without_dropout_whatever_mode_it_was_in(tmp_path, features):
+    stage = Stage("distil", (SoftLabels(kind="classification"),), StageConfig(epochs=1, batch_size=16))
+    states = []
+    for mode in (True, False):
+        student, teacher = toy_encoder(), toy_encoder(seed=7).train(mode)
+        shop = workshop(tmp_path / str(mode))
+        run_stages((stage,), student, toy_split(), lambda: 0.0, shop, teacher=teacher, features=features, seed=1)
+        states.append(weights(student))
+    assert same(*states)
 
 
 def test_kept_and_online_teachers_train_alike(tmp_path):

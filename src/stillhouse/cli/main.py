@@ -36,7 +36,7 @@ def distill(
     max_labels: Annotated[
         int | None, typer.Option(help="Keep so many gold labels; the other rows become plain text. [all]")
     ] = None,
-    transfer: Annotated[list[str] | None, typer.Option(help="File with more text without labels; may be repeated.")] = None,
+    transfer: Annotated[list[str] | None, typer.Option(help="Files with more text without labels: --transfer A B.")] = None,
     labels: Annotated[str | None, typer.Option(help="gold, teacher or mixed. [mixed]")] = None,
     teacher: Annotated[str | None, typer.Option(help="Local folder or hub id. [the bundled encoder]")] = None,
     allow_weak_teacher: Annotated[
@@ -52,7 +52,7 @@ def distill(
     epochs: Annotated[float | None, typer.Option(help="Epochs of the last stage. [the method's]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples a step, last stage. [the method's]")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate, last stage. [the method's]")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384; pydocs 64]")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16. [auto]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the student's training. [0]")] = None,
     track: Annotated[list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")] = None,
@@ -155,8 +155,22 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished r
     typer.echo(str(write_report(run)))
 
 
+def _one_value_an_option(option: str, arguments: list[str]) -> list[str]:
+    """`--transfer a b` as `--transfer a --transfer b`, the form that the parser takes."""
+    result: list[str] = []
+    is_open = False
+    for argument in arguments:
+        is_value = not argument.startswith("-")
+        if is_open and is_value and result[-1] != option:
+            result.append(option)
+        is_open = argument == option or (is_open and is_value)
+        result.append(argument)
+    return result
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Runs the command. Leaves with 0 when done, 2 for the user's mistake, 1 for anything else."""
+    arguments = _one_value_an_option("--transfer", sys.argv[1:] if arguments is None else arguments)
     try:
         app(args=arguments, prog_name="stillhouse")
     except StillhouseError as error:
@@ -165,4 +179,5 @@ def main(arguments: list[str] | None = None) -> Any:
     except SystemExit as left:
         if left.code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             print("\nstillhouse: interrupted; an unfinished run goes on when its command is given again", file=sys.stderr)
+            sys.exit(1)
         raise

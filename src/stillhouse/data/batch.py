@@ -227,7 +227,7 @@ def training_order(lengths: NDArray[np.int64], batch_size: int, seed: tuple[int,
 
 def scoring_order(lengths: NDArray[np.int64], tokens: int = 4096) -> Iterator[Rows]:
     """Batches for scoring: rows sorted by length, so many a batch that none holds more than `tokens` (or one row)."""
-    order = np.ascontiguousarray(np.argsort(lengths, kind="stable")[::-1])  # torch takes no reversed views
+    order = np.argsort(lengths, kind="stable")[::-1].copy()  # torch takes no reversed views
     start = 0
     while start < len(order):
         size = max(1, tokens // max(1, int(lengths[order[start]])))

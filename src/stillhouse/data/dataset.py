@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from stillhouse.data.alignment import align_labels
 from stillhouse.data.columns import LABELS, Columns, find_columns, find_texts, first_column
 from stillhouse.data.examples import read_examples, row_ids, text_columns
 from stillhouse.data.files import read_table
-from stillhouse.data.labels import check_known, check_training_labels, is_minus_one, label_names, to_ids
+from stillhouse.data.labels import check_known, check_minus_one, check_training_labels, is_minus_one, label_names, to_ids
 from stillhouse.data.sources import Source, read_source
 from stillhouse.data.splits import sample, share_of, without_texts_of
 from stillhouse.data.table import Table
@@ -67,15 +67,22 @@ def load_dataset(config: DataConfig) -> Dataset:
         validation=final["validation"],
         test=final.get("test"),
         notes=tuple(notes),
+        columns={name: getattr(read.columns, name) for name in ("text", "text_pair", "label")},
     )
 
 
-def load_evaluation(config: DataConfig) -> Dataset:
+def load_evaluation(config: DataConfig, usual: Mapping[str, str | None] | None = None) -> Dataset:
     """Labelled rows to score a model on: all rows of a single file, else the validation split, else the test split.
 
     They are the `validation` rows of the result; its other splits are empty. Labels may lack some of the model's.
+
+    Args:
+        config: What to read.
+        usual: The columns of the model's training data, see `Dataset.columns`: used where the data have them and the
+            configuration names none.
     """
     source = read_source(config.source)
+    config = _with_usual(config, source.splits["train"], usual or {})
     names = [name for name in ("validation", "test", "train") if name in source.splits]
     read = _read_splits(source, config, check=False)
     split = next((name for name in names if name in read.splits and read.splits[name].labelled), None)
@@ -89,17 +96,19 @@ def load_evaluation(config: DataConfig) -> Dataset:
     return Dataset(task, nothing, nothing, rows, notes=(*read.notes, f"evaluated on: {len(rows)} rows of {split}"))
 
 
-def read_texts(source: str, config: DataConfig, task: Task) -> Examples:
+def read_texts(config: DataConfig, kind: TaskKind, usual: Mapping[str, str | None] | None = None) -> Examples:
     """All rows to predict for, without labels; of several splits those of test, else validation, else train.
 
     Args:
-        source: As `DataConfig.source`.
-        config: May name the text columns.
-        task: Says whether rows are sentences, pairs, words or questions.
+        config: What to read.
+        kind: Says whether rows are sentences, words or questions.
+        usual: The columns of the model's training data, see `Dataset.columns`: used where the data have them, and they
+            say whether the model reads pairs. Without them a second text is read where one is found.
     """
-    splits = read_source(source).splits
+    splits = read_source(config.source).splits
     table = next(splits[name] for name in ("test", "validation", "train") if name in splits)
-    columns = _find_plain_texts(table, config, task.kind, task.pair)
+    pair = None if not usual else usual.get("text_pair") is not None
+    columns = _find_plain_texts(table, _with_usual(config, table, usual or {}), kind, pair)
     texts, pairs = text_columns(table, columns)
     seconds = None if pairs is None else [second or "" for second in pairs]
     return Examples(texts, [None] * len(texts), seconds, row_ids(table, columns))
@@ -119,9 +128,6 @@ def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _
     columns = find_columns(source.splits["train"], config)
     kind = columns.kind
     notes: list[str] = []
-    hidden = sum(map(is_minus_one, source.splits["train"].column(str(columns.label)))) if kind == "classification" else 0
-    if hidden:
-        notes.append(f"train: {hidden:,} rows have the label -1, which means no label")
     splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
     for name in ("validation", "test"):
         if name in splits and (labelled := _labelled(splits[name], kind, name, notes)) is None:
@@ -130,8 +136,14 @@ def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _
             splits[name] = labelled
     # Without the check the rows of every split count: nothing is learnt from them.
     names = label_names(kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels])
+    train = source.splits["train"]
+    hidden = sum(map(is_minus_one, train.column(str(columns.label)))) if kind == "classification" else 0
+    if hidden and "-1" not in names:
+        if check:
+            check_minus_one(names, train.source, str(columns.label))
+        notes.append(f"train: {hidden:,} rows have the label -1, which means no label")
     if check:
-        check_training_labels(kind, names, splits["train"].labels, source.splits["train"].source, str(columns.label))
+        check_training_labels(kind, names, splits["train"].labels, train.source, str(columns.label))
         for name, rows in splits.items():
             check_known(kind, names, rows.labels, source.splits[name].source)
     return _Read(columns, names, splits, [*_described(columns, names), *notes])
@@ -237,12 +249,10 @@ def _read_transfer(config: DataConfig, columns: Columns, notes: list[str]) -> li
     texts = []
     for number, given in enumerate(config.transfer):
         table = read_table(Path(given).expanduser())
-        # The names given for the data hold for a transfer file too, but only where it has such columns.
-        named = config.model_copy(
-            update={
-                "text": columns.text if columns.text in table.columns else None,
-                "text_pair": columns.text_pair if columns.text_pair in table.columns else None,
-            }
+        named = _with_usual(
+            config.model_copy(update={"text": None, "text_pair": None}),
+            table,
+            {"text": columns.text, "text_pair": columns.text_pair},
         )
         found = _find_plain_texts(table, named, columns.kind, columns.text_pair is not None)
         rows = read_examples(table, found, notes)
@@ -251,7 +261,13 @@ def _read_transfer(config: DataConfig, columns: Columns, notes: list[str]) -> li
     return texts
 
 
-def _find_plain_texts(table: Table, config: DataConfig, kind: TaskKind, pair: bool) -> Columns:
+def _with_usual(config: DataConfig, table: Table, usual: Mapping[str, str | None]) -> DataConfig:
+    """The configuration with column names from elsewhere: they hold where none is given and the table has such columns."""
+    there = {name: column for name, column in usual.items() if getattr(config, name) is None and column in table.columns}
+    return config.model_copy(update=there)
+
+
+def _find_plain_texts(table: Table, config: DataConfig, kind: TaskKind, pair: bool | None) -> Columns:
     return find_texts(table, config, kind, pair=pair, label=first_column(table, LABELS))
 
 

@@ -42,7 +42,8 @@ def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
 def text_columns(table: Table, columns: Columns) -> tuple[list[Any], list[Any] | None]:
     """First and second texts of all rows. A missing text is empty, a missing second text stays None."""
     tagging = columns.kind == "tagging"
-    texts = [_words(value) if tagging else _text(value, table, row) for row, value in enumerate(table.column(columns.text))]
+    read = _words if tagging else _text
+    texts = [read(value, table, row) for row, value in enumerate(table.column(columns.text))]
     if columns.text_pair is None:
         return texts, None
     seconds = table.column(columns.text_pair)
@@ -55,14 +56,23 @@ def row_ids(table: Table, columns: Columns) -> list[str]:
     return [str(name) for name in own] if own and None not in own else [str(row) for row in range(len(table))]
 
 
-def _words(value: Any) -> list[str]:
+def _words(value: Any, table: Table, row: int) -> list[str]:
     if value is None:
         return []
-    return [str(word) for word in value] if isinstance(value, list) else str(value).split()
+    words = [str(word) for word in value] if isinstance(value, list) else str(value).split()
+    return [_text(word, table, row) for word in words]
 
 
 def _text(value: Any, table: Table, row: int) -> str:
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{table.where(row)}: the text holds half of a surrogate pair, {value[error.start]!a}",
+                expected="text that can be written as UTF-8",
+                fix="correct the program that wrote the file",
+            ) from None
         return value
     if isinstance(value, (list, dict)):
         raise UserError(

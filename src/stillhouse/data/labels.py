@@ -17,7 +17,7 @@ _SHOWN = 10  # names in a message
 
 
 def read_labels(table: Table, columns: Columns, rows: Sequence[int]) -> list[Any]:
-    """The labels of the given rows, still by name; None where a row has none (null, empty, or -1).
+    """The labels of the given rows, still by name; None where a row has none: null, empty, or -1 unless 1 is the only other.
 
     Returns:
         By kind: a class name; a sorted tuple of names (multilabel); a float (regression, where -1 is a number); a tuple
@@ -46,6 +46,8 @@ def read_labels(table: Table, columns: Columns, rows: Sequence[int]) -> list[Any
         # Integers with a gap come out of a spreadsheet or data frame as 0.0 and 1.0.
         whole: dict[str | None, str | None] = {name: name.partition(".")[0] for name in distinct}
         names = [whole.get(name) for name in names]
+    if set(names) - {None} == {"1"}:  # -1 and 1 are two signs of an opinion; beside other numbers -1 hides a label
+        names = ["-1" if is_minus_one(values[row]) else name for row, name in zip(rows, names, strict=True)]
     return names
 
 
@@ -87,6 +89,16 @@ def check_training_labels(kind: TaskKind, names: Sequence[str], labels: Sequence
         )
     if kind == "multilabel" and not names:
         raise UserError(f"{source}: the lists of labels are all empty (column {label!r})", expected="at least one label")
+
+
+def check_minus_one(names: Sequence[str], source: str, label: str) -> None:
+    """Refuses -1 beside 0 and 1, which may be a third class as well as no label."""
+    if set(names) == {"0", "1"}:
+        raise UserError(
+            f"{source}: the labels are -1, 0 and 1 (column {label!r}), and -1 may be a class or mean no label",
+            expected="three classes by name, or two and nothing where there is no label",
+            fix="write words (such as negative, neutral, positive), or empty the cells with -1",
+        )
 
 
 def check_known(kind: TaskKind, names: Sequence[str], labels: Iterable[Any], source: str) -> None:

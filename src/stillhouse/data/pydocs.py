@@ -103,11 +103,11 @@ class Limits:
 
     files: int = 500
     per_file: int = 16
-    docstrings: int = 1600
+    docstrings: int = 2200
     validation: int = 250
-    labelled: int = 240
-    unlabelled: int = 660
-    min_characters: int = 40
+    labelled: int = 50
+    unlabelled: int = 650
+    min_characters: int = 120
     max_characters: int = 400
 
 

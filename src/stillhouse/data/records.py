@@ -62,7 +62,7 @@ def parse_parquet(data: bytes, source: str) -> Table:
 
     try:
         table = pq.read_table(io.BytesIO(data))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError
         raise UserError(f"{source} is not a Parquet file: {error}", fix="write the file again") from None
     if not table.num_rows:
         raise UserError(f"{source} has columns but no rows", expected="at least one row")

@@ -52,11 +52,11 @@ def share_of(rows: int, share: float) -> int:
 
 
 def text_keys(examples: Examples) -> list[str]:
-    """What makes two rows the same text: words and case-folded characters, not spacing; of pairs, both sides."""
-    firsts = [" ".join(text.split() if isinstance(text, str) else text).casefold() for text in examples.text]
+    """What makes two rows the same text: case-folded characters, not spacing, which tokenized text has more of."""
+    firsts = ["".join(text.split() if isinstance(text, str) else text).casefold() for text in examples.text]
     if examples.text_pair is None:
         return firsts
-    seconds = [" ".join(text.split()).casefold() for text in examples.text_pair]
+    seconds = ["".join(text.split()).casefold() for text in examples.text_pair]
     return [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -110,6 +110,7 @@ class Dataset:
         selection: Labelled rows taken out of the training rows (seeded), on which checkpoints are chosen.
         validation: Scored once, at the end.
         test: A labelled test split, where one exists; scored once, at the end.
+        columns: Names of the columns that were used, by what they hold: `text`, `text_pair`, `label`.
     """
 
     task: Task
@@ -118,3 +119,4 @@ class Dataset:
     validation: Examples
     test: Examples | None = None
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, str | None] = field(default_factory=dict)

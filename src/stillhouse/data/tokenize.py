@@ -187,9 +187,8 @@ def _encode_questions(examples: Examples, first: int, tokenizer: Any, max_length
         in_context = np.fromiter((sequence == 1 for sequence in batch.sequence_ids(row)), bool, count=len(offsets))
         span = np.asarray(offsets, dtype=np.int32).reshape(-1, 2)
         context = examples.text_pair[example[row]]
-        # Some byte-level tokenizers count the space before a word to it.
-        leading = [start < end and context[start].isspace() for start, end in span.tolist()]
-        span[np.array(leading, dtype=bool) & in_context, 0] += 1
         span[~in_context] = -1
+        # Some byte-level tokenizers count the space before a word to it.
+        span[:, 0] += [0 <= start < end and context[start].isspace() for start, end in span.tolist()]
         spans.append(span)
     return _encoded(batch, tokenizer, example + first, characters=Ragged.from_rows(spans, np.int32))

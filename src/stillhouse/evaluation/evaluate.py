@@ -188,7 +188,10 @@ def readable(split: Split, predictions: Predictions, row: int) -> Mapping[str, A
     if task.kind == "tagging":
         return {"tags": [task.labels[tag] for tag in value]}
     if task.kind == "qa":
-        return {"answer": value, "confidence": round(float(predictions.confidences[row]), 6)}
+        assert predictions.answers is not None
+        start, end = predictions.answers.given_spans(predictions.threshold)[row].tolist()
+        span = {"start": start, "end": end} if start >= 0 else {"start": None, "end": None}
+        return {"answer": value, **span, "confidence": round(float(predictions.confidences[row]), 6)}
     assert isinstance(predictions.logits, np.ndarray)
     logits = predictions.logits[row].astype(np.float64)
     if task.kind == "multilabel":

@@ -13,17 +13,21 @@ from stillhouse.evaluation.evaluate import Predictions, Split, main_score
 
 
 def floor_score(split: Split) -> float:
-    """The main metric of the best constant answer: the majority class or label set, no entity, no answer, no correlation."""
+    """The main metric of the best constant answer: majority class, some most frequent labels, no entity, no answer, 0."""
     labels = [label for label in split.examples.labels if label is not None]
     if split.task.kind == "classification":
         return Counter(labels).most_common(1)[0][1] / len(labels)
     if split.task.kind == "multilabel":
-        constant = Counter(labels).most_common(1)[0][0]
-        decoded = [constant] * len(labels)
-        return main_score(split, Predictions(np.empty(0, np.float32), decoded, np.empty(0)))
+        by_frequency = [label for label, _ in Counter(label for row in labels for label in row).most_common()]
+        constants = [tuple(sorted(by_frequency[:count])) for count in range(len(by_frequency) + 1)]
+        return max(_score_of_constant(split, constant) for constant in constants)
     if split.task.kind == "qa":
         return sum(not answers for answers in labels) / len(labels)
     return 0.0
+
+
+def _score_of_constant(split: Split, labels: tuple[int, ...]) -> float:
+    return main_score(split, Predictions(np.empty(0, np.float32), [labels] * len(split), np.empty(0)))
 
 
 def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -> str:
@@ -38,6 +42,8 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -
     score, floor = main_score(split, predictions), floor_score(split)
     metric = MAIN_METRIC[split.task.kind]
     said = f"{metric} {score:.3f} on {len(split)} selection rows (knowing nothing: {floor:.3f})"
+    if floor == 1:
+        return f"{said}; warning: these rows all have one label, so they cannot tell what the teacher knows"
     if score <= floor and not allow_weak:
         raise UserError(
             f"the teacher is no better than always giving the most frequent answer: {said}",
@@ -45,7 +51,10 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -
             fix="check that labels fit texts, train the teacher longer (--set teacher.finetune.epochs=5), "
             "or go on all the same with --allow-weak-teacher",
         )
-    error = sqrt(max(floor * (1 - floor), 1e-9) / len(split))
-    if score < floor + 2 * error:
+    # A correlation of 0 has the standard error 1 / sqrt(n - 1); a share p that of n draws.
+    variance = len(split) / max(1, len(split) - 1) if split.task.kind == "regression" else floor * (1 - floor)
+    if score <= floor:
+        said += "; warning: no better than knowing nothing"
+    elif score < floor + 2 * sqrt(variance / len(split)):
         said += "; warning: within two standard errors of knowing nothing"
     return said

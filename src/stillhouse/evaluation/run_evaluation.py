@@ -13,8 +13,7 @@ from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, predict_split
 from stillhouse.evaluation.likeness import likeness_to_teacher
 from stillhouse.evaluation.scores import scores_entry
-from stillhouse.evaluation.trained import answer_threshold, load_with_head, tokens_for
-from stillhouse.models.forward import Side
+from stillhouse.evaluation.trained import answer_threshold, load_with_head, remembered_columns, tokens_for
 from stillhouse.training.engine import build_accelerator
 
 
@@ -38,25 +37,24 @@ def evaluate_models(models: Mapping[str, str], data: DataConfig, engine: EngineC
             expected="the same labels in the same order",
             fix="leave --teacher out, or compare models of one run",
         )
-    dataset = load_evaluation(data.model_copy(update={"task": task.kind}))
+    usual = remembered_columns(loaded["student"][1])
+    dataset = load_evaluation(data.model_copy(update={"task": task.kind}), usual)
     dataset = align_labels(dataset, task.labels, data.label_map)
     rows, task = dataset.validation, dataset.task
     tokens = {role: tokens_for(rows, task, encoder, tokenizer, data) for role, (_, encoder, tokenizer, _) in loaded.items()}
-    teacher_tokens = tokens.get("teacher")
-    if teacher_tokens is not None and teacher_tokens.fingerprint() == tokens["student"].fingerprint():
-        teacher_tokens = None
-    split = Split(rows, tokenized_split(rows, task, tokens["student"], teacher_tokens))
     accelerator = build_accelerator(engine)
     result: dict[str, Any] = {"data": task.name, "task": task.kind, "metric": METRICS[task.kind]}
     result |= {"rows": len(rows), "notes": list(dataset.notes)}
     predictions = {}
     for role, (model_name, encoder, _, _) in loaded.items():
-        side: Side = "teacher" if role == "teacher" else "student"
-        predicted = predict_split(encoder.to(accelerator.device), split, side, accelerator)
+        split = Split(rows, tokenized_split(rows, task, tokens[role]))
+        predicted = predict_split(encoder.to(accelerator.device), split, "student", accelerator)
         # Never a threshold that was chosen on the very rows that are scored.
         predictions[role] = predicted.with_threshold(answer_threshold(encoder))
         result[role] = {"name": model_name, **scores_entry(split, predictions[role])}
     if "teacher" in loaded:
+        same = tokens["teacher"].fingerprint() == tokens["student"].fingerprint()
+        split = Split(rows, tokenized_split(rows, task, tokens["student"], None if same else tokens["teacher"]))
         likeness = likeness_to_teacher(split, predictions["teacher"], predictions["student"])
         result |= {"agreement": likeness.agreement, "kl": likeness.kl}
     return result

@@ -11,7 +11,7 @@ from stillhouse.data.dataset import read_texts
 from stillhouse.data.task import Examples
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, decode, readable
-from stillhouse.evaluation.trained import answer_threshold, load_with_head, tokens_for
+from stillhouse.evaluation.trained import answer_threshold, load_with_head, remembered_columns, tokens_for
 from stillhouse.models.forward import compute_logits
 from stillhouse.training.engine import build_accelerator
 
@@ -31,7 +31,8 @@ def predict_texts(
     """
     _, encoder, tokenizer, task = load_with_head(model)
     if data is not None:
-        examples = read_texts(data, settings, task)
+        config = settings.model_copy(update={"source": data})
+        examples = read_texts(config, task.kind, remembered_columns(encoder))
     else:
         assert texts is not None
         if task.kind == "qa" and pairs is None:

@@ -123,16 +123,6 @@ def find_threshold(
     return Threshold(0.0 if lowest > 0 else float(np.nextafter(lowest, -np.inf)), nothing_answered / len(scores))
 
 
-def best_scores(scores: QuestionScores, answers: Sequence[str], no_answer_scores: Array) -> dict[str, float]:
-    """`best_exact`, `best_f1` and their thresholds (`best_exact_thresh`, `best_f1_thresh`); see `find_threshold`."""
-    is_answered = np.fromiter((answer != "" for answer in answers), bool, count=len(answers))
-    totals: dict[str, float] = {}
-    for name, values in (("exact", scores.exact), ("f1", scores.f1)):
-        best = find_threshold(values, scores.has_answer, is_answered, no_answer_scores)
-        totals |= {f"best_{name}": best.score, f"best_{name}_thresh": best.value}
-    return totals
-
-
 @dataclass(frozen=True)
 class Window:
     """One window of a question's context.

@@ -43,29 +43,30 @@ def load_with_head(source: str) -> tuple[str, Any, Any, Task]:
 
 
 def remember_use(encoder: Any, data: DataConfig, threshold: float | None) -> None:
-    """Stores in a model's configuration, which is saved with it, how its inputs were cut and when it gives no answer."""
-    encoder.config.stillhouse = {"max_length": data.max_length, "stride": data.stride}
+    """Stores in a model's configuration, which is saved with it, what its inputs were and when it gives no answer."""
+    columns = {"text": data.text, "text_pair": data.text_pair, "label": data.label}
+    encoder.config.stillhouse = {"max_length": data.max_length, "stride": data.stride, "columns": columns}
     if threshold is not None:
         encoder.config.stillhouse["no_answer_threshold"] = min(threshold, ALWAYS)
 
 
-def remembered_use(encoder: Any, data: DataConfig) -> DataConfig:
-    """The given settings, what was left open filled in from the model's own."""
-    own = getattr(encoder.config, "stillhouse", None) or {}
-    values = {name: own[name] for name in ("max_length", "stride") if own.get(name)}
-    if data.max_length is not None:
-        values["max_length"] = data.max_length
-    return data.model_copy(update=values)
+def _remembered(encoder: Any) -> dict[str, Any]:
+    return getattr(encoder.config, "stillhouse", None) or {}
+
+
+def remembered_columns(encoder: Any) -> dict[str, str | None]:
+    """Names of the columns that a model was trained on; none for a model from elsewhere."""
+    return dict(_remembered(encoder).get("columns") or {})
 
 
 def answer_threshold(encoder: Any) -> float:
     """The stored threshold; a model from elsewhere, which has none, gives what scores higher."""
-    threshold = float((getattr(encoder.config, "stillhouse", None) or {}).get("no_answer_threshold", 0.0))
+    threshold = float(_remembered(encoder).get("no_answer_threshold", 0.0))
     return math.inf if threshold >= ALWAYS else threshold
 
 
 def tokens_for(examples: Examples, task: Task, encoder: Any, tokenizer: Any, data: DataConfig) -> Encoded:
     """Tokenizes rows for one model, cut as in its training unless told otherwise."""
-    settings = remembered_use(encoder, data)
-    length = max_length(settings.max_length, task.kind, [(encoder, tokenizer)])
-    return encode(examples, task, tokenizer, max_length=length, stride=settings.stride)
+    own = _remembered(encoder)
+    length = max_length(data.max_length or own.get("max_length"), task.kind, [(encoder, tokenizer)])
+    return encode(examples, task, tokenizer, max_length=length, stride=own.get("stride") or data.stride)

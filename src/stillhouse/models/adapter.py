@@ -30,6 +30,13 @@ def head_count(config: PreTrainedConfig) -> int:
     return int(config.num_attention_heads)
 
 
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the task head: all that are not the base model's. BERT's pooler belongs to the base model."""
+    base = getattr(model, "base_model", model)
+    encoder = {id(parameter) for parameter in base.parameters()}
+    return [parameter for parameter in model.parameters() if id(parameter) not in encoder]
+
+
 def input_names(model: nn.Module) -> tuple[str, ...]:
     """Which of `input_ids`, `attention_mask` and `token_type_ids` the model takes.
 

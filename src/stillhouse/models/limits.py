@@ -12,7 +12,7 @@ DEFAULT_MAX_LENGTH = 128
 QUESTION_MAX_LENGTH = 384
 
 
-def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, Any]], default: int | None = None) -> int:
+def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, Any]]) -> int:
     """The longest input in tokens: as asked for, else the default, never beyond what a model has positions for.
 
     A question takes up to half of it, so that a context needs twice the room of a text.
@@ -21,14 +21,13 @@ def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, An
         asked: What the user wants; None = the default.
         kind: Question answering reads longer inputs than the other tasks.
         models: Encoders, each with its tokenizer.
-        default: Instead of the task's own.
 
     Raises:
         UserError: More was asked for than a model has positions for, or no more than special tokens take up.
     """
     limit = min(position_limit(encoder, tokenizer) for encoder, tokenizer in models)
     if asked is None:
-        return min(limit, default or (QUESTION_MAX_LENGTH if kind == "qa" else DEFAULT_MAX_LENGTH))
+        return min(limit, QUESTION_MAX_LENGTH if kind == "qa" else DEFAULT_MAX_LENGTH)
     if asked > limit:
         raise UserError(
             f"--max-length {asked} is more than the model has positions for",

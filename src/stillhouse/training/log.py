@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,12 @@ class RunLog:
             self._accelerator.log(_flat({"step": step, **values}, f"{stage}/"))
 
     def size(self) -> int:
-        return self.path.stat().st_size if self.path is not None and self.path.exists() else 0
+        """Length of what is on the disk for good: a checkpoint relies on it."""
+        if self.path is None or not self.path.exists():
+            return 0
+        with self.path.open("rb") as handle:
+            os.fsync(handle.fileno())
+        return self.path.stat().st_size
 
     def cut(self, size: int) -> None:
         """Forgets what was written after the first `size` bytes: the steps that will be taken again."""

@@ -16,7 +16,7 @@ from torch import nn
 
 from stillhouse.config import EngineConfig
 from stillhouse.data.batch import TokenizedSplit
-from stillhouse.errors import UserError
+from stillhouse.errors import NotFinite, UserError
 from stillhouse.files import write_atomically, write_json
 from stillhouse.method import Stage
 from stillhouse.models.forward import StudentSide
@@ -94,7 +94,10 @@ def run_stages(
         finished = _load_finished(folder, encoder, identity)
         if finished is None:
             started = time.perf_counter()
-            source = build_teacher(teacher, split, stage.teacher_needs, features=features, accelerator=workshop.accelerator)
+            try:
+                source = build_teacher(teacher, split, stage.teacher_needs, features=features, accelerator=workshop.accelerator)
+            except NotFinite as error:
+                raise NotFinite(f"stage {stage.name!r}, teacher on the training rows: {error}") from error
             teacher_seconds = time.perf_counter() - started
             trainer = Trainer(
                 stage,

@@ -19,6 +19,7 @@ from stillhouse.data.batch import Batch, Rows, TokenizedSplit, training_order
 from stillhouse.errors import NotFinite, TrainingDiverged
 from stillhouse.files import write_atomically
 from stillhouse.method import Stage
+from stillhouse.models.adapter import head_parameters
 from stillhouse.models.forward import StudentSide
 from stillhouse.teachers.source import Teacher
 from stillhouse.training.checkpoint import Progress, load_checkpoint, read_weights, save_checkpoint
@@ -108,7 +109,8 @@ class Trainer:
         self.steps, self.evaluate_every = stage_steps(stage, len(split))
         self.steps_per_epoch = max(1, math.ceil(len(split) / stage.config.batch_size))
         self.student = student.to(accelerator.device)
-        self.module, self.optimizer = accelerator.prepare(student, build_optimizer(student, stage.config))
+        optimizer = build_optimizer(student, stage.config, head_parameters(student.encoder))
+        self.module, self.optimizer = accelerator.prepare(student, optimizer)
         self.trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self.weights = torch.tensor([objective.weight for objective in stage.objectives], device=accelerator.device)
         self.progress = Progress()
@@ -124,13 +126,15 @@ class Trainer:
         return self.folder / f"best-{self.progress.best_step}.safetensors"
 
     def run(self) -> StageResult:
-        """Trains to the end and leaves the student with the best state on the selection rows.
+        """Trains to the end and leaves the student with the best state on the selection rows, or the last.
 
         Raises:
             TrainingDiverged: An objective or the gradient became NaN or infinite; the last good checkpoint is kept.
         """
         torch.manual_seed(self.seed)
         self._resume()
+        if self.accelerator.process_index:  # the first process goes on with its own stream; no other draws the same
+            torch.manual_seed(self.seed + self.progress.step * 1_000 + self.accelerator.process_index)
         self.module.train()
         started = last_checkpoint = last_log = time.perf_counter()
         spent, logged_examples = self.progress.seconds, self.progress.examples
@@ -188,7 +192,7 @@ class Trainer:
         batches = [self.split.batch(part).to(self.accelerator.device) for part in parts]
         factor = learning_rate_factor(self.progress.step, self.steps, self.stage.config)
         for parameter_group in self.optimizer.param_groups:
-            parameter_group["lr"] = self.stage.config.learning_rate * factor
+            parameter_group["lr"] = parameter_group["peak"] * factor
         totals = torch.zeros(len(self.stage.objectives) + 1, device=self.accelerator.device)
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
@@ -257,9 +261,10 @@ class Trainer:
         step = self.progress.step
         self.log.write(self.stage.name, step, epoch=round(step / self.steps_per_epoch, 4), selection=score)
         # A tie goes to the later state: it has seen more, at a lower learning rate.
-        if self.progress.best_score is None or score >= self.progress.best_score:
+        best = -math.inf if self.progress.best_score is None else self.progress.best_score
+        if score >= best or self.stage.config.select_on == "last":
             self.progress.best_score, self.progress.best_step = score, step
-            if self.accelerator.is_main_process:
+            if self.accelerator.is_main_process and step != self.steps:  # the last state is saved when the stage ends
                 write_atomically(self._best, lambda path: save_file(contiguous(self.student.state_dict()), path))
 
     def _check_weights(self) -> None:

@@ -1,0 +1,58 @@
+"""What knowing nothing scores, and which teachers are above it: by hand."""
+
+import numpy as np
+import pytest
+
+from stillhouse.data.batch import tokenized_split
+from stillhouse.data.ragged import Ragged
+from stillhouse.data.task import METRICS, Examples, Task
+from stillhouse.data.tokenize import Encoded
+from stillhouse.errors import UserError
+from stillhouse.evaluation.evaluate import Predictions, Split
+from stillhouse.evaluation.floor import check_teacher, floor_score
+
+
+def split_of(kind, labels, names=("a", "b", "c")):
+    rows = len(labels)
+    ids = Ragged.from_rows([[2, 3]] * rows, np.int32)
+    task = Task("t", kind, names, metric=METRICS[kind])
+    examples = Examples(["x"] * rows, labels)
+    return Split(examples, tokenized_split(examples, task, Encoded(ids, ids, np.arange(rows), 0)))
+
+
+def said(decoded):
+    return Predictions(np.zeros((len(decoded), 3), np.float32), decoded, np.ones(len(decoded)))
+
+
+def test_the_majority_class():
+    split = split_of("classification", [0, 1, 1, 2, 1])
+    assert floor_score(split) == 3 / 5
+    with pytest.raises(UserError, match=r"no better than always.*accuracy 0.600 on 5.*knowing nothing: 0.600"):
+        check_teacher(split, said([0, 1, 1, 0, 0]), allow_weak=False)
+    assert check_teacher(split, said([0, 1, 0, 0, 0]), allow_weak=True).endswith("warning: no better than knowing nothing")
+    # 0.8 is above 0.6, but not by two standard errors of sqrt(0.6 * 0.4 / 5) = 0.219.
+    assert "within two standard errors" in check_teacher(split, said([0, 1, 1, 2, 0]), allow_weak=False)
+
+
+def test_rows_of_one_class_cannot_tell():
+    split = split_of("classification", [1, 1, 1])
+    assert "these rows all have one label" in check_teacher(split, said([1, 1, 1]), allow_weak=False)
+
+
+def test_the_best_set_of_labels():
+    # Sets {a}, {a, b}, {b}, {a, b, c}, {}: a three times, b three times, c once; 7 in all. Micro F1 of always {}: 0, of
+    # {a}: 2 * 3 / (7 + 5) = 0.5, of {a, b}: 2 * 6 / (7 + 10) = 0.706, of all three: 2 * 7 / (7 + 15) = 0.636.
+    split = split_of("multilabel", [(0,), (0, 1), (1,), (0, 1, 2), ()])
+    assert METRICS["multilabel"] == "micro_f1"
+    assert floor_score(split) == pytest.approx(12 / 17)
+
+
+def test_a_correlation_of_chance_is_warned_of():
+    random = np.random.default_rng(0)
+    gold = random.normal(size=50).tolist()
+    split = split_of("regression", gold, ())
+    noise = (0.3 * np.array(gold) + random.normal(size=50)).tolist()
+    score = np.corrcoef(gold, noise)[0, 1]
+    assert 0 < score < 2 / np.sqrt(49)
+    assert "within two standard errors" in check_teacher(split, said(noise), allow_weak=False)
+    assert "warning" not in check_teacher(split, said(gold), allow_weak=False)
