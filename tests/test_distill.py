@@ -287,16 +287,19 @@ def test_one_run_at_a_time_in_a_folder(tmp_path, teacher):
 
 
 def test_soft_labels_of_a_good_teacher_beat_gold_labels_alone(tmp_path, teacher):
-    """Three seeds, 16 gold labels, a teacher that knows more: the mean gain is the teacher's and no seed's luck."""
-    every_label = toy_data.classification(tmp_path / "all.csv", rows=300)
-    knowing = run_toy(tmp_path, every_label, teacher, method="finetune", student="half", epochs=12, out=tmp_path / "knowing")
-    assert knowing.metrics["student"]["score"] > 0.75
+    """40 gold labels, 500 texts, a teacher that learnt from all labels: over three seeds its student is the better one."""
+    data = tmp_path / "data"
+    data.mkdir()
+    toy_data.classification(data / "train.csv", rows=600)
+    toy_data.classification(data / "dev.csv", rows=300, seed=1)
+    knowing = run_toy(tmp_path, data, teacher, method="finetune", student="half", epochs=8, out=tmp_path / "knowing")
+    assert knowing.metrics["student"]["score"] > 0.85
     gains = []
     for seed in range(3):
-        few = {"max_labels": 16, "epochs": 6, "seed": seed, "baseline": True, "out": tmp_path / f"few{seed}"}
-        run = run_toy(tmp_path, every_label, str(knowing.folder / "student"), student="1x24", changes=[], **few)
+        few = {"max_labels": 40, "seed": seed, "baseline": True, "out": tmp_path / f"few{seed}"}
+        run = run_toy(tmp_path, data, str(knowing.folder / "student"), student="1x12", **few)
         gains.append(run.metrics["student"]["score"] - run.metrics["baseline"]["score"])
-    assert sum(gains) / 3 > 0.05
+    assert sum(gains) / len(gains) > 0.04
 
 
 def test_a_pair_model_reads_pairs_from_files(tmp_path, teacher):
