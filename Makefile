@@ -20,7 +20,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@touch $(STAMP)
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rfEs -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

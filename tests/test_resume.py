@@ -156,7 +156,7 @@ def empty_report(monkeypatch):
 
 
 def test_an_end_at_any_write(shelf, tmp_path, monkeypatch, empty_report):
-    """The process ends just before or just after a file is moved into place: every seventh of those moments is tried."""
+    """The process ends just before or just after a file is moved into place: every ninth of those moments is tried."""
     real = os.replace
     moves: list[str] = []
     fatal = -1
@@ -175,7 +175,7 @@ def test_an_end_at_any_write(shelf, tmp_path, monkeypatch, empty_report):
     def go(cache: str) -> None:
         monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / cache))
         with pytest.raises(SystemExit) as left:
-            main(command(shelf, out, epochs=1, log_every=6))
+            main(command(shelf, out, epochs=2, log_every=12))
         assert left.value.code == 0
 
     go("whole")
@@ -183,13 +183,13 @@ def test_an_end_at_any_write(shelf, tmp_path, monkeypatch, empty_report):
     assert {"run.yaml", "teacher", "checkpoint.pt", "final.safetensors", "finished.json"} < set(whole)
     assert any(name.startswith("best-") for name in whole)
     assert whole[-3:] == ["predictions.jsonl", "metrics.json", "report.html"]
-    for moment in range(2, 2 * len(whole) + 2, 7):
+    for moment in range(2, 2 * len(whole) + 2, 9):
         shutil.rmtree(out)
         moves.clear()
         fatal = moment
         monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / f"cache{moment}"))
         with pytest.raises(Killed):
-            main(command(shelf, out, epochs=1, log_every=6))
+            main(command(shelf, out, epochs=2, log_every=12))
         fatal = -1
         go(f"cache{moment}")
         assert_same(out, expected)

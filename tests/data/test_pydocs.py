@@ -16,7 +16,7 @@ from stillhouse.errors import UserError
 NAMES = ("alphapack", "betapack", "gammapack", "deltapack")
 PACKAGES = tuple(Package(name, name, names=(name,), aliases=(name[:2],)) for name in NAMES)
 # 7 files of 3 docstrings each: 21 texts per package, of which 5 + 3 + 11 = 19 are asked for.
-LIMITS = Limits(files=11, per_file=7, docstrings=1000, validation=5, labelled=3, unlabelled=11, max_characters=120)
+LIMITS = Limits(11, 7, 1000, validation=5, labelled=3, unlabelled=11, min_characters=40, max_characters=120)
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -196,13 +196,13 @@ def test_copies_across_packages_are_dropped(site: Path) -> None:
     shared = "Sorts the given values in place and returns nothing at all to anyone who calls it"
     for name in NAMES:
         (site / name / "shared.py").write_text(f'"""{shared}, said {name}."""\n')
-    splits = build_pydocs(PACKAGES, Limits(files=99, per_file=7, validation=11, labelled=3, unlabelled=11))
+    splits = build_pydocs(PACKAGES, Limits(99, 7, validation=11, labelled=3, unlabelled=11, min_characters=40))
     assert sum(row["text"].startswith(shared) for rows in splits.values() for row in rows) == 1
 
 
 def test_few_texts_are_shared_out(site: Path) -> None:
     # Of 42 wanted there are 21, so half of each: 15 // 2 = 7 of validation, of 3 files; 12 left, 13 // 2 = 6 labelled.
-    limits = Limits(files=99, per_file=7, validation=15, labelled=13, unlabelled=14)
+    limits = Limits(99, 7, validation=15, labelled=13, unlabelled=14, min_characters=40)
     splits = build_pydocs(PACKAGES, limits)
     assert len(splits["validation"]) == 4 * 7
     assert sum(row["label"] is not None for row in splits["train"]) == 4 * 6
@@ -224,7 +224,7 @@ def test_kept_rows_are_used_again(site: Path, monkeypatch: pytest.MonkeyPatch) -
         patch.setattr(pydocs, "build_pydocs", lambda *_: pytest.fail("built again"))
         assert read_pydocs(PACKAGES, LIMITS) == first
     # Another limit, and another version of a package, ask for other rows.
-    assert len(read_pydocs(PACKAGES, Limits(validation=2, labelled=3, unlabelled=2))["validation"]) == 4 * 2
+    assert len(read_pydocs(PACKAGES, Limits(validation=2, labelled=3, unlabelled=2, min_characters=40))["validation"]) == 4 * 2
     (site / "alphapack-2.0.dist-info").mkdir()
     (site / "alphapack-2.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: alphapack\nVersion: 2.0\n")
     assert PACKAGES[0].version == "2.0"
