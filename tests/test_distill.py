@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ import transformers
 import yaml
 
 from stillhouse import UserError, distill, evaluate, predict
+from stillhouse.files import require_writable, write_text
 from stillhouse.run_config import parse_config
 from stillhouse.run_folder import RunFolder
 from tests import toy_data
@@ -362,3 +364,28 @@ def test_overwriting_never_deletes_what_the_run_is_made_from(tmp_path, teacher):
         with pytest.raises(UserError, match=f"--overwrite would delete .*{role}, which this run needs"):
             run_toy(tmp_path, data, **({"teacher": teacher} | given), overwrite=True)
     assert (run.folder / "teacher" / "model.safetensors").exists()
+
+
+def test_pairs_and_single_texts_are_not_taken_for_each_other(tmp_path, teacher):
+    pairs = toy_data.classification(tmp_path / "pairs.csv", rows=60, pair=True)
+    single = toy_data.classification(tmp_path / "single.csv", rows=60)
+    paired = run_toy(tmp_path, pairs, teacher, epochs=1)
+    alone = run_toy(tmp_path, single, teacher, epochs=1, out=tmp_path / "alone")
+    for model, data, given in ((paired, single, "single texts"), (alone, pairs, "pairs of texts")):
+        with pytest.raises(UserError, match=f"and {given} are given"):
+            evaluate(model.folder, str(data))
+    with pytest.raises(UserError, match="trained on pairs of texts, and single texts are given"):
+        predict(paired.folder, text="good movie")
+    with pytest.raises(UserError, match="trained on single texts, and pairs of texts are given"):
+        predict(alone.folder, text="good movie", text_pair="bad movie")
+
+
+def test_outputs_are_ordinary_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is no ordinary file"):
+        require_writable(tmp_path / "pipe")
+    (tmp_path / "real").write_text("before")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_text(tmp_path / "link", "after")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "after"

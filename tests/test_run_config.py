@@ -165,3 +165,9 @@ def test_another_method_keeps_its_own_settings_in_the_demo():
     config = config_from_options({"method": "finetune"})
     assert config.method == parse_config({"method": "finetune"}).method
     assert config.data.max_length is not None
+
+
+def test_a_label_cannot_be_sent_to_two():
+    with pytest.raises(UserError, match="sends 'a' to 'b' and to 'c'"):
+        parse_label_map(["a=b", "a=c"])
+    assert parse_label_map(["a=b", "a=b"]) == {"a": "b"}

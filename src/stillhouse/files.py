@@ -65,6 +65,8 @@ def require_writable(path: Path) -> None:
     """Checks that a file can be written at `path`, before the work whose result goes there."""
     if path.is_dir():
         raise UserError(f"{path} is a folder", expected="a file to write", fix="name a file in it")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no ordinary file", expected="a file to write", fix="leave --out out for the screen")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = _temporary(path)
@@ -78,6 +80,7 @@ def _temporary(path: Path) -> Path:
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then moves it into place; nothing is left behind on failure."""
+    path = path.resolve() if path.is_symlink() else path  # what the link points to is written, not the link
     temporary = _temporary(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)

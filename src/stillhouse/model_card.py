@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from stillhouse.evaluation.trained import ALWAYS
 from stillhouse.prepare import Prepared
 
 _AUTO_CLASSES = {
@@ -38,7 +40,17 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto}.from_pretrained(".")
 ```
 
-Inputs are cut to {config.data.max_length} tokens in training. How it compares with its teacher, and with the same student
-trained without one, is in `metrics.json` and `report.html` beside this folder.
+Inputs are cut to {config.data.max_length} tokens in training. {_no_answer(student)}
+`metrics.json` and `report.html` beside this folder compare it with its teacher, and with the same student trained without one.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _no_answer(student: Any) -> str:
+    threshold = (getattr(student.config, "stillhouse", None) or {}).get("no_answer_threshold")
+    if threshold is None or threshold >= ALWAYS:
+        return ""
+    return (
+        "No answer is given where the start and end logits of the first token exceed those of the best span by more than "
+        f"{threshold:.6g}\n(`stillhouse.no_answer_threshold` in `config.json`). "
+    )

@@ -103,10 +103,12 @@ def parse_label_map(pairs: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     """`data=teacher` pairs as a mapping."""
     if isinstance(pairs, Mapping):
         return dict(pairs)
-    mapping = {}
+    mapping: dict[str, str] = {}
     for pair in pairs:
         data, equals, teacher = pair.partition("=")
         if not equals or not data or not teacher:
             raise UserError(f"--label-map {pair!r}", expected="data=teacher, such as --label-map pos=POSITIVE")
+        if mapping.get(data, teacher) != teacher:
+            raise UserError(f"--label-map sends {data!r} to {mapping[data]!r} and to {teacher!r}", expected="one of them")
         mapping[data] = teacher
     return mapping

@@ -10,8 +10,9 @@ import torch
 
 from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_dataset
+from stillhouse.data.files import SUFFIXES
 from stillhouse.data.task import Dataset, Examples, Task
-from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenize import cut_words, encode
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
@@ -112,7 +113,7 @@ def data_name(source: str) -> str:
 def short_name(source: str) -> str:
     """The last part of a path or hub id, without endings such as `.csv.gz`."""
     name = Path(source).expanduser().resolve().name if Path(source).expanduser().exists() else source.rpartition("/")[2]
-    for ending in (".gz", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt"):
+    for ending in (".gz", *SUFFIXES):
         name = name.removesuffix(ending)
     return name or "run"
 
@@ -191,6 +192,7 @@ def prepare(config: RunConfig) -> Prepared:
         examples = getattr(dataset, name)
         if examples is not None:
             splits[name] = _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
+    notes += cut_words({name: split.tokens.student for name, split in splits.items()}, length)
     return Prepared(config, dataset, teacher, has_head_weights, student, splits, tuple(notes))
 
 

@@ -50,6 +50,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
         console = Console(quiet=True)
     prepared = prepare(config)
     folder.check(prepared.config, overwrite=overwrite)
+    if (folder / CHECKPOINTS).exists() and not overwrite:
+        console.say("an unfinished run is here: it goes on from its last checkpoint")
     for note in prepared.notes:
         console.say(f"  {note}")
     log = RunLog(folder / LOG if accelerator.is_main_process else None, accelerator if accelerator.log_with else None)

@@ -227,7 +227,7 @@ def test_evaluate_prints_scores_and_writes_them(here, capsys):
         (["run", "--data", "data.csv", "--max-length", "513"], "more than the model has positions for.*at most 512"),
         (["run", "--data", "data.csv", "--max-length", "0"], "max_length: input should be greater than 0"),
         (["run", "--data", "data.csv", "--precision", "half"], "'auto', 'fp32' or 'bf16', given 'half'"),
-        (["run", "--data", "data.csv", "--label-map", "positive=great"], "to 'great', which is no label of the teacher"),
+        (["run", "--data", "data.csv", "--label-map", "positive=great"], "to 'great', which is no label of the model"),
         (["run", "--data", "data.csv", "--out", "bare"], "bare is a folder.*fix: name a file"),
         (["run", "--data", "data.csv", "--out", "data.csv/x"], "data.csv/x is in the way"),
     ],

@@ -78,3 +78,9 @@ def test_map_with_unknown_names() -> None:
         align_labels(data, ["n", "p"], {"worse": "n"})
     with pytest.raises(UserError, match=r"sends 'bad' to 'neg', which is no label of the teacher\n  expected: 'n', 'p'"):
         align_labels(data, ["n", "p"], {"bad": "neg", "good": "p"})
+
+
+def test_a_map_that_leaves_one_class_is_refused() -> None:
+    data = dataset("classification", ("neg", "pos"), [0, 1])
+    with pytest.raises(UserError, match=r"all labels of the data are 'good' of the teacher: neg = good, pos = good"):
+        align_labels(data, ("bad", "good"), {"neg": "good", "pos": "good"})

@@ -108,3 +108,10 @@ def test_texts_alone() -> None:
     assert find_texts(rows, DataConfig(text="premise"), "regression", pair=True).text_pair == "hypothesis"
     with pytest.raises(UserError, match="known as the second text"):
         find_texts(table(text=["a"]), DataConfig(), "classification", pair=True)
+
+
+def test_one_column_is_not_text_and_label() -> None:
+    table = Table({"text": ["a"], "label": ["b"]}, "rows.csv")
+    for named in ({"text": "text", "text_pair": "text"}, {"text": "label", "label": "label"}):
+        with pytest.raises(UserError, match="one column is named twice"):
+            find_columns(table, DataConfig(**named))

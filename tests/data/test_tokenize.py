@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from stillhouse.data import tokenize
 from stillhouse.data.batch import tokenized_split
 from stillhouse.data.task import Answer, Examples, Task
-from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenize import cut_words, encode
 from stillhouse.models.loading import same_tokens
 
 TAGGING = Task("x", "tagging", ("O", "B-X"))
@@ -121,3 +121,10 @@ def test_a_context_may_be_shorter_than_its_question(context):
 
 def _pieces(context):
     return [context.strip()] if "hello" in context else context
+
+
+def test_words_that_no_model_sees_are_counted():
+    rows = Examples([["hello"] * 9, ["world"]], [(0,) * 9, (1,)])
+    encoded = encode(rows, TAGGING, byte_level(), max_length=6)
+    assert cut_words({"train": encoded}, 6) == ["train: 5 words lie beyond 6 tokens or have none; they are tagged as outside"]
+    assert cut_words({"train": encode(rows, TAGGING, byte_level(), max_length=32)}, 32) == []

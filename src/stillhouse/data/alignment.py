@@ -11,7 +11,9 @@ from stillhouse.data.task import Dataset, Examples
 from stillhouse.errors import UserError
 
 
-def align_labels(dataset: Dataset, teacher_labels: Sequence[str], label_map: Mapping[str, str]) -> Dataset:
+def align_labels(
+    dataset: Dataset, teacher_labels: Sequence[str], label_map: Mapping[str, str], *, owner: str = "the teacher"
+) -> Dataset:
     """Gives the dataset the teacher's labels in the teacher's order.
 
     A label is matched by `label_map`, else by name (in any case); integers 0..C-1 are ids if the teacher has C labels.
@@ -21,14 +23,15 @@ def align_labels(dataset: Dataset, teacher_labels: Sequence[str], label_map: Map
         dataset: What `load_dataset` gave.
         teacher_labels: The teacher's names in the order of its logits.
         label_map: Names in the data -> names of the teacher.
+        owner: Whose labels they are, for messages.
 
     Raises:
-        UserError: If a label has no counterpart; the message prints both lists.
+        UserError: If a label has no counterpart (the message prints both lists), or all of them have the same one.
     """
     task = dataset.task
     if task.kind in ("regression", "qa"):
         return dataset
-    ids = match_labels(task.labels, teacher_labels, label_map)
+    ids = match_labels(task.labels, teacher_labels, label_map, owner)
 
     def aligned(examples: Examples) -> Examples:
         by_name = [
@@ -37,11 +40,19 @@ def align_labels(dataset: Dataset, teacher_labels: Sequence[str], label_map: Map
         ]
         return replace(examples, labels=to_ids(task.kind, by_name, ids))
 
+    train = aligned(dataset.train)
+    kept = {label for label in train.labels if label is not None}
+    if task.kind == "classification" and len(task.labels) > 1 and len(kept) == 1:
+        raise UserError(
+            f"all labels of the data are {teacher_labels[kept.pop()]!r} of {owner}: {_pairs(task.labels, ids, teacher_labels)}",
+            expected="at least two different labels",
+            fix="correct --label-map",
+        )
     renamed = [f"{name} = {teacher_labels[ids[name]]}" for name in task.labels if teacher_labels[ids[name]] != name]
     return replace(
         dataset,
         task=replace(task, labels=tuple(teacher_labels)),
-        train=aligned(dataset.train),
+        train=train,
         selection=aligned(dataset.selection),
         validation=aligned(dataset.validation),
         test=None if dataset.test is None else aligned(dataset.test),
@@ -49,7 +60,17 @@ def align_labels(dataset: Dataset, teacher_labels: Sequence[str], label_map: Map
     )
 
 
-def match_labels(names: Sequence[str], teacher_labels: Sequence[str], label_map: Mapping[str, str]) -> dict[str, int]:
+def _pairs(names: Sequence[str], ids: Mapping[str, int], teacher_labels: Sequence[str]) -> str:
+    return ", ".join(f"{name} = {teacher_labels[ids[name]]}" for name in names)
+
+
+def _joined(names: Sequence[str], most: int = 40) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def match_labels(
+    names: Sequence[str], teacher_labels: Sequence[str], label_map: Mapping[str, str], owner: str = "the teacher"
+) -> dict[str, int]:
     """For each label of the data the id of the teacher's label; see `align_labels`."""
     for given in label_map:
         if given not in names:
@@ -65,7 +86,7 @@ def match_labels(names: Sequence[str], teacher_labels: Sequence[str], label_map:
     for given, wanted in label_map.items():
         if position_of(wanted) is None:
             raise UserError(
-                f"--label-map sends {given!r} to {wanted!r}, which is no label of the teacher",
+                f"--label-map sends {given!r} to {wanted!r}, which is no label of {owner}",
                 expected=listed(teacher_labels),
             )
     ids = {name: position_of(label_map.get(name, name)) for name in names}
@@ -75,10 +96,10 @@ def match_labels(names: Sequence[str], teacher_labels: Sequence[str], label_map:
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(
-            f"the teacher does not have the labels {listed(missing)} of the data\n"
-            f"  data:    {', '.join(names)}\n"
-            f"  teacher: {', '.join(teacher_labels)}",
-            expected="the same names, in any case; or integers 0..C-1 for a teacher with C labels",
-            fix=f"say which is which: --label-map {missing[0]}={teacher_labels[0]}",
+            f"{owner} does not have the labels {listed(missing)} of the data\n"
+            f"  data:    {_joined(names)}\n"
+            f"  {owner.removeprefix('the ') + ':':<8} {_joined(teacher_labels)}",
+            expected=f"the same names, in any case; or integers 0..C-1 where {owner} has C labels",
+            fix=f"if two names mean the same, say so: --label-map {missing[0]}={teacher_labels[0]}",
         )
     return found

@@ -68,6 +68,12 @@ def find_columns(table: Table, config: DataConfig) -> Columns:
     for given in (config.text, config.text_pair, config.label):
         if given is not None:
             table.column(given)
+    named = [name for name in (config.text, config.text_pair, config.label) if name is not None]
+    if len(set(named)) < len(named):
+        raise UserError(
+            f"one column is named twice: {', '.join(named)}",
+            expected="a column of its own for each of --text, --text-pair, --label",
+        )
     if config.task == "qa" or (config.task is None and _is_qa(table, config)):
         columns = find_texts(table, config, "qa", pair=True)
         label = config.label or first_column(table, ANSWERS) or _no_label(table, ANSWERS)

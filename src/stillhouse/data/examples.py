@@ -74,7 +74,7 @@ def _text(value: Any, table: Table, row: int) -> str:
                 fix="correct the program that wrote the file",
             ) from None
         return value
-    if isinstance(value, (list, dict)):
+    if isinstance(value, (list, dict, bytes)):
         raise UserError(
             f"{table.where(row)}: the text is a {type(value).__name__}, not a string",
             expected="text; lists of words only with --task tagging",

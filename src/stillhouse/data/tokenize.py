@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +88,16 @@ def encode(examples: Examples, task: Task, tokenizer: Any, *, max_length: int, s
     limits = {"max_length": max_length, "stride": stride}
     parts = [_encode_part(chunk, start, task, tokenizer, **limits) for start, chunk in zip(starts, chunks, strict=True)]
     return _joined(parts)
+
+
+def cut_words(encoded: Mapping[str, Encoded], max_length: int) -> list[str]:
+    """Says of tagged splits how many words no model sees: those cut off at `max_length` and those without a token."""
+    notes = []
+    for name, rows in encoded.items():
+        missing = 0 if rows.words is None else int((rows.words.values < 0).sum())
+        if missing:
+            notes.append(f"{name}: {missing:,} words lie beyond {max_length} tokens or have none; they are tagged as outside")
+    return notes
 
 
 def _encode_part(examples: Examples, first: int, task: Task, tokenizer: Any, max_length: int, stride: int) -> Encoded:

@@ -48,7 +48,7 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -
         raise UserError(
             f"the teacher is no better than always giving the most frequent answer: {said}",
             expected="a teacher that has learnt the task",
-            fix="check that labels fit texts, train the teacher longer (--set teacher.finetune.epochs=5), "
+            fix="check that labels fit texts, train the teacher longer (--overwrite --set teacher.finetune.epochs=5), "
             "or go on all the same with --allow-weak-teacher",
         )
     # A correlation of 0 has the standard error 1 / sqrt(n - 1); a share p that of n draws.

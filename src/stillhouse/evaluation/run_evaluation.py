@@ -13,7 +13,7 @@ from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, predict_split
 from stillhouse.evaluation.likeness import likeness_to_teacher
 from stillhouse.evaluation.scores import scores_entry
-from stillhouse.evaluation.trained import answer_threshold, load_with_head, remembered_columns, tokens_for
+from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
 from stillhouse.training.engine import build_accelerator
 
 
@@ -39,7 +39,8 @@ def evaluate_models(models: Mapping[str, str], data: DataConfig, engine: EngineC
         )
     usual = remembered_columns(loaded["student"][1])
     dataset = load_evaluation(data.model_copy(update={"task": task.kind}), usual)
-    dataset = align_labels(dataset, task.labels, data.label_map)
+    check_pairs(name, loaded["student"][1], task.kind, pairs=dataset.validation.text_pair is not None)
+    dataset = align_labels(dataset, task.labels, data.label_map, owner="the model")
     rows, task = dataset.validation, dataset.task
     tokens = {role: tokens_for(rows, task, encoder, tokenizer, data) for role, (_, encoder, tokenizer, _) in loaded.items()}
     accelerator = build_accelerator(engine)

@@ -11,7 +11,7 @@ from stillhouse.data.dataset import read_texts
 from stillhouse.data.task import Examples
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, decode, readable
-from stillhouse.evaluation.trained import answer_threshold, load_with_head, remembered_columns, tokens_for
+from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
 from stillhouse.models.forward import compute_logits
 from stillhouse.training.engine import build_accelerator
 
@@ -29,16 +29,21 @@ def predict_texts(
     Raises:
         UserError: The model has no head, or a question has no context.
     """
-    _, encoder, tokenizer, task = load_with_head(model)
+    name, encoder, tokenizer, task = load_with_head(model)
     if data is not None:
         config = settings.model_copy(update={"source": data})
-        examples = read_texts(config, task.kind, remembered_columns(encoder))
+        try:
+            examples = read_texts(config, task.kind, remembered_columns(encoder))
+        except UserError as error:
+            fix = "rename the column to text" if "--text" in error.fix else error.fix  # predict has no option for it
+            raise UserError(error.given, expected=error.expected, fix=fix) from None
     else:
         assert texts is not None
         if task.kind == "qa" and pairs is None:
             raise UserError("questions need a context", fix="give --text-pair once for each --text")
         words = [text.split() for text in texts] if task.kind == "tagging" else list(texts)
         examples = Examples(words, [None] * len(texts), None if pairs is None else list(pairs))
+    check_pairs(name, encoder, task.kind, pairs=examples.text_pair is not None)
     if len(examples) == 0:
         return []
     accelerator = build_accelerator(engine)

@@ -59,6 +59,21 @@ def remembered_columns(encoder: Any) -> dict[str, str | None]:
     return dict(_remembered(encoder).get("columns") or {})
 
 
+def check_pairs(name: str, encoder: Any, kind: str, *, pairs: bool) -> None:
+    """Refuses single texts for a model that was trained on pairs, and the reverse; a model from elsewhere takes both.
+
+    Raises:
+        UserError: They do not fit.
+    """
+    columns = remembered_columns(encoder)
+    trained_on_pairs = columns.get("text_pair") is not None
+    if columns and kind != "qa" and trained_on_pairs != pairs:
+        given, wanted = ("pairs of texts", "single texts") if pairs else ("single texts", "pairs of texts")
+        raise UserError(
+            f"{name} was trained on {wanted}, and {given} are given", expected=wanted, fix="use the model on such data"
+        )
+
+
 def answer_threshold(encoder: Any) -> float:
     """The stored threshold; a model from elsewhere, which has none, gives what scores higher."""
     threshold = float(_remembered(encoder).get("no_answer_threshold", 0.0))

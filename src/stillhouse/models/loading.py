@@ -99,8 +99,17 @@ def build_encoder(config: PreTrainedConfig, task: Task) -> PreTrainedModel:
         UserError: transformers has no such head for the family.
     """
     own = task_config(config, task)
-    with quiet_transformers():
-        model = _head_class(own, task.kind)._from_config(own, **_attention(own, task.kind))
+    try:
+        with quiet_transformers():
+            model = _head_class(own, task.kind)._from_config(own, **_attention(own, task.kind))
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise UserError(
+            f"a {own.model_type} of {own.num_hidden_layers} layers x {own.hidden_size} does not fit into memory",
+            expected="a student smaller than its teacher",
+            fix="ask for fewer layers or a smaller width",
+        ) from error
     return model.eval()  # type: ignore[no-any-return]
 
 
