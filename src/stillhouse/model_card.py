@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
-from stillhouse.evaluation.trained import ALWAYS
+from stillhouse.evaluation.trained import answer_threshold
 from stillhouse.prepare import Prepared
 
 _AUTO_CLASSES = {
@@ -40,15 +41,15 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto}.from_pretrained(".")
 ```
 
-Inputs are cut to {config.data.max_length} tokens in training. {_no_answer(student)}
+Inputs are cut to {config.data.max_length} tokens in training. {_no_answer(student) if task.kind == "qa" else ""}
 `metrics.json` and `report.html` beside this folder compare it with its teacher, and with the same student trained without one.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def _no_answer(student: Any) -> str:
-    threshold = (getattr(student.config, "stillhouse", None) or {}).get("no_answer_threshold")
-    if threshold is None or threshold >= ALWAYS:
+    threshold = answer_threshold(student)
+    if math.isinf(threshold):
         return ""
     return (
         "No answer is given where the start and end logits of the first token exceed those of the best span by more than "

@@ -82,7 +82,7 @@ def _over_demo(mapping: dict[str, Any]) -> dict[str, Any]:
     that method alone.
     """
     demo = read_config(DEMO)
-    chosen = merged({"data": {"source": "pydocs"}, "teacher": {"source": "offline"}}, mapping)
+    chosen = merged(demo, mapping)
     if any(not isinstance(chosen[part], dict) or chosen[part].get("source") != demo[part]["source"] for part in BUILT_IN):
         return mapping
     if method_settings(mapping).get("name", demo["method"]["name"]) != demo["method"]["name"]:

@@ -42,13 +42,14 @@ def align_labels(
 
     train = aligned(dataset.train)
     kept = {label for label in train.labels if label is not None}
+    pairs = {name: f"{name} = {teacher_labels[ids[name]]}" for name in task.labels}
     if task.kind == "classification" and len(task.labels) > 1 and len(kept) == 1:
         raise UserError(
-            f"all labels of the data are {teacher_labels[kept.pop()]!r} of {owner}: {_pairs(task.labels, ids, teacher_labels)}",
+            f"all labels of the data are {teacher_labels[kept.pop()]!r} of {owner}: {', '.join(pairs.values())}",
             expected="at least two different labels",
             fix="correct --label-map",
         )
-    renamed = [f"{name} = {teacher_labels[ids[name]]}" for name in task.labels if teacher_labels[ids[name]] != name]
+    renamed = [pair for name, pair in pairs.items() if teacher_labels[ids[name]] != name]
     return replace(
         dataset,
         task=replace(task, labels=tuple(teacher_labels)),
@@ -58,10 +59,6 @@ def align_labels(
         test=None if dataset.test is None else aligned(dataset.test),
         notes=(*dataset.notes, f"labels (data = teacher): {', '.join(renamed)}") if renamed else dataset.notes,
     )
-
-
-def _pairs(names: Sequence[str], ids: Mapping[str, int], teacher_labels: Sequence[str]) -> str:
-    return ", ".join(f"{name} = {teacher_labels[ids[name]]}" for name in names)
 
 
 def _joined(names: Sequence[str], most: int = 40) -> str:

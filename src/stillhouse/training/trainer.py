@@ -262,8 +262,8 @@ class Trainer:
         step = self.progress.step
         self.log.write(self.stage.name, step, epoch=round(step / self.steps_per_epoch, 4), selection=score)
         # A tie goes to the later state: it has seen more, at a lower learning rate.
-        best = -math.inf if self.progress.best_score is None else self.progress.best_score
-        if score >= best or self.stage.config.select_on == "last":
+        best = self.progress.best_score
+        if best is None or score >= best or self.stage.config.select_on == "last":
             self.progress.best_score, self.progress.best_step = score, step
             if self.accelerator.is_main_process and step != self.steps:  # the last state is saved when the stage ends
                 write_atomically(self._best, lambda path: save_file(contiguous(self.student.state_dict()), path))
