@@ -12,7 +12,7 @@ from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_dataset
 from stillhouse.data.files import SUFFIXES
 from stillhouse.data.task import Dataset, Examples, Task
-from stillhouse.data.tokenize import cut_words, encode
+from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
@@ -192,7 +192,7 @@ def prepare(config: RunConfig) -> Prepared:
         examples = getattr(dataset, name)
         if examples is not None:
             splits[name] = _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
-    notes += cut_words({name: split.tokens.student for name, split in splits.items()}, length)
+    notes += cut_notes({name: split.tokens.student for name, split in splits.items()}, task, length)
     return Prepared(config, dataset, teacher, has_head_weights, student, splits, tuple(notes))
 
 

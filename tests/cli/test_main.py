@@ -13,6 +13,7 @@ import pytest
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
+import stillhouse
 from stillhouse import api
 from stillhouse.cli.main import _one_value_an_option, distill, main
 from stillhouse.console import Console
@@ -55,6 +56,11 @@ def here(shelf, monkeypatch, tmp_path):
 
 
 # Help.
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert leave("--version") == 0
+    assert capsys.readouterr().out == f"stillhouse {stillhouse.__version__}\n"
 
 
 def test_help_of_the_process_imports_nothing_heavy():

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from stillhouse.data import tokenize
 from stillhouse.data.batch import tokenized_split
 from stillhouse.data.task import Answer, Examples, Task
-from stillhouse.data.tokenize import cut_words, encode
+from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.models.loading import same_tokens
 
 TAGGING = Task("x", "tagging", ("O", "B-X"))
@@ -126,5 +126,15 @@ def _pieces(context):
 def test_words_that_no_model_sees_are_counted():
     rows = Examples([["hello"] * 9, ["world"]], [(0,) * 9, (1,)])
     encoded = encode(rows, TAGGING, byte_level(), max_length=6)
-    assert cut_words({"train": encoded}, 6) == ["train: 5 words lie beyond 6 tokens or have none; they are tagged as outside"]
-    assert cut_words({"train": encode(rows, TAGGING, byte_level(), max_length=32)}, 32) == []
+    assert cut_notes({"train": encoded}, TAGGING, 6) == [
+        "train: 5 words lie beyond 6 tokens or have none; they are tagged as outside"
+    ]
+    assert cut_notes({"train": encode(rows, TAGGING, byte_level(), max_length=32)}, TAGGING, 32) == []
+
+
+def test_rows_that_fill_the_length_are_counted():
+    rows = Examples(["hello " * 9, "hello " * 4, "world"], [0, 1, 0])
+    task = Task("toy", "classification", ("a", "b"))
+    encoded = encode(rows, task, make_tokenizer("bert"), max_length=6)
+    assert cut_notes({"train": encoded}, task, 6) == ["train: 2 of 3 rows fill 6 tokens; longer ones are cut (--max-length)"]
+    assert cut_notes({"train": encode(rows, task, make_tokenizer("bert"), max_length=64)}, task, 64) == []

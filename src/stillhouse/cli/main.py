@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,26 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="stillhouse",
-    help="Distil BERT-like encoders: a teacher and data in, a small fast student and an honest report out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stillhouse {version('stillhouse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Distil BERT-like encoders: a teacher and data in, a small fast student and an honest report out."""
 
 
 @app.command()

@@ -90,13 +90,22 @@ def encode(examples: Examples, task: Task, tokenizer: Any, *, max_length: int, s
     return _joined(parts)
 
 
-def cut_words(encoded: Mapping[str, Encoded], max_length: int) -> list[str]:
-    """Says of tagged splits how many words no model sees: those cut off at `max_length` and those without a token."""
+def cut_notes(encoded: Mapping[str, Encoded], task: Task, max_length: int) -> list[str]:
+    """Says of each split what lies beyond `max_length`: words of tagged rows that no model sees, rows that are cut.
+
+    A row that just fills the length counts as cut: the tokenizer does not tell the two apart. Questions lose nothing, as
+    the windows over their contexts overlap.
+    """
     notes = []
     for name, rows in encoded.items():
-        missing = 0 if rows.words is None else int((rows.words.values < 0).sum())
+        if rows.words is not None:
+            missing = int((rows.words.values < 0).sum())
+            note = f"{missing:,} words lie beyond {max_length} tokens or have none; they are tagged as outside"
+        else:
+            missing = 0 if task.kind == "qa" else int((rows.lengths >= max_length).sum())
+            note = f"{missing:,} of {len(rows):,} rows fill {max_length} tokens; longer ones are cut (--max-length)"
         if missing:
-            notes.append(f"{name}: {missing:,} words lie beyond {max_length} tokens or have none; they are tagged as outside")
+            notes.append(f"{name}: {note}")
     return notes
 
 
