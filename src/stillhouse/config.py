@@ -72,6 +72,7 @@ class StageConfig(Frozen):
         weight_decay: Decoupled weight decay; biases and normalisation weights are exempt.
         max_grad_norm: Clip the norm of the gradient over trainable parameters; 0 = no clipping.
         select_on: Which state is kept: the best on the `selection` rows, or the `last`. A few dozen rows choose by chance.
+            `none`: the last, without scoring any: for stages that train no head.
     """
 
     epochs: PositiveFloat = 3
@@ -83,7 +84,7 @@ class StageConfig(Frozen):
     decay: Literal["linear", "constant"] = "linear"
     weight_decay: NonNegativeFloat = 0.01
     max_grad_norm: NonNegativeFloat = 1.0
-    select_on: Literal["selection", "last"] = "selection"
+    select_on: Literal["selection", "last", "none"] = "selection"
 
 
 class TeacherConfig(Frozen):

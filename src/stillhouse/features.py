@@ -18,21 +18,79 @@ class Needs:
     Attributes:
         logits: Whether the task logits are needed.
         hidden_states: Numbers of the wanted hidden states, 0 = embedding output.
+        cls: Numbers of the hidden states of which only the first token, CLS, is wanted.
+        attentions: Numbers of the layers whose queries, keys and values are wanted, 1 = first layer.
     """
 
     logits: bool = False
     hidden_states: frozenset[int] = frozenset()
+    cls: frozenset[int] = frozenset()
+    attentions: frozenset[int] = frozenset()
 
     def __or__(self, other: Needs) -> Needs:
-        return Needs(logits=self.logits or other.logits, hidden_states=self.hidden_states | other.hidden_states)
+        return Needs(
+            logits=self.logits or other.logits,
+            hidden_states=self.hidden_states | other.hidden_states,
+            cls=self.cls | other.cls,
+            attentions=self.attentions | other.attentions,
+        )
 
     @property
     def anything(self) -> bool:
-        return self.logits or bool(self.hidden_states)
+        return self != Needs()
 
     @property
     def logits_only(self) -> bool:
-        return self.logits and not self.hidden_states
+        return self == Needs(logits=True)
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """What a method has to know of an encoder to lay out its stages.
+
+    Attributes:
+        layers: Number of layers.
+        width: Of the hidden states.
+        heads: Attention heads of a layer.
+        attention_width: Width of queries, keys and values, all heads together; MobileBERT's is narrower than its layers.
+        windows: For each layer how far its attention reaches; None = everywhere.
+        is_shared: Whether layers share their weights (ALBERT).
+        family: Name of the architecture.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    attention_width: int
+    windows: tuple[int | None, ...]
+    is_shared: bool = False
+    family: str = "bert"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What one layer attends with.
+
+    Attributes:
+        query: Queries; ModernBERT's, and its keys, are after their rotary positions.
+        key: Keys.
+        value: Values.
+        scaling: Factor of the scores, `1 / sqrt(head_dim)`.
+        window: ModernBERT's local layers: how many tokens away a key may be; None = any.
+    """
+
+    query: Float[Tensor, "batch heads tokens head_dim"]
+    key: Float[Tensor, "batch heads tokens head_dim"]
+    value: Float[Tensor, "batch heads tokens head_dim"]
+    scaling: float
+    window: int | None = None
+
+    def scores(self) -> Float[Tensor, "batch heads tokens tokens"]:
+        """`Q K^T / sqrt(head_dim)` in float32, before mask and softmax. Not to be called under autocast."""
+        return self.query.float() @ self.key.float().transpose(-1, -2) * self.scaling
+
+    def detach(self) -> Attention:
+        return replace(self, query=self.query.detach(), key=self.key.detach(), value=self.value.detach())
 
 
 @dataclass(frozen=True)
@@ -43,10 +101,14 @@ class Features:
         logits: Task logits before softmax: `(batch, classes)` for sentences, `(batch, words, classes)` for tagging (at the
             first sub-word of each word), `(batch, tokens, 2)` for question answering (start, end).
         hidden_states: Hidden states by number, each `(batch, tokens, hidden)`.
+        cls: First token of hidden states, by number, each `(batch, hidden)`.
+        attentions: Queries, keys and values by layer.
     """
 
     logits: Float[Tensor, ...] | None = None
     hidden_states: dict[int, Float[Tensor, "batch tokens hidden"]] = field(default_factory=dict)
+    cls: dict[int, Float[Tensor, "batch hidden"]] = field(default_factory=dict)
+    attentions: dict[int, Attention] = field(default_factory=dict)
 
     def require_logits(self) -> Tensor:
         """The logits; an objective that reads them without having declared the need is a bug."""
@@ -60,9 +122,23 @@ class Features:
             raise LookupError(f"hidden state {layer} was not captured: the objective must declare it in its Needs")
         return self.hidden_states[layer]
 
+    def require_cls(self, layer: int) -> Tensor:
+        """CLS of hidden state `layer`; like `require_hidden_state`."""
+        if layer not in self.cls:
+            raise LookupError(f"CLS of hidden state {layer} was not captured: the objective must declare it in its Needs")
+        return self.cls[layer]
+
+    def require_attention(self, layer: int) -> Attention:
+        """Queries, keys and values of `layer`; like `require_hidden_state`."""
+        if layer not in self.attentions:
+            raise LookupError(f"Q, K and V of layer {layer} were not captured: the objective must declare them in its Needs")
+        return self.attentions[layer]
+
     def detach(self) -> Features:
         return replace(
             self,
             logits=None if self.logits is None else self.logits.detach(),
             hidden_states={layer: state.detach() for layer, state in self.hidden_states.items()},
+            cls={layer: state.detach() for layer, state in self.cls.items()},
+            attentions={layer: attention.detach() for layer, attention in self.attentions.items()},
         )

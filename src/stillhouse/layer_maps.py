@@ -5,7 +5,11 @@ Entry `i` of a map belongs to student layer `i + 1`. With M student and N teache
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 from stillhouse.errors import UserError
+
+Rule = Callable[[int, int], tuple[int, ...]]
 
 
 def uniform(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
@@ -56,6 +60,39 @@ def spread(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     return tuple((2 * index * (teacher_layers - 1) + steps) // (2 * steps) + 1 for index in range(student_layers))
 
 
+def chosen(
+    layer_map: str | Sequence[int], rules: Mapping[str, Rule], student_layers: int, teacher_layers: int, *, without_top: bool = False
+) -> tuple[tuple[int, int], ...]:
+    """Pairs of a student layer and a teacher layer, by the name of a rule or as they were given.
+
+    Args:
+        layer_map: A name in `rules`, or the teacher layer of each student layer.
+        rules: Functions of this file by what a method calls them.
+        student_layers: M.
+        teacher_layers: N.
+        without_top: Whether the student's last layer is left out.
+
+    Raises:
+        UserError: A given map has another length or names layers that don't exist; or as `uniform`.
+    """
+    count = student_layers - without_top
+    if isinstance(layer_map, str):
+        return tuple(enumerate(rules[layer_map](student_layers, teacher_layers)[:count], start=1))
+    if len(layer_map) != count:
+        raise UserError(
+            f"layer_map {list(layer_map)} names {len(layer_map)} teacher layers for a student of {student_layers} layers",
+            expected=f"{count}, one a layer" + (" but the last, which is left out" if without_top else ""),
+        )
+    for own, its in enumerate(layer_map, start=1):
+        if not 1 <= its <= teacher_layers:
+            raise UserError(
+                f"layer_map names teacher layer {its}, but the teacher has {teacher_layers} layers",
+                expected=f"layers 1..{teacher_layers}",
+                fix=f"correct entry {own}, or use one of {', '.join(rules)}",
+            )
+    return tuple(enumerate(layer_map, start=1))
+
+
 def _check(student_layers: int, teacher_layers: int) -> None:
     if student_layers < 1 or teacher_layers < 1:
         raise UserError(
@@ -64,7 +101,7 @@ def _check(student_layers: int, teacher_layers: int) -> None:
         )
     if student_layers > teacher_layers:
         raise UserError(
-            f"a student of {student_layers} layers cannot start from the layers of a teacher that has {teacher_layers}",
+            f"a student of {student_layers} layers cannot be matched with the layers of a teacher that has {teacher_layers}",
             expected=f"at most {teacher_layers} layers",
-            fix="ask for fewer layers, or for another width: then the student starts from fresh weights",
+            fix="ask for fewer layers",
         )

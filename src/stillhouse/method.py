@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from stillhouse.config import Frozen, StageConfig
 from stillhouse.data.task import TaskKind
-from stillhouse.features import Needs
+from stillhouse.features import Dimensions, Needs
 from stillhouse.layer_maps import spread
 from stillhouse.objectives.objective import Objective
+from stillhouse.students.side import Side
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Stage:
         config: Steps, batch size, optimiser and schedule.
         steps: Optimiser steps; None = from the epochs.
         evaluate_every: Steps between two scores on the selection rows; None = once an epoch.
+        side: How the student side is made: what is trained, and what is trained beside it.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Stage:
     config: StageConfig
     steps: int | None = None
     evaluate_every: int | None = None
+    side: Side = field(default_factory=Side)
 
     @property
     def student_needs(self) -> Needs:
@@ -55,10 +58,15 @@ class Method(Frozen, ABC):
 
     Attributes:
         uses_teacher: Whether anything is learnt from a teacher.
+        uses_plain_text: Whether anything is learnt from rows without a gold label.
+        starts_from_fitted_teacher: Whether the student starts from the teacher as it solves the task, head included,
+            rather than from what it was before it was fine-tuned.
         default_student: The shape of the student where the user names none.
     """
 
     uses_teacher: ClassVar[bool] = True
+    uses_plain_text: ClassVar[bool] = True
+    starts_from_fitted_teacher: ClassVar[bool] = False
     default_student: ClassVar[str] = "half"
 
     name: str
@@ -69,8 +77,17 @@ class Method(Frozen, ABC):
         return spread(student_layers, teacher_layers)
 
     @abstractmethod
-    def plan(self, kind: TaskKind) -> tuple[Stage, ...]:
-        """The stages for a kind of task, in order."""
+    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        """The stages, in order.
+
+        Args:
+            kind: Of the task.
+            student: Sizes of the student.
+            teacher: Sizes of the teacher; a method without one does not look at them.
+
+        Raises:
+            UserError: The method cannot do with these models.
+        """
 
     @classmethod
     def last_stage(cls) -> str:

@@ -15,6 +15,9 @@ from stillhouse.data.task import Dataset, Examples, Task
 from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
+from stillhouse.features import Needs
+from stillhouse.method import Stage
+from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
@@ -50,6 +53,7 @@ class Prepared:
         dataset: The data, labels in the teacher's order.
         teacher: The teacher; to be fine-tuned first where `teacher_has_head` is false.
         student: The student at its start.
+        stages: What the student is trained with, in order.
         splits: `train`, `selection`, `validation` and, where there is one with labels, `test`.
     """
 
@@ -58,6 +62,7 @@ class Prepared:
     teacher: Model
     teacher_has_head: bool
     student: Model
+    stages: tuple[Stage, ...]
     splits: dict[str, Split]
     notes: tuple[str, ...]
 
@@ -79,18 +84,22 @@ def with_defaults(config: RunConfig) -> RunConfig:
             expected="a method that learns from a teacher",
             fix="leave --baseline out (--no-baseline where a run file asks for it)",
         )
-    if not method.uses_teacher and config.data.labels == "teacher":
+    if not method.uses_plain_text and config.data.labels == "teacher":
+        reason = "learns from gold labels alone" if method.uses_teacher else "has no teacher to give them"
         raise UserError(
-            f"--labels teacher is given, but method {method.name} has no teacher to give them",
+            f"--labels teacher is given, but method {method.name} {reason}",
             expected="--labels gold or mixed",
-            fix="leave --labels out, or choose a method that learns from a teacher",
+            fix="leave --labels out, or choose a method that learns from the teacher's labels",
         )
-    if config.data.transfer and (not method.uses_teacher or config.data.labels == "gold"):
-        reason = "--labels gold leaves" if method.uses_teacher else f"method {method.name}, which has no teacher, leaves"
+    if config.data.transfer and (not method.uses_plain_text or config.data.labels == "gold"):
+        if method.uses_plain_text:
+            reason = "--labels gold leaves"
+        else:
+            reason = f"method {method.name}, which {'learns from gold labels alone' if method.uses_teacher else 'has no teacher'}, leaves"
         raise UserError(
             f"--transfer is given, but {reason} text without a label out",
             expected="a teacher that labels the text",
-            fix="leave --transfer out, or use --labels mixed and a method that learns from a teacher",
+            fix="leave --transfer out, or use --labels mixed and a method that learns from the teacher's labels",
         )
     shape = config.student.shape or method.default_student
     baseline = config.data.source == "pydocs" and method.uses_teacher if config.baseline is None else config.baseline
@@ -144,7 +153,7 @@ def prepare(config: RunConfig) -> Prepared:
         )
     task = dataset.task
     unused = len(dataset.train) - len(dataset.train.labelled)
-    if unused and (config.data.labels == "gold" or not method.uses_teacher):
+    if unused and (config.data.labels == "gold" or not method.uses_plain_text):
         notes.append(f"train: the {unused:,} rows without a label are left out")
     tokenizer = load_tokenizer(checkpoint)
     torch.manual_seed(stage_seed(config.teacher.seed, TEACHER_STREAM))
@@ -168,6 +177,13 @@ def prepare(config: RunConfig) -> Prepared:
         student = Model(student_checkpoint.name, student_encoder, load_tokenizer(student_checkpoint), start.description)
         notes.append(f"student starts from {start.description}: {start.sentence()}")
     one_tokenizer = not method.uses_teacher or same_tokens(tokenizer, student.tokenizer)
+    stages = method.plan(task.kind, dimensions(student.encoder.config), dimensions(encoder.config))
+    if not one_tokenizer and any(stage.teacher_needs | Needs(logits=True) != Needs(logits=True) for stage in stages):
+        raise UserError(
+            f"method {method.name} compares tokens, but teacher {teacher.name} and student {student.name} cut text differently",
+            expected="one tokenizer for both",
+            fix="choose a student of the teacher's family (such as --student half), or --method logit",
+        )
     if not one_tokenizer and task.kind == "qa":
         raise UserError(
             f"teacher {teacher.name} and student {student.name} cut text into different tokens",
@@ -193,7 +209,7 @@ def prepare(config: RunConfig) -> Prepared:
         if examples is not None:
             splits[name] = _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
     notes += cut_notes({name: split.tokens.student for name, split in splits.items()}, task, length)
-    return Prepared(config, dataset, teacher, has_head_weights, student, splits, tuple(notes))
+    return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, tuple(notes))
 
 
 def _tokens(examples: Examples, task: Task, student: Any, teacher: Any | None, config: RunConfig) -> Split:

@@ -16,6 +16,7 @@ from stillhouse.evaluation.trained import remember_use
 from stillhouse.files import write_folder
 from stillhouse.method import Method, Stage
 from stillhouse.model_card import write_model_card
+from stillhouse.models.adapter import layer_count
 from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.outcome import Outcome, write_outcome
@@ -23,6 +24,7 @@ from stillhouse.prepare import Model, Prepared, prepare, with_defaults
 from stillhouse.report import summary_lines, write_report
 from stillhouse.run_config import RunConfig
 from stillhouse.run_folder import CHECKPOINTS, LOG, REPORT, STUDENT, TEACHER, TRACKERS, RunFolder
+from stillhouse.students.copy_layers import copy_layers
 from stillhouse.teachers.fitted import fit_teacher, save_model
 from stillhouse.training.engine import build_accelerator
 from stillhouse.training.log import RunLog
@@ -120,6 +122,8 @@ class _Run:
         teacher = prepared.teacher if method.uses_teacher else None
         if teacher is not None and not prepared.teacher_has_head:
             self._fit_teacher(teacher)
+        if teacher is not None and method.starts_from_fitted_teacher:
+            self._start_from(teacher)
         start = copy.deepcopy(prepared.student.encoder.state_dict())
         self._train_student(teacher)
         models = {"student": prepared.student}
@@ -168,11 +172,19 @@ class _Run:
             self.stages.append(fitted)
         self._check(teacher)
 
+    def _start_from(self, teacher: Model) -> None:
+        """Gives the student the weights of the teacher as it solves the task."""
+        student, encoders = self.prepared.student, (self.prepared.student.encoder, teacher.encoder)
+        layers = self.method.copied_layers(*(layer_count(encoder.config) for encoder in encoders))
+        start = copy_layers(*encoders, layers, teacher_name=teacher.name, with_head=True)
+        student.start = start.description
+        self.console.say(f"  student starts from {start.description}: {start.sentence()}")
+
     def _train_student(self, teacher: Model | None) -> None:
         student = self.prepared.student
         self.console.say(f"distilling {student.name}" if teacher else f"fine-tuning {student.name}")
         self.stages += run_stages(
-            self.method.plan(self.prepared.task.kind),
+            self.prepared.stages,
             student.encoder.to(self.device),
             self._student_rows(),
             lambda: self._score(student, self.prepared.splits["selection"], "student"),
@@ -191,7 +203,7 @@ class _Run:
         baseline.name = f"{baseline.name} without teacher"
         baseline.encoder.load_state_dict(start)
         rows = len(self._student_rows())
-        taught = self.method.plan(self.prepared.task.kind)
+        taught = self.prepared.stages
         counts = [stage_steps(stage, rows) for stage in taught]
         stage = Stage(
             "baseline",
@@ -215,7 +227,7 @@ class _Run:
     def _student_rows(self) -> TokenizedSplit:
         """The training rows as the student sees them: which labels it may use."""
         train = self.prepared.splits["train"].tokens
-        if self.config.data.labels == "gold" or not self.method.uses_teacher:
+        if self.config.data.labels == "gold" or not self.method.uses_plain_text:
             return self._gold_rows()
         return train.without_labels() if self.config.data.labels == "teacher" else train
 

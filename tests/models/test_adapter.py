@@ -25,14 +25,14 @@ def built(family, kind="classification", **options):
     return build_encoder(tiny_config(family, layers=3, **options), TASKS[kind])
 
 
-def batch():
-    """Three rows of 7 tokens, two of them padded."""
+def batch(tokens=7):
+    """Three rows, two of them padded."""
     generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(5, 300, (3, 7), generator=generator)
-    mask = torch.ones(3, 7, dtype=torch.long)
+    ids = torch.randint(5, 300, (3, tokens), generator=generator)
+    mask = torch.ones(3, tokens, dtype=torch.long)
     mask[1, 5:] = 0
     mask[2, 3:] = 0
-    segments = torch.zeros(3, 7, dtype=torch.long)
+    segments = torch.zeros(3, tokens, dtype=torch.long)
     segments[:, 4:] = 1
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
 

@@ -279,7 +279,7 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path):
     frozen.requires_grad_(False)
     before = frozen.clone()
     shop = workshop(tmp_path)
-    from stillhouse.models.forward import StudentSide
+    from stillhouse.students.side import StudentSide
     from stillhouse.teachers.source import NoTeacher
 
     stage = hard_stage()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from stillhouse.data.task import Examples, Task
 from stillhouse.data.tokenize import Encoded
 
 Rows = NDArray[np.int64]
+Unit = Literal["rows", "words", "tokens", "pairs"]
 IGNORED = -100
 WINDOW = 50  # batches among which rows are sorted by length
 
@@ -37,7 +38,7 @@ class Batch:
         student_words: Tagging: position of each word's first sub-word, `(batch, words)`; 0 where `positions` is false.
         teacher_words: The same in the teacher's tokens.
         rows: Numbers of the rows in their split, `(batch,)`; always on the CPU.
-        units: What a mean over the batch divides by: its rows, for tagging its words.
+        counts: What means over the batch divide by; see `TokenizedSplit.counts`.
     """
 
     student_inputs: dict[str, Tensor]
@@ -48,7 +49,7 @@ class Batch:
     rows: Int[Tensor, " batch"]
     student_words: Tensor | None = None
     teacher_words: Tensor | None = None
-    units: int = 0
+    counts: Mapping[Unit, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,7 +66,7 @@ class Batch:
                 return {name: moved(tensor) for name, tensor in value.items()}
             return value
 
-        stay = ("rows", "units")  # row numbers look things up on the CPU: moving them would make the CPU wait for the device
+        stay = ("rows", "counts")  # row numbers look things up on the CPU: moving them would make the CPU wait for the device
         return replace(
             self, **{field.name: moved(getattr(self, field.name)) for field in fields(self) if field.name not in stay}
         )
@@ -122,12 +123,14 @@ class TokenizedSplit:
         """The same rows with the teacher in the student's place: what the teacher itself is fine-tuned on."""
         return replace(self, student=self.teacher)
 
-    def units(self, rows: Rows) -> int:
-        """What a mean over these rows divides by: their number, for tagging the number of their words."""
-        if self.student.words is None or self.teacher.words is None:
-            return len(rows)
-        ours, theirs = self.student.words.select(rows).values, self.teacher.words.select(rows).values
-        return int(((ours >= 0) & (theirs >= 0)).sum())
+    def counts(self, rows: Rows) -> dict[Unit, int]:
+        """What means over these rows divide by: the rows, their words (tagging), real tokens, pairs of real tokens."""
+        lengths = self.student.lengths[rows]
+        counts: dict[Unit, int] = {"rows": len(rows), "tokens": int(lengths.sum()), "pairs": int(np.square(lengths).sum())}
+        if self.student.words is not None and self.teacher.words is not None:
+            ours, theirs = self.student.words.select(rows).values, self.teacher.words.select(rows).values
+            counts["words"] = int(((ours >= 0) & (theirs >= 0)).sum())
+        return counts
 
     def batch(self, rows: Rows) -> Batch:
         """The given rows, padded to the longest of them."""
@@ -141,7 +144,7 @@ class TokenizedSplit:
             if self.task.kind == "qa":
                 positions = student_inputs["attention_mask"].bool()
             labels = torch.from_numpy(self.labels[rows])
-            return Batch(student_inputs, teacher_inputs, labels, has_label, positions, row_numbers, units=len(rows))
+            return Batch(student_inputs, teacher_inputs, labels, has_label, positions, row_numbers, counts=self.counts(rows))
         student_words, _ = self.student.words.padded(rows, -1)
         teacher_words, _ = self.teacher.words.padded(rows, -1)
         assert isinstance(self.labels, Ragged)
@@ -156,7 +159,7 @@ class TokenizedSplit:
             row_numbers,
             student_words=torch.from_numpy(student_words.clip(0)),
             teacher_words=torch.from_numpy(teacher_words.clip(0)),
-            units=int(is_word.sum()),
+            counts=self.counts(rows),
         )
 
 

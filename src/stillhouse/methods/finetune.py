@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from stillhouse.config import Frozen, StageConfig
 from stillhouse.data.task import TaskKind
+from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
 
@@ -25,9 +26,10 @@ class Finetune(Method):
     """The student alone with the gold labels."""
 
     uses_teacher: ClassVar[bool] = False
+    uses_plain_text: ClassVar[bool] = False
 
     name: Literal["finetune"] = "finetune"
     stages: FinetuneStages = FinetuneStages()
 
-    def plan(self, kind: TaskKind) -> tuple[Stage, ...]:
+    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
         return (Stage("finetune", (HardLabels(kind=kind),), self.stages.finetune),)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
 from stillhouse.data.task import TaskKind
+from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import Divergence, SoftLabels
@@ -42,7 +43,7 @@ class Logit(Method):
     divergence: Divergence = "kl"
     stages: LogitStages = LogitStages()
 
-    def plan(self, kind: TaskKind) -> tuple[Stage, ...]:
+    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
         weight_hard = 1 - self.weight_soft if self.weight_hard is None else self.weight_hard
         soft = SoftLabels(kind=kind, weight=self.weight_soft, temperature=self.temperature, divergence=self.divergence)
         return (Stage("distil", (HardLabels(kind=kind, weight=weight_hard), soft), self.stages.distil),)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from stillhouse.errors import UserError
-from stillhouse.features import Features, Needs
+from stillhouse.features import Dimensions, Features, Needs
+from stillhouse.models.capture import recording
 
 
 def layer_count(config: PreTrainedConfig) -> int:
@@ -28,6 +29,21 @@ def hidden_size(config: PreTrainedConfig) -> int:
 def head_count(config: PreTrainedConfig) -> int:
     """Number of attention heads of a layer."""
     return int(config.num_attention_heads)
+
+
+def dimensions(config: PreTrainedConfig) -> Dimensions:
+    """Sizes of an encoder, and how its layers attend."""
+    layers = layer_count(config)
+    types = getattr(config, "layer_types", None) or ["full_attention"] * layers
+    return Dimensions(
+        layers=layers,
+        width=hidden_size(config),
+        heads=head_count(config),
+        attention_width=int(getattr(config, "true_hidden_size", hidden_size(config))),
+        windows=tuple(int(config.sliding_window) if kind == "sliding_attention" else None for kind in types),
+        is_shared=int(getattr(config, "num_hidden_groups", layers)) < layers,
+        family=str(config.model_type),
+    )
 
 
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -64,36 +80,40 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
             projection), `l` the output of layer `l`; ModernBERT's last is after its final normalisation.
 
     Raises:
-        UserError: A hidden state is asked for that the model does not have.
+        UserError: A layer is asked for that the model does not have.
+        RuntimeError: Something that was asked for was not captured; see also `recording`.
     """
     if not needs.anything:
         return Features()
     config: Any = model.config
-    layers = sorted(needs.hidden_states)
-    _check_layers(layers, config)
+    layers = sorted(needs.hidden_states | needs.cls)
+    _check_layers(layers, config, "hidden state", 0)
+    _check_layers(sorted(needs.attentions), config, "Q, K and V of layer", 1)
     # ALBERT may run several inner layers a layer, and each of them counts for transformers.
     stride = int(getattr(config, "inner_group_num", 1))
     wanted: bool | list[int] = [layer * stride for layer in layers] if layers else False
     if layers and stride > 1:
         wanted = True  # transformers drops numbers above num_hidden_layers without a word
-    outputs: Any = model(
-        **{name: inputs[name] for name in input_names(model) if name in inputs},
-        output_hidden_states=wanted,
-        return_dict=True,
-    )
+    given = {name: inputs[name] for name in input_names(model) if name in inputs}
+    calls = {layer * stride: layer for layer in needs.attentions}
+    with recording(model, calls, layer_count(config) * stride, given.get("attention_mask")) as attentions:
+        outputs: Any = model(**given, output_hidden_states=wanted, return_dict=True)
     states = outputs.hidden_states if layers else ()
+    states = {layer: _state(states, layer * stride, layer, model) for layer in layers}
     return Features(
         logits=_logits(outputs, model) if needs.logits else None,
-        hidden_states={layer: _state(states, layer * stride, layer, model) for layer in layers},
+        hidden_states={layer: states[layer] for layer in sorted(needs.hidden_states)},
+        cls={layer: states[layer][:, 0] for layer in sorted(needs.cls)},
+        attentions={calls[call]: attention for call, attention in attentions.items()},
     )
 
 
-def _check_layers(layers: list[int], config: PreTrainedConfig) -> None:
-    wrong = [layer for layer in layers if not 0 <= layer <= layer_count(config)]
+def _check_layers(layers: list[int], config: PreTrainedConfig, what: str, lowest: int) -> None:
+    wrong = [layer for layer in layers if not lowest <= layer <= layer_count(config)]
     if wrong:
         raise UserError(
-            f"hidden state {wrong[0]} is asked of a model with {layer_count(config)} layers",
-            expected=f"0..{layer_count(config)}, 0 = embeddings",
+            f"{what} {wrong[0]} is asked of a model with {layer_count(config)} layers",
+            expected=f"{lowest}..{layer_count(config)}" + (", 0 = embeddings" if lowest == 0 else ""),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,18 +22,7 @@ Side = Literal["student", "teacher"]
 Logits = NDArray[np.float32] | Ragged
 
 
-class StudentSide(nn.Module):
-    """Everything that a stage trains, in one module: the only one that Accelerate prepares.
-
-    Its forward returns the Features that the stage needs; the losses read nothing else.
-    """
-
-    def __init__(self, encoder: nn.Module, needs: Needs) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.needs = needs
-
-    def forward(self, batch: Batch) -> Features:
+def forward(self, batch: Batch) -> Features:
         return forward(self.encoder, batch, "student", self.needs)
 
 
@@ -45,7 +35,7 @@ def forward(encoder: nn.Module, batch: Batch, side: Side, needs: Needs) -> Featu
         return features
     logits = features.logits
     index = words[..., None].expand(-1, -1, logits.shape[-1])
-    return Features(logits=logits.gather(1, index), hidden_states=features.hidden_states)
+    return replace(features, logits=logits.gather(1, index))
 
 
 def compute_logits(

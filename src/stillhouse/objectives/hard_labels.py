@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from stillhouse.data.batch import IGNORED, Batch
+from stillhouse.data.batch import IGNORED, Batch, Unit
 from stillhouse.data.task import TaskKind
 from stillhouse.features import Features, Needs
 from stillhouse.objectives.objective import Objective
@@ -72,6 +72,10 @@ class HardLabels(Objective):
 
     name: ClassVar[str] = "hard_labels"
     kind: TaskKind
+
+    @property
+    def unit(self) -> Unit:
+        return "words" if self.kind == "tagging" else "rows"
 
     @property
     def student_needs(self) -> Needs:

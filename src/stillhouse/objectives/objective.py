@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from stillhouse.config import Frozen, NonNegativeFloat
-from stillhouse.data.batch import Batch
+from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import Features, Needs
+
+LayerPairs = Annotated[tuple[tuple[int, int], ...], Field(min_length=1)]  # (student layer, teacher layer), 0 = embeddings
 
 
 class Objective(Frozen, ABC):
@@ -26,6 +29,11 @@ class Objective(Frozen, ABC):
     @property
     @abstractmethod
     def student_needs(self) -> Needs: ...
+
+    @property
+    def unit(self) -> Unit:
+        """What the term is a mean over: what its share of a step's sum is counted in, where micro-batches make up a step."""
+        return "rows"
 
     @property
     def teacher_needs(self) -> Needs:

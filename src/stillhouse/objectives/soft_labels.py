@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stillhouse.config import PositiveFloat
-from stillhouse.data.batch import Batch
+from stillhouse.data.batch import Batch, Unit
 from stillhouse.data.task import TaskKind
 from stillhouse.features import Features, Needs
 from stillhouse.objectives.objective import Objective
@@ -102,12 +102,24 @@ class SoftLabels(Objective):
     """`T^2 D(teacher || student)` for distributions; the squared difference of the outputs for regression, without T.
 
     A single logit through softmax would give a silent constant 0, hence the squared error.
+
+    Attributes:
+        kind: Of the task.
+        temperature: T > 0.
+        divergence: `kl` or `ce`.
+        per_class: Whether the sum over the classes of sentences and words is divided by their number (`element_mean`), as
+            the code of PKD and TinyBERT does.
     """
 
     name: ClassVar[str] = "soft_labels"
     kind: TaskKind
     temperature: PositiveFloat = 1.0
     divergence: Divergence = "kl"
+    per_class: bool = False
+
+    @property
+    def unit(self) -> Unit:
+        return "words" if self.kind == "tagging" else "rows"
 
     @property
     def student_needs(self) -> Needs:
@@ -119,12 +131,14 @@ class SoftLabels(Objective):
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         student_logits, teacher_logits = student.require_logits(), teacher.require_logits()
+        classes = student_logits.shape[-1] if self.per_class else 1
         if self.kind == "regression":
             return F.mse_loss(student_logits.float(), teacher_logits.float())
         if self.kind == "multilabel":
             return binary_soft_labels(student_logits, teacher_logits, self.temperature, self.divergence)
         if self.kind == "tagging":
-            return tagging_soft_labels(student_logits, teacher_logits, batch.positions, self.temperature, self.divergence)
+            value = tagging_soft_labels(student_logits, teacher_logits, batch.positions, self.temperature, self.divergence)
+            return value / classes
         if self.kind == "qa":
             return span_soft_labels(student_logits, teacher_logits, batch.positions, self.temperature, self.divergence)
-        return soft_labels(student_logits, teacher_logits, self.temperature, self.divergence)
+        return soft_labels(student_logits, teacher_logits, self.temperature, self.divergence) / classes

@@ -14,9 +14,14 @@ from stillhouse.students.start import Start, fresh_start
 
 
 def copy_layers(
-    student: PreTrainedModel, teacher: PreTrainedModel, layers: Sequence[int], *, teacher_name: str = "the teacher"
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    layers: Sequence[int],
+    *,
+    teacher_name: str = "the teacher",
+    with_head: bool = False,
 ) -> Start:
-    """Copies teacher layers, embeddings and every other weight of the encoder that both have; never the head.
+    """Copies teacher layers, embeddings and every other weight of the encoder that both have.
 
     Where the widths differ nothing is copied.
 
@@ -25,6 +30,7 @@ def copy_layers(
         teacher: Of the same family.
         layers: For each student layer its teacher layer, 1-based.
         teacher_name: For the description.
+        with_head: Whether the task head is copied too.
 
     Returns:
         What was copied, what found no place (the first layer of a ModernBERT has no normalisation to copy into, for
@@ -54,9 +60,16 @@ def copy_layers(
                     copied.append(_full_name(student, own))
                 else:
                     skipped.append(_full_name(teacher, name))
+        if with_head:
+            head, theirs = student.state_dict(), teacher.state_dict()
+            base = f"{student.base_model_prefix}."
+            for name in head.keys() & theirs.keys():
+                if not name.startswith(base):
+                    head[name].copy_(theirs[name])
+                    copied.append(name)
     known = set(copied)
     return Start(
-        _description(layers, teacher, stack, teacher_name),
+        _description(layers, teacher, stack, teacher_name) + (" as it solves the task, with its head" if with_head else ""),
         copied=tuple(copied),
         skipped=tuple(dict.fromkeys(skipped)),
         fresh=tuple(name for name in student.state_dict() if name not in known),
@@ -75,6 +88,15 @@ def _check(layers: Sequence[int], student_layers: int, teacher_layers: int) -> N
                 f"teacher layer {layer} is to be copied, but the teacher has {teacher_layers} layers",
                 expected=f"layers 1..{teacher_layers}",
             )
+
+
+def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
+    """The layers of an encoder, in order.
+
+    Raises:
+        UserError: The family keeps them otherwise.
+    """
+    return _stack(model, _stack_name(model))
 
 
 def _stack(model: PreTrainedModel, name: str) -> nn.ModuleList:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -19,12 +20,15 @@ from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import NotFinite, UserError
 from stillhouse.files import write_atomically, write_json
 from stillhouse.method import Stage
-from stillhouse.models.forward import StudentSide
 from stillhouse.teachers.source import build_teacher
 from stillhouse.training.checkpoint import damaged, read_weights
 from stillhouse.training.log import RunLog
 from stillhouse.training.seeding import stage_seed
 from stillhouse.training.trainer import Report, StageResult, Trainer, contiguous
+
+
+# Streams of the run's seed from which fresh weights beside the student are drawn, apart from those of the stages.
+FRESH_STREAM = 2000
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,12 @@ def run_stages(
             except NotFinite as error:
                 raise NotFinite(f"stage {stage.name!r}, teacher on the training rows: {error}") from error
             teacher_seconds = time.perf_counter() - started
+            torch.manual_seed(stage_seed(seed, FRESH_STREAM + number))
+            side = stage.side.build(encoder, teacher, stage.student_needs, stage_seed(seed, number))
+            stage.side.freeze(encoder)
             trainer = Trainer(
                 stage,
-                StudentSide(encoder, stage.student_needs),
+                side,
                 split,
                 source,
                 score,
@@ -114,6 +121,8 @@ def run_stages(
                 report=workshop.report,
             )
             finished = replace(trainer.run(), teacher_seconds=teacher_seconds)
+            side.release()
+            encoder.requires_grad_(True)
             workshop.accelerator.free_memory()
             if workshop.accelerator.is_main_process:
                 _save_finished(folder, encoder, identity, finished)
@@ -124,7 +133,8 @@ def run_stages(
 
 def _identity(stage: Stage, seed: int, fingerprints: Sequence[str], workshop: Workshop) -> str:
     objectives = [(type(objective).__name__, objective.model_dump(mode="json")) for objective in stage.objectives]
-    parts = [stage.name, objectives, stage.config.model_dump(mode="json"), stage.steps, stage.evaluate_every, seed]
+    side = [type(stage.side).__name__, stage.side.model_dump(mode="json")]
+    parts = [stage.name, objectives, side, stage.config.model_dump(mode="json"), stage.steps, stage.evaluate_every, seed]
     parts += [*fingerprints, str(workshop.accelerator.mixed_precision)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stillhouse.config import EngineConfig
-from stillhouse.data.batch import Batch, Rows, TokenizedSplit, training_order
+from stillhouse.data.batch import Batch, Rows, TokenizedSplit, Unit, training_order
 from stillhouse.errors import NotFinite, TrainingDiverged
 from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.adapter import head_parameters
-from stillhouse.models.forward import StudentSide
+from stillhouse.students.side import StudentSide
 from stillhouse.teachers.source import Teacher
 from stillhouse.training.checkpoint import Progress, load_checkpoint, read_weights, save_checkpoint
 from stillhouse.training.log import RunLog
@@ -40,7 +40,7 @@ class StageResult:
         steps: Optimiser steps.
         seconds: Time spent training, scoring on the selection rows and writing checkpoints included.
         examples: Examples trained on.
-        score: Score on the selection rows of the state that was kept.
+        score: Score on the selection rows of the state that was kept; None where none was scored.
         step: The step of that state.
         teacher_seconds: Time in which the teacher scored the text before the first step.
     """
@@ -49,7 +49,7 @@ class StageResult:
     steps: int
     seconds: float
     examples: int
-    score: float
+    score: float | None
     step: int
     teacher_seconds: float = 0.0
 
@@ -164,8 +164,8 @@ class Trainer:
             self.steps,
             self.progress.seconds,
             self.progress.examples,
-            self.progress.best_score if self.progress.best_score is not None else math.nan,
-            self.progress.best_step,
+            self.progress.best_score,
+            self.progress.best_step or self.steps,
         )
 
     def _remaining(self) -> Iterator[Rows]:
@@ -187,17 +187,18 @@ class Trainer:
         processes = self.accelerator.num_processes
         is_shared = 1 < processes <= len(rows)
         share = rows[self.accelerator.process_index :: processes] if is_shared else rows
-        scale = (processes if is_shared else 1) / max(1, self.split.units(rows))
+        counts = self.split.counts(rows)
         parts = _cut(share, min(self.stage.config.accumulate, len(share)))
         batches = [self.split.batch(part).to(self.accelerator.device) for part in parts]
         factor = learning_rate_factor(self.progress.step, self.steps, self.stage.config)
         for parameter_group in self.optimizer.param_groups:
             parameter_group["lr"] = parameter_group["peak"] * factor
+        self.student.before_step(self.progress.step, self.steps, rows)
         totals = torch.zeros(len(self.stage.objectives) + 1, device=self.accelerator.device)
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.module):
-                values = self._objectives(batch) * (batch.units * scale)
+                values = self._objectives(batch, counts, processes if is_shared else 1)
                 self.accelerator.backward((values * self.weights).sum())
                 totals[:-1] += values.detach()
         if self.stage.config.max_grad_norm > 0:
@@ -209,12 +210,17 @@ class Trainer:
         self._unread.append(totals)
         self.report(self.progress.step, self.steps, self.stage.name)
 
-    def _objectives(self, batch: Batch) -> Tensor:
-        """Every objective of the stage on one batch, unweighted, `(objectives,)`."""
+    def _objectives(self, batch: Batch, counts: Mapping[Unit, int], processes: int) -> Tensor:
+        """Every objective of the stage on one batch, unweighted, `(objectives,)`, each times the share of its mean over
+        the whole step that this batch makes up."""
         teacher = self.teacher.features(batch)
         student = self.module(batch)
         with torch.autocast(self.accelerator.device.type, enabled=False):
-            return torch.stack([objective(student, teacher, batch) for objective in self.stage.objectives])
+            values = [
+                objective(student, teacher, batch) * (processes * batch.counts[objective.unit] / max(1, counts[objective.unit]))
+                for objective in self.stage.objectives
+            ]
+            return torch.stack(values)
 
     def _read_objectives(self) -> dict[str, float]:
         """Means of the objectives since the last reading; the one place where the loop waits for the device."""
@@ -250,10 +256,13 @@ class Trainer:
             loss=loss,
             learning_rate=self.stage.config.learning_rate * factor,
             examples_per_second=round(speed, 1),
+            **self.student.values(),
         )
 
     def _evaluate(self) -> None:
         self._check_weights()
+        if self.stage.config.select_on == "none":
+            return
         try:
             score = self.score()
         except NotFinite as error:
@@ -306,7 +315,7 @@ class Trainer:
 
     def _restore_best(self) -> None:
         self.accelerator.wait_for_everyone()
-        if self.progress.best_step != self.steps:
+        if self.progress.best_step not in (0, self.steps):
             self.student.load_state_dict(read_weights(self._best, device=str(self.accelerator.device)))
         self.student.eval()
 

@@ -1,0 +1,77 @@
+"""MiniLM (Wang et al., 2020; arXiv:2002.10957v2), on the text of a task.
+
+relations:  L = KL_rel(Q, K) + KL_rel(V, V)                              eqs. 4 to 8; of one layer of teacher and student
+distil:     logit distillation, since the first stage trains no head
+
+KL_rel(X, Y) = mean over heads, real tokens t of KL( softmax(X_t Y^T / sqrt(d))_teacher || softmax(X_t Y^T / sqrt(d))_student )
+
+Each side is scaled by its own head width; as many heads are needed on both sides. Departures from the paper: it distils on
+a corpus and fine-tunes on gold labels, here both stages see the task's text, and the second learns from soft labels too.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
+from stillhouse.data.task import TaskKind
+from stillhouse.errors import UserError
+from stillhouse.features import Dimensions
+from stillhouse.method import Method, Stage
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.objectives.relation_kl import RelationKL
+from stillhouse.objectives.soft_labels import SoftLabels
+
+
+class MiniLMStages(Frozen):
+    """Relations first, labels then."""
+
+    relations: StageConfig = StageConfig(epochs=4, learning_rate=3e-4, select_on="none")
+    distil: StageConfig = StageConfig(epochs=4, learning_rate=5e-5)
+
+
+class MiniLM(Method):
+    """Attention distributions and value relations of the last layer.
+
+    Attributes:
+        teacher_layer: Whose relations are learnt, 1-based; None = the last.
+        temperature: T of the second stage; > 0.
+        weight_soft: Share of the soft term in the second stage.
+        weight_hard: Weight of its hard term; None = 1 - weight_soft.
+    """
+
+    name: Literal["minilm"] = "minilm"
+    teacher_layer: PositiveInt | None = None
+    temperature: PositiveFloat = 2.0
+    weight_soft: Fraction = 0.7
+    weight_hard: NonNegativeFloat | None = None
+    stages: MiniLMStages = MiniLMStages()
+
+    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        layer = chosen_layer(self.teacher_layer, teacher)
+        if student.heads != teacher.heads:
+            raise UserError(
+                f"minilm compares attention head by head, but the student has {student.heads} heads and the teacher {teacher.heads}",
+                expected=f"a student with {teacher.heads} heads",
+                fix="choose such a student (LxH has as many as its teacher), or --method minilmv2, which takes any",
+            )
+        if student.windows[-1] != teacher.windows[layer - 1]:
+            raise UserError(
+                f"the student's last layer and layer {layer} of the teacher do not attend alike: one is local, one global",
+                expected="layers that attend alike",
+                fix="choose another --set method.teacher_layer, or --method minilmv2",
+            )
+        relations = RelationKL(
+            relations=(("query", "key"), ("value", "value")), student_layer=student.layers, teacher_layer=layer
+        )
+        return (Stage("relations", (relations,), self.stages.relations), distil_stage(self, kind))
+
+
+def chosen_layer(layer: int | None, teacher: Dimensions) -> int:
+    """The teacher layer that is learnt from: its last where none is named."""
+    if layer is not None and layer > teacher.layers:
+        raise UserError(
+            f"method.teacher_layer is {layer}, but the teacher has {teacher.layers} layers",
+            expected=f"1..{teacher.layers}, or nothing for the last",
+        )
+    return layer or teacher.layers

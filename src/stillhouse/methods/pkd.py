@@ -1,0 +1,106 @@
+"""Patient knowledge distillation, BERT-PKD (Sun et al., 2019; arXiv:1908.09355v1).
+
+L = (1 - a) L_hard + a L_soft + b L_patient                                     a -> weight_soft, b -> weight_patient
+
+L_soft     = T^2 KL(softmax(z_teacher / T) || softmax(z_student / T))           T -> temperature
+L_patient  = mean over examples, j = 1..M-1 of || h_j / |h_j| - t_I(j) / |t_I(j)| ||^2 / d
+             h_j, t_i: CLS of the student's layer j, of the teacher's layer i; I -> layer_map, `skip` or `last`
+
+The top layer is left out: it feeds the classifier, and with it the soft labels. Departures from the paper: KL times T^2 in
+the place of cross-entropy, and the mean over the width, both as in the authors' code; a linear map between different widths
+where it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from stillhouse import layer_maps
+from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
+from stillhouse.data.task import TaskKind
+from stillhouse.errors import UserError
+from stillhouse.features import Dimensions
+from stillhouse.method import Method, Stage
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.objectives.normalised_cls import NormalisedCls, Scale
+from stillhouse.objectives.soft_labels import Divergence, SoftLabels
+from stillhouse.students.side import ProjectedSide, Side
+
+RULES = {"skip": layer_maps.uniform, "last": layer_maps.last}
+
+
+class PKDStages(Frozen):
+    """The one stage of patient distillation."""
+
+    distil: StageConfig = StageConfig(epochs=4, learning_rate=5e-5)
+
+
+class PKD(Method):
+    """CLS vectors of the layers below the top, beside soft and gold labels.
+
+    Attributes:
+        temperature: T, softens both distributions; > 0.
+        weight_soft: a, the share of the soft term.
+        weight_hard: Weight of the hard term; None = 1 - a.
+        weight_patient: b.
+        divergence: `kl` or `ce`.
+        layer_map: `skip`, `last`, or the teacher layer of each student layer but the last.
+        normalise: Whether CLS vectors are brought to length one.
+        scale: `element_mean`, for which the published weights are meant, or `paper_sum`, d times as large.
+        projection: A learnt linear map from the student's width to the teacher's; asked for where the widths differ.
+        compat: `official`: the soft term divided by the number of classes, as in the authors' code.
+    """
+
+    default_student: ClassVar[str] = "half"
+
+    name: Literal["pkd"] = "pkd"
+    temperature: PositiveFloat = 10.0
+    weight_soft: Fraction = 0.7
+    weight_hard: NonNegativeFloat | None = None
+    weight_patient: NonNegativeFloat = 100.0
+    divergence: Divergence = "kl"
+    layer_map: Literal["skip", "last"] | Annotated[tuple[int, ...], Field(min_length=1)] = "skip"
+    normalise: bool = True
+    scale: Scale = "element_mean"
+    projection: bool = False
+    compat: Literal["official"] | None = None
+    stages: PKDStages = PKDStages()
+
+    def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+        return layer_maps.first(student_layers, teacher_layers)
+
+    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        if student.layers < 2:
+            raise UserError(
+                "pkd compares the layers below the top, and the student has only one layer",
+                expected="a student of at least 2 layers",
+                fix="choose a deeper student, or --method logit",
+            )
+        pairs = layer_maps.chosen(self.layer_map, RULES, student.layers, teacher.layers, without_top=True)
+        weight_hard = 1 - self.weight_soft if self.weight_hard is None else self.weight_hard
+        objectives = (
+            HardLabels(kind=kind, weight=weight_hard),
+            SoftLabels(
+                kind=kind,
+                weight=self.weight_soft,
+                temperature=self.temperature,
+                divergence=self.divergence,
+                per_class=self.compat == "official",
+            ),
+            NormalisedCls(layers=pairs, weight=self.weight_patient, normalise=self.normalise, scale=self.scale),
+        )
+        return (Stage("distil", objectives, self.stages.distil, side=self._side(pairs, student, teacher)),)
+
+    def _side(self, pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> Side:
+        if self.projection:
+            layers = tuple(own for own, _ in pairs)
+            return ProjectedSide(layers=layers, student_width=student.width, teacher_width=teacher.width)
+        if student.width != teacher.width:
+            raise UserError(
+                f"pkd compares vectors, but the student's width is {student.width} and the teacher's {teacher.width}",
+                expected=f"a student of width {teacher.width}",
+                fix="choose such a student, or let a linear map be learnt: --set method.projection=true",
+            )
+        return Side()

@@ -1,0 +1,118 @@
+"""Queries, keys and values of an encoder's layers, recorded on their way into attention, which stays on SDPA.
+
+A function registered with transformers' `AttentionInterface` sees what each layer attends with, keeps it where a recorder
+listens, and hands it on to SDPA. A mask function stands under the same name: without one, transformers would pass no mask
+at all and attend to padding, silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from stillhouse.features import Attention
+
+IMPLEMENTATION = "stillhouse"
+
+
+@dataclass
+class _Recorder:
+    """Keeps the wanted calls of one forward pass. Layers are known by the order in which they attend: ALBERT's share a module."""
+
+    wanted: frozenset[int]
+    calls: int = 0
+    attentions: dict[int, Attention] = field(default_factory=dict)
+    lacks_mask: bool = False
+
+
+_listening: ContextVar[_Recorder | None] = ContextVar("stillhouse_recorder", default=None)
+
+
+def _attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    recorder = _listening.get()
+    if recorder is not None:
+        recorder.calls += 1
+        if recorder.calls in recorder.wanted:
+            scaling = options.get("scaling")
+            # transformers counts a window's middle to its half.
+            window = getattr(module, "sliding_window", None)
+            recorder.attentions[recorder.calls] = Attention(
+                query, key, value, query.shape[-1] ** -0.5 if scaling is None else float(scaling), window and window - 1
+            )
+            recorder.lacks_mask |= attention_mask is None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+
+
+AttentionInterface.register(IMPLEMENTATION, _attend)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+
+
+@contextmanager
+def recording(
+    model: Any, calls: Iterable[int], every: int, attention_mask: Tensor | None
+) -> Iterator[dict[int, Attention]]:
+    """Records attention inputs of one forward pass of `model`, which has to run inside the block.
+
+    What runs again later, such as a checkpointed layer in the backward pass, is not recorded.
+
+    Args:
+        model: An encoder of transformers.
+        calls: Which of its attention calls to keep, 1-based, in the order of the pass.
+        every: How many calls the pass makes.
+        attention_mask: The mask that the model is given.
+
+    Yields:
+        The recorded calls by number; filled when the block is left.
+
+    Raises:
+        RuntimeError: The model's attention cannot be recorded, a call is missing, its padding mask is missing, or it
+            carries no gradient (reentrant checkpointing).
+    """
+    wanted = frozenset(calls)
+    if not wanted:
+        yield {}
+        return
+    _listen_to(model)
+    recorder = _Recorder(wanted)
+    token = _listening.set(recorder)
+    try:
+        yield recorder.attentions
+    finally:
+        _listening.reset(token)
+    _check(recorder, model, every, attention_mask)
+
+
+def _listen_to(model: Any) -> None:
+    if model.config._attn_implementation != IMPLEMENTATION:
+        model.set_attn_implementation(IMPLEMENTATION)
+    if model.config._attn_implementation != IMPLEMENTATION:
+        raise RuntimeError(f"the attention of {type(model).__name__} cannot be recorded: it is not on AttentionInterface")
+
+
+def _check(recorder: _Recorder, model: nn.Module, every: int, attention_mask: Tensor | None) -> None:
+    name = type(model).__name__
+    missing = sorted(recorder.wanted - recorder.attentions.keys())
+    if missing or recorder.calls != every:
+        raise RuntimeError(
+            f"{name} attended {recorder.calls} times instead of {every}"
+            + (f", so that Q, K and V of {missing} were not captured" if missing else "")
+        )
+    if recorder.lacks_mask and attention_mask is not None and not bool(attention_mask.all()):
+        raise RuntimeError(f"{name} attends to padding: no mask reached its attention (is its mask function registered?)")
+    if torch.is_grad_enabled() and model.training:
+        dead = [call for call, attention in recorder.attentions.items() if not attention.query.requires_grad]
+        if dead and any(parameter.requires_grad for parameter in model.parameters()):
+            raise RuntimeError(
+                f"Q, K and V of {dead} of {name} carry no gradient: use_reentrant=False is needed for gradient checkpointing"
+            )

@@ -1,0 +1,103 @@
+"""Relations between tokens, softmaxed, against the teacher's: the objective of MiniLM and MiniLMv2."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from stillhouse.data.batch import Batch
+from stillhouse.config import PositiveInt
+from stillhouse.features import Attention, Features, Needs
+from stillhouse.objectives.attention_scores_mse import near_pairs
+from stillhouse.objectives.objective import Objective
+
+Part = Literal["query", "key", "value"]
+Relation = tuple[Part, Part]
+
+
+def relation_heads(vectors: Float[Tensor, "batch heads tokens head_dim"], count: int | None) -> Tensor:
+    """The heads' vectors side by side, cut into `count` relation heads, `(batch, relation_heads, tokens, width / count)`.
+
+    Native heads mix on purpose. None, or the native number, leaves them as they are.
+    """
+    if count is None or count == vectors.shape[1]:
+        return vectors
+    batch, heads, tokens, width = vectors.shape
+    return vectors.transpose(1, 2).reshape(batch, tokens, count, heads * width // count).transpose(1, 2)
+
+
+def relation_kl(
+    student: tuple[Float[Tensor, "batch heads tokens student_dim"], Float[Tensor, "batch heads tokens student_dim"]],
+    teacher: tuple[Float[Tensor, "batch heads tokens teacher_dim"], Float[Tensor, "batch heads tokens teacher_dim"]],
+    attention_mask: Int[Tensor, "batch tokens"],
+    near: Bool[Tensor, "tokens tokens"] | None = None,
+) -> Float[Tensor, ""]:
+    """`KL( softmax(X_t Y_t^T / sqrt(d_t)) || softmax(X_s Y_s^T / sqrt(d_s)) )` of every query's row, in nats.
+
+    Each side is scaled by its own head width. Only real tokens are keys.
+
+    Args:
+        student: X and Y of the student.
+        teacher: X and Y of the teacher, in as many heads.
+        attention_mask: 1 = real token.
+        near: Local attention: which pairs are looked at at all.
+
+    Returns:
+        Mean over heads and real queries of an example, then over examples (`example_mean`). An example without any real
+        token counts as 0.
+    """
+    real = attention_mask.bool()
+    keys = real[:, None, None, :]
+    keys = keys if near is None else keys & near
+    # A finite floor: the difference of two -inf is NaN, and its probability underflows to an exact zero.
+    ours, theirs = (
+        (x.float() @ y.float().transpose(-1, -2) * x.shape[-1] ** -0.5).masked_fill(~keys, -1e9).log_softmax(dim=-1)
+        for x, y in (student, teacher)
+    )
+    divergence = (theirs.exp() * (theirs - ours)).sum(dim=-1).mean(dim=1)
+    return (divergence.where(real, 0.0).sum(dim=-1) / real.sum(dim=-1).clamp(min=1)).mean()
+
+
+class RelationKL(Objective):
+    """`relation_kl`, summed over relations, each with weight 1.
+
+    Reference: MiniLM (Wang et al., 2020, arXiv:2002.10957v2), equations 4 to 7, for `(query, key)` and `(value, value)`;
+    MiniLMv2 (Wang et al., 2021, arXiv:2012.15828v2), equations 4 and 5, for the other pairs and for relation heads.
+
+    Attributes:
+        relations: Which two parts are compared, pair by pair.
+        student_layer: The student's layer, 1-based.
+        teacher_layer: The teacher's.
+        heads: Relation heads; None = the native heads, of which both sides must have as many.
+    """
+
+    name: ClassVar[str] = "relation_kl"
+    relations: tuple[Relation, ...]
+    student_layer: PositiveInt
+    teacher_layer: PositiveInt
+    heads: PositiveInt | None = None
+
+    @property
+    def student_needs(self) -> Needs:
+        return Needs(attentions=frozenset({self.student_layer}))
+
+    @property
+    def teacher_needs(self) -> Needs:
+        return Needs(attentions=frozenset({self.teacher_layer}))
+
+    def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
+        ours, theirs = student.require_attention(self.student_layer), teacher.require_attention(self.teacher_layer)
+        mask = batch.student_inputs["attention_mask"]
+        values = []
+        for relation in self.relations:
+            # Attention itself is local where its layer is; the other relations are ours to define, over all tokens.
+            near = near_pairs(ours) if relation == ("query", "key") else None
+            values.append(relation_kl(self._parts(ours, relation), self._parts(theirs, relation), mask, near))
+        return torch.stack(values).sum()
+
+    def _parts(self, attention: Attention, relation: Relation) -> tuple[Tensor, Tensor]:
+        first, second = (relation_heads(getattr(attention, part), self.heads) for part in relation)
+        return first, second

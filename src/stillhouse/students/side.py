@@ -1,0 +1,127 @@
+"""Everything that a stage trains, in one module: the only one that Accelerate prepares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stillhouse.config import Frozen
+from stillhouse.data.batch import Batch, Rows
+from stillhouse.features import Features, Needs
+from stillhouse.models.forward import forward
+from stillhouse.students.copy_layers import layer_stack
+
+Sharing = Literal["per_layer", "shared", "embedding+shared"]
+
+
+class StudentSide(nn.Module):
+    """The student and what is trained beside it.
+
+    Its forward returns the Features that the stage needs, hidden states already in the teacher's width; the losses read
+    nothing else.
+
+    Args:
+        encoder: The student.
+        needs: What the stage reads.
+        projections: For some hidden states a linear map; the same one may serve several.
+    """
+
+    def __init__(self, encoder: nn.Module, needs: Needs, projections: Mapping[int, nn.Linear] | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.needs = needs
+        projections = projections or {}
+        maps = list(dict.fromkeys(projections.values()))
+        self.projections = nn.ModuleList(maps)
+        self._projection_of = {layer: maps.index(projection) for layer, projection in projections.items()}
+
+    def forward(self, batch: Batch) -> Features:
+        features = forward(self.encoder, batch, "student", self.needs)
+        if not self._projection_of:
+            return features
+        return replace(
+            features,
+            hidden_states={layer: self._projected(layer, state) for layer, state in features.hidden_states.items()},
+            cls={layer: self._projected(layer, state) for layer, state in features.cls.items()},
+        )
+
+    def _projected(self, layer: int, state: Tensor) -> Tensor:
+        number = self._projection_of.get(layer)
+        return state if number is None else self.projections[number](state)
+
+    def before_step(self, step: int, steps: int, rows: Rows) -> None:
+        """Told before every optimiser step: how many were taken, how many there will be, and the step's rows."""
+
+    def values(self) -> dict[str, float]:
+        """Numbers that change with the step, for the log."""
+        return {}
+
+    def release(self) -> None:
+        """Gives the encoder back as it was, but for its weights."""
+
+
+class Side(Frozen):
+    """How a stage's student side is made: the student alone. Its subclasses make others.
+
+    Attributes:
+        trains: Which of the student's parameters are trained: `all` of them, or those of its `layers` alone.
+    """
+
+    trains: Literal["all", "layers"] = "all"
+
+    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs, seed: int) -> StudentSide:  # noqa: ARG002
+        """The module.
+
+        Args:
+            encoder: The student.
+            teacher: The teacher; parts of it may be used, without gradient.
+            needs: What the stage reads of the student.
+            seed: Of everything that is drawn while the stage runs; fresh weights come from torch's global generator.
+        """
+        return StudentSide(encoder, needs)
+
+
+    def freeze(self, encoder: nn.Module) -> None:
+        """Leaves a gradient to what the stage trains, alone."""
+        if self.trains == "layers":
+            encoder.requires_grad_(False)
+            assert isinstance(encoder, PreTrainedModel)
+            layer_stack(encoder).requires_grad_(True)
+
+
+class ProjectedSide(Side):
+    """The student with linear maps, with bias, from its width to the teacher's. They are dropped with the stage.
+
+    A map between equal widths starts as the identity, any other from a normal distribution of width 0.02.
+
+    Attributes:
+        layers: The hidden states that are mapped, 0 = embedding output.
+        student_width: Width of the student's hidden states.
+        teacher_width: Width of the teacher's.
+        sharing: One map `per_layer`; one `shared` by all; or one for the embeddings and one shared by all layers.
+    """
+
+    layers: tuple[int, ...]
+    student_width: int
+    teacher_width: int
+    sharing: Sharing = "per_layer"
+
+    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs, seed: int) -> StudentSide:  # noqa: ARG002
+        groups = {layer: self._group(layer) for layer in self.layers}
+        maps = {group: nn.Linear(self.student_width, self.teacher_width) for group in dict.fromkeys(groups.values())}
+        for projection in maps.values():
+            nn.init.zeros_(projection.bias)
+            if self.student_width == self.teacher_width:
+                nn.init.eye_(projection.weight)  # layers that were copied already speak the teacher's language
+            else:
+                nn.init.trunc_normal_(projection.weight, std=0.02)
+        return StudentSide(encoder, needs, {layer: maps[group] for layer, group in groups.items()})
+
+    def _group(self, layer: int) -> int:
+        if self.sharing == "per_layer":
+            return layer
+        return min(layer, 1) if self.sharing == "embedding+shared" else 0

@@ -1,0 +1,170 @@
+"""BERT-of-Theseus: teacher blocks and the layers that replace them, in one forward pass.
+
+The predecessor's N layers are M modules of N/M layers each; the successor has one layer a module. While training, every
+module draws a gate r with probability p: y -> r successor(y) + (1 - r) predecessor(y). In eval mode, and when the stage is
+over, the successor runs alone.
+
+Reference: Xu et al., 2020 (arXiv:2002.02925v4), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stillhouse.config import Fraction, NonNegativeFloat, PositiveInt
+from stillhouse.data.batch import Batch, Rows
+from stillhouse.features import Features, Needs
+from stillhouse.students.copy_layers import layer_stack
+from stillhouse.students.side import Side, StudentSide
+
+
+def replacing_rate(
+    step: int, *, schedule: Literal["constant", "curriculum"], base: float, slope: float, constant_steps: int | None = None
+) -> float:
+    """The probability p that a module is the successor's, at a step.
+
+    Args:
+        step: Optimiser steps taken so far.
+        schedule: `constant`: `base` for the first `constant_steps` steps (None = all), then 1. `curriculum`:
+            `min(1, slope * step + base)`.
+        base: p of the first step, 0..1.
+        slope: Growth of p with each step, >= 0.
+        constant_steps: See `schedule`.
+    """
+    if schedule == "curriculum":
+        return min(1.0, slope * step + base)
+    return base if constant_steps is None or step < constant_steps else 1.0
+
+
+class Replacing(Side):
+    """The successor with its predecessor beside it.
+
+    Attributes:
+        schedule: See `replacing_rate`.
+        base: See `replacing_rate`.
+        slope: See `replacing_rate`; None = p reaches 1 half way through the stage.
+        constant_steps: See `replacing_rate`.
+        per_example: One gate for each example and module instead of one for each module and step: both branches run.
+        predecessor_dropout: Whether the predecessor's dropout is active in training.
+        keep_momentum: Whether a layer that was not drawn still moves on its optimiser's momentum.
+    """
+
+    trains: Literal["all", "layers"] = "layers"
+    schedule: Literal["constant", "curriculum"] = "curriculum"
+    base: Fraction = 0.3
+    slope: NonNegativeFloat | None = None
+    constant_steps: PositiveInt | None = None
+    per_example: bool = False
+    predecessor_dropout: bool = True
+    keep_momentum: bool = False
+
+    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs, seed: int) -> StudentSide:
+        assert isinstance(encoder, PreTrainedModel)
+        assert isinstance(teacher, PreTrainedModel)
+        return ReplacingSide(encoder, teacher, needs, self, seed)
+
+
+class ReplacingSide(StudentSide):
+    """See the head of this file.
+
+    Args:
+        encoder: The successor: a plain model of M layers. Its layers' forward is replaced until `release`.
+        predecessor: The task's teacher, N layers; it gets no gradient and belongs to no state that is saved.
+        needs: What the stage reads.
+        spec: Rate and granularity.
+        seed: Of the gates: a gate depends on seed, step and module alone, so that it is the same in every process and after
+            a resume.
+    """
+
+    def __init__(
+        self, encoder: PreTrainedModel, predecessor: PreTrainedModel, needs: Needs, spec: Replacing, seed: int
+    ) -> None:
+        super().__init__(encoder, needs)
+        successors, layers = layer_stack(encoder), layer_stack(predecessor)
+        size = len(layers) // len(successors)
+        assert size * len(successors) == len(layers)
+        # In lists that are no modules: what is in them is neither trained, saved, nor counted.
+        self._modules_replaced = [list(layers)[index * size : (index + 1) * size] for index in range(len(successors))]
+        predecessor.requires_grad_(False)
+        self._spec = spec
+        self._seed = seed
+        self._rate = spec.base
+        self._gates = np.ones((1, len(successors)), dtype=bool)
+        self._rows: Rows = np.zeros(1, dtype=np.int64)
+        self._successors = list(successors)
+        self._gates_of_batch: Tensor | None = None
+        for index, layer in enumerate(self._successors):
+            layer.forward = self._gated(index, layer.forward)
+
+    def before_step(self, step: int, steps: int, rows: Rows) -> None:
+        spec = self._spec
+        slope = spec.slope if spec.slope is not None else (1 - spec.base) / max(1, steps // 2)
+        self._rate = replacing_rate(
+            step, schedule=spec.schedule, base=spec.base, slope=slope, constant_steps=spec.constant_steps
+        )
+        draws = (len(rows) if spec.per_example else 1, len(self._successors))
+        self._gates = np.random.default_rng((self._seed, step)).random(draws) < self._rate
+        self._rows = rows
+        if spec.keep_momentum:
+            for parameter in self.parameters():
+                if parameter.requires_grad and parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+
+    def values(self) -> dict[str, float]:
+        return {"replacing_rate": self._rate}
+
+    def forward(self, batch: Batch) -> Features:
+        if self._spec.per_example:
+            order = np.argsort(self._rows)
+            places = order[np.searchsorted(self._rows[order], batch.rows.numpy())]
+            device = next(self.encoder.parameters()).device
+            self._gates_of_batch = torch.from_numpy(self._gates[places]).to(device, non_blocking=True)
+        return super().forward(batch)
+
+    def train(self, mode: bool = True) -> ReplacingSide:
+        super().train(mode)
+        for layers in self._modules_replaced:
+            for layer in layers:
+                layer.train(mode and self._spec.predecessor_dropout)
+        return self
+
+    def release(self) -> None:
+        for layer in self._successors:
+            layer.__dict__.pop("forward", None)
+
+    def _gated(self, index: int, successor: Callable[..., Any]) -> Callable[..., Any]:
+        predecessors: Sequence[nn.Module] = self._modules_replaced[index]
+
+        def replaced(hidden: Tensor, *rest: Any, **options: Any) -> Any:
+            for layer in predecessors:
+                hidden = _hidden(layer(hidden, *rest, **options))
+            return hidden
+
+        def forward(hidden_states: Tensor, *rest: Any, **options: Any) -> Any:
+            if not self.encoder.training:
+                return successor(hidden_states, *rest, **options)
+            if self._spec.per_example:
+                assert self._gates_of_batch is not None
+                ours = successor(hidden_states, *rest, **options)
+                gate = self._gates_of_batch[:, index][:, None, None]
+                return _with_hidden(ours, torch.where(gate, _hidden(ours), replaced(hidden_states, *rest, **options)))
+            if self._gates[0, index]:
+                return successor(hidden_states, *rest, **options)
+            return replaced(hidden_states, *rest, **options)
+
+        return forward
+
+
+def _hidden(output: Any) -> Tensor:
+    hidden: Tensor = output[0] if isinstance(output, tuple) else output
+    return hidden
+
+
+def _with_hidden(output: Any, hidden: Tensor) -> Any:
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
