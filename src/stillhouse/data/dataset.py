@@ -142,6 +142,12 @@ def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _
             splits[name] = labelled
     # Without the check the rows of every split count: nothing is learnt from them.
     names = label_names(kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels])
+    empty = sum(label is None for label in splits["train"].labels) if kind == "multilabel" else 0
+    if empty:
+        notes.append(
+            f"train: {empty:,} rows have an empty cell in `{columns.label}` and are taken as text without a label; where it "
+            "means that no label applies, write [] in JSON lines"
+        )
     train = source.splits["train"]
     minus_ones = sum(map(is_minus_one, train.column(str(columns.label)))) if kind == "classification" else 0
     if minus_ones and "-1" not in names:
