@@ -15,7 +15,7 @@ from tests.tiny_models import make_tiny_checkpoint
 
 def distil(folder, data, teacher, processes):
     out = folder / f"run{processes}"
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29517"]
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
     command = [sys.executable, *(launcher if processes > 1 else []), "-m", "stillhouse", "distill", "--data", str(data)]
     command += ["--teacher", str(teacher), "--student", "1x24", "--batch-size", "7", "--learning-rate", "0.001"]
     command += ["--epochs", "1", "--out", str(out), "--allow-weak-teacher", "--precision", "fp32"]

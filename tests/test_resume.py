@@ -258,3 +258,19 @@ def test_an_overwriting_run_that_was_killed_can_overwrite_again(shelf, tmp_path,
     with pytest.raises(SystemExit) as left:
         main([*arguments, "--overwrite"])
     assert left.value.code == 0
+
+
+def test_a_report_that_is_gone_is_written_again(shelf, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    arguments = command(shelf, tmp_path / "run", epochs=1)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    (tmp_path / "run" / "report.html").unlink()
+    before = result(tmp_path / "run")
+    monkeypatch.setattr(run, "prepare", lambda config: pytest.fail("the run was made again"))
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 0
+    assert (tmp_path / "run" / "report.html").exists()
+    assert result(tmp_path / "run") == before
+    assert "this run is finished" in capsys.readouterr().out

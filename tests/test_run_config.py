@@ -78,7 +78,7 @@ def test_a_change_of_one_key_leaves_its_neighbours_at_their_own_defaults():
     changed = parse_config({"teacher": {"finetune": {"learning_rate": 0.5}}, "method": {"stages": {"distil": {"epochs": 9}}}})
     default = parse_config({})
     assert changed.teacher.finetune == default.teacher.finetune.model_copy(update={"learning_rate": 0.5})
-    assert changed.method.stages.distil == default.method.stages.distil.model_copy(update={"epochs": 9.0})
+    assert changed.method.stages.distil == default.method.stages.distil.model_copy(update={"epochs": 9.0, "least_steps": 0})
 
 
 def test_a_word_stands_for_the_source_and_is_never_lost(tmp_path):
@@ -171,3 +171,13 @@ def test_a_label_cannot_be_sent_to_two():
     with pytest.raises(UserError, match="sends 'a' to 'b' and to 'c'"):
         parse_label_map(["a=b", "a=c"])
     assert parse_label_map(["a=b", "a=b"]) == {"a": "b"}
+
+
+def test_epochs_that_are_asked_for_are_taken_at_their_word():
+    usual = parse_config({}).method.stages.distil
+    assert (usual.epochs, usual.least_steps) == (4, 300)
+    asked = parse_config({"method": {"stages": {"distil": {"epochs": 2}}}}).method.stages.distil
+    assert (asked.epochs, asked.least_steps) == (2, 0)
+    both = parse_config({"method": {"stages": {"distil": {"epochs": 2, "least_steps": 50}}}}).method.stages.distil
+    assert (both.epochs, both.least_steps) == (2, 50)
+    assert parse_config(yaml.safe_load(parse_config({}).to_yaml())).method.stages.distil == usual

@@ -63,6 +63,7 @@ class StageConfig(Frozen):
 
     Attributes:
         epochs: Passes over the training rows.
+        least_steps: Steps that are taken at least, however few the rows; 0 where only `epochs` is given.
         learning_rate: Peak learning rate of AdamW.
         head_learning_rate: The same for the task head, which starts fresh and has a longer way to go; None = `learning_rate`.
         batch_size: Examples per optimiser step.
@@ -76,6 +77,7 @@ class StageConfig(Frozen):
     """
 
     epochs: PositiveFloat = 3
+    least_steps: Annotated[int, Field(ge=0)] = 0
     learning_rate: PositiveFloat = 5e-5
     head_learning_rate: PositiveFloat | None = None
     batch_size: PositiveInt = 32
@@ -101,7 +103,7 @@ class TeacherConfig(Frozen):
     source: str = "offline"
     features: Literal["auto", "online"] = "auto"
     allow_weak: bool = False
-    finetune: StageConfig = StageConfig(epochs=2, learning_rate=5e-5)
+    finetune: StageConfig = StageConfig(epochs=2, least_steps=300, learning_rate=5e-5)
     seed: Annotated[int, Field(ge=0)] = 0
 
 

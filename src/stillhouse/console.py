@@ -48,6 +48,14 @@ class Console:
         if step == steps:
             self.close()
 
+    def scoring(self, step: int, steps: int, name: str) -> None:
+        """Like `progress`, for what mostly takes moments: without a terminal it is silent until a line's time is up."""
+        is_last_of_silence = step == steps and not self._terminal and (name != self._name or self._last_line == self._started)
+        if not is_last_of_silence:
+            self.progress(step, steps, name)
+        else:
+            self.close()
+
     def _open(self, steps: int, name: str) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -24,6 +24,9 @@ def write_model_card(folder: Path, prepared: Prepared) -> None:
     taught = f"distilled from {prepared.teacher.name}" if config.method.uses_teacher else "fine-tuned without a teacher"
     auto = _AUTO_CLASSES[task.kind]
     labels = f"Labels: {', '.join(task.labels)}.\n" if task.labels else ""
+    report = "The `metrics.json` and `report.html` beside this folder hold its scores"
+    if config.method.uses_teacher:
+        report += ", its teacher's" + (", and those of the same student trained without one" if config.baseline else "")
     text = f"""---
 library_name: transformers
 tags: [knowledge-distillation, {task.kind}]
@@ -41,8 +44,8 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto}.from_pretrained(".")
 ```
 
-Inputs are cut to {config.data.max_length} tokens in training. {_no_answer(student) if task.kind == "qa" else ""}
-`metrics.json` and `report.html` beside this folder compare it with its teacher, and with the same student trained without one.
+Inputs are cut to {config.data.max_length} tokens in training.{_no_answer(student) if task.kind == "qa" else ""}
+{report}.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
 
@@ -52,6 +55,6 @@ def _no_answer(student: Any) -> str:
     if math.isinf(threshold):
         return ""
     return (
-        "No answer is given where the start and end logits of the first token exceed those of the best span by more than "
-        f"{threshold:.6g}\n(`stillhouse.no_answer_threshold` in `config.json`). "
+        "\nNo answer is given where the start and end logits of the first token exceed those of the best span by more than\n"
+        f"{threshold:.6g} (`stillhouse.no_answer_threshold` in `config.json`)."
     )

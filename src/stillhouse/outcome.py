@@ -35,11 +35,13 @@ class Outcome:
     Attributes:
         models: `teacher`, `student` and `baseline`, as far as they were run.
         stages: Every stage in the order in which it ran.
+        notes: What was said on the way, beside what `Prepared` says.
         predictions: By split (`validation`, `test`), then by model.
     """
 
     models: dict[str, Model]
     stages: list[StageResult]
+    notes: list[str] = field(default_factory=list)
     predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
 
 
@@ -98,7 +100,7 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
         ],
         "splits": _split_sizes(prepared),
         "labels": list(task.labels),
-        "notes": list(prepared.notes),
+        "notes": [*prepared.notes, *outcome.notes],
         "latency": conditions,
         "environment": environment(accelerator),
     }

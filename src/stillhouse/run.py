@@ -29,7 +29,7 @@ from stillhouse.teachers.fitted import fit_teacher, save_model
 from stillhouse.training.engine import build_accelerator
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
-from stillhouse.training.trainer import StageResult, stage_steps
+from stillhouse.training.trainer import Report, StageResult, stage_steps
 
 
 def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> RunFolder:
@@ -43,6 +43,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
     folder = RunFolder(Path(str(config.out)))
     folder.check(config, overwrite=overwrite)
     if folder.is_finished and not overwrite:
+        if not (folder / REPORT).exists():
+            write_report(folder.path)
         folder.forget_checkpoints()  # a kill may have come before they were deleted
         console.say("this run is finished; --overwrite runs it again, another --out keeps both\n")
         show(folder, console)
@@ -57,7 +59,7 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
     for note in prepared.notes:
         console.say(f"  {note}")
     log = RunLog(folder / LOG if accelerator.is_main_process else None, accelerator if accelerator.log_with else None)
-    workshop = Workshop(accelerator, config.engine, folder / CHECKPOINTS, log, console.progress)
+    workshop = Workshop(accelerator, config.engine, folder / CHECKPOINTS, log, console.progress, console.scoring)
     run = _Run(prepared, workshop, folder, console)
     run.check_given_teacher()
     if accelerator.is_main_process:
@@ -116,6 +118,7 @@ class _Run:
         self.device = workshop.accelerator.device
         self.stages: list[StageResult] = []
         self.thresholds: dict[str, float] = {}
+        self.notes: list[str] = []
 
     def go(self) -> Outcome:
         prepared, method = self.prepared, self.method
@@ -148,6 +151,7 @@ class _Run:
             ) from error
         line = check_teacher(selection, predictions, allow_weak=self.config.teacher.allow_weak)
         self.console.say(f"  teacher {teacher.name}: {line}")
+        self.notes.append(f"teacher {teacher.name}: {line}")
 
     def _fit_teacher(self, teacher: Model) -> None:
         """Fine-tunes a teacher without a head."""
@@ -241,8 +245,8 @@ class _Run:
             )
         return rows
 
-    def _predict(self, model: Model, split: Split, side: Side) -> Predictions:
-        return predict_split(model.encoder.to(self.device), split, side, self.workshop.accelerator)
+    def _predict(self, model: Model, split: Split, side: Side, **options: Any) -> Predictions:
+        return predict_split(model.encoder.to(self.device), split, side, self.workshop.accelerator, **options)
 
     def _remember_use(self, model: Model, side: Side) -> None:
         """Writes into a model's configuration how its inputs are cut and when it gives no answer."""
@@ -262,18 +266,21 @@ class _Run:
     def _evaluate(self, models: dict[str, Model]) -> Outcome:
         """Scores every model once on every evaluation split; thresholds come from the selection rows."""
         self.console.say("evaluating")
-        outcome = Outcome(models=models, stages=self.stages)
+        outcome = Outcome(models=models, stages=self.stages, notes=self.notes)
         for role, model in models.items():
             side: Side = "teacher" if role == "teacher" else "student"
             threshold = self._threshold(role, model, side)
             for name in ("validation", "test"):
                 if name in self.prepared.splits:
                     split = self.prepared.splits[name]
-                    predictions = self._predict(model, split, side)
+                    predictions = self._predict(model, split, side, report=self._report_scoring(role, name))
                     if threshold is not None:
                         predictions = predictions.with_threshold(threshold)
                     outcome.predictions.setdefault(name, {})[role] = predictions
         return outcome
+
+    def _report_scoring(self, role: str, split: str) -> Report:
+        return lambda step, steps, _name: self.console.scoring(step, steps, f"{role} on {split}")
 
     def _save(self, student: Model) -> None:
         if not self.workshop.accelerator.is_main_process:

@@ -99,6 +99,8 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     for name, value in changes.items():
         below = base.get(name)
         result[name] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    if "epochs" in changes and "least_steps" in base and "least_steps" not in changes:
+        result["least_steps"] = 0  # epochs that are asked for are taken at their word
     return result
 
 

@@ -41,7 +41,8 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        return (self / METRICS).exists() and (self / REPORT).exists()
+        """Whether metrics.json is there, the last thing that needs the run; the report can be written again at any time."""
+        return (self / METRICS).exists()
 
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds.

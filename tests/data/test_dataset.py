@@ -203,7 +203,8 @@ def test_tagging_with_transfer_of_raw_text(tmp_path: Path) -> None:
     data = load_dataset(DataConfig(source=source, transfer=(str(more),)))
     assert data.task == Task("reviews", "tagging", ("B-PER", "I-PER", "O"), metric="span_f1")
     assert data.validation.labels == [(0, 2)]
-    assert data.train.text[0] == ["Ann", "Foe", "saw", "Ann"] or data.train.ids[0] != "0"
+    by_id = dict(zip(data.train.ids, data.train.text, strict=True))
+    assert all(by_id[name] == [names[int(name) // 7], "Foe", "saw", names[int(name) % 7]] for name in by_id if name.isdigit())
     assert data.train.labels[0] == (0, 1, 2, 0)
     assert (data.train.text[-1], data.train.labels[-1]) == (["Gus", "swam", "home"], None)
 
@@ -344,3 +345,59 @@ def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
     path.write_text('{"text": "fine", "label": "a"}\n{"text": "broken \\ud800", "label": "b"}\n')
     with pytest.raises(UserError, match=r"line 2.*half of a surrogate pair, '\\ud800'"):
         load_dataset(DataConfig(source=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        ([{"text": "one", "label": "a"}, {"text": "two", "label": "b \ud800"}], "label"),
+        ([{"tokens": ["one"], "tags": ["O"]}, {"tokens": ["two"], "tags": ["B-\ud800"]}], "tag"),
+    ],
+)
+def test_half_a_surrogate_pair_is_no_label(tmp_path: Path, rows: list[dict[str, Any]], what: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(lines(*rows))
+    with pytest.raises(UserError, match=rf"line 2: the {what} holds half of a surrogate pair"):
+        load_dataset(DataConfig(source=str(path)))
+
+
+def passages(contexts: int, unlabelled: int = 0) -> str:
+    """Three questions on each context; those of the last `unlabelled` contexts have no answers key."""
+    paragraphs = []
+    for number in range(contexts):
+        answers = {} if number >= contexts - unlabelled else {"answers": [{"text": "amber", "answer_start": 0}]}
+        asked = [{"id": f"{number}-{one}", "question": f"What is {sentence(3 * number + one)}?", **answers} for one in range(3)]
+        paragraphs.append({"context": f"amber {sentence(number)}", "qas": asked})
+    return json.dumps({"data": [{"paragraphs": paragraphs}]})
+
+
+def test_questions_are_held_out_with_their_contexts(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(passages(40, unlabelled=4))
+    data = load_dataset(DataConfig(source=str(path)))
+    contexts = [set(rows.text_pair or ()) for rows in (data.train, data.selection, data.validation)]
+    assert not contexts[0] & contexts[1]
+    assert not contexts[0] & contexts[2]
+    assert not contexts[1] & contexts[2]
+    # A tenth of 108 labelled questions are 11, so 4 contexts of 3; a tenth of the 96 that are left are 10, again 4.
+    assert [len(rows) for rows in (data.validation, data.selection, data.train)] == [12, 12, 96]
+    assert any("whole contexts, 4 of them" in note for note in data.notes)
+
+
+def test_text_of_unlabelled_test_rows_is_dropped_from_transfer(tmp_path: Path) -> None:
+    hidden = "text\tlabel\n" + "".join(f"{sentence(number)}\t-1\n" for number in range(200, 208))
+    files = {"train.tsv": reviews(0, 100), "dev.tsv": reviews(100, 20), "test.tsv": hidden}
+    more = tmp_path / "more.txt"
+    more.write_text("".join(f"{sentence(number)}\n" for number in range(200, 212)))
+    data = load_dataset(DataConfig(source=folder(tmp_path, files), transfer=(str(more),)))
+    assert data.test is None
+    assert len(data.train) - len(data.train.labelled) == 4
+    assert any("8 without a label were dropped" in note for note in data.notes)
+
+
+def test_empty_cells_of_multilabel_data_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "topics.csv"
+    cells = ["sport|news", "news", "", "sport", "art|news"]
+    path.write_text("text,labels\n" + "".join(f"{sentence(row)},{cells[row % 5]}\n" for row in range(50)))
+    data = load_dataset(DataConfig(source=str(path), task="multilabel"))
+    assert any("10 rows have an empty cell in `labels`" in note for note in data.notes)

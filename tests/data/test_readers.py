@@ -203,3 +203,11 @@ def test_damaged_pages_of_a_parquet_file_are_said(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match="is not a Parquet file"):
         read_table(path)
+
+
+def test_a_parquet_string_that_is_not_utf8_is_said_with_its_row(tmp_path: Path) -> None:
+    raw = pa.array([b"fine", b"caf\xe9", b"fine"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    pq.write_table(pa.table({"text": text, "label": ["a", "b", "a"]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"row 2 is not UTF-8 text: column 'text' holds the byte 0xE9"):
+        read_table(tmp_path / "a.parquet")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillhouse.data.splits import sample, share_of, text_keys, without_texts_of
+from stillhouse.data.splits import sample, sample_groups, share_of, text_keys, without_texts_of
 from stillhouse.data.task import Examples
 
 
@@ -53,3 +53,18 @@ def test_rows_of_other_splits_are_dropped_and_counted() -> None:
     stay, labelled, unlabelled = without_texts_of(rows, [Examples(["ONE"], [1]), Examples(["two"], [0])])
     assert (stay.text, stay.labels, stay.ids) == (["three", "four"], [None, 0], ["3", "4"])
     assert (labelled, unlabelled) == (2, 1)
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=60), st.integers(1, 60), st.integers(0, 5))
+def test_groups_are_taken_whole(groups: list[int], count: int, seed: int) -> None:
+    rows = sample_groups(groups, count, seed=seed, purpose="selection")
+    if len(set(groups)) == 1:
+        assert rows is None
+        return
+    assert rows == sorted(rows)
+    taken = {groups[row] for row in rows}
+    assert rows == [row for row, group in enumerate(groups) if group in taken]
+    assert len(taken) < len(set(groups))  # something is left to train on
+    largest = max(map(groups.count, groups))
+    assert len(rows) < count + largest
+    assert len(rows) >= count or len(taken) == len(set(groups)) - 1

@@ -56,3 +56,14 @@ def test_a_correlation_of_chance_is_warned_of():
     assert 0 < score < 2 / np.sqrt(49)
     assert "within two standard errors" in check_teacher(split, said(noise), allow_weak=False)
     assert "warning" not in check_teacher(split, said(gold), allow_weak=False)
+
+
+def test_a_teacher_of_tags_is_above_noise_where_its_interval_is():
+    # One entity a row. Two of 60 rows right: some resamples hold none of them. All but one right: no doubt.
+    names = ("B-X", "O")
+    split = split_of("tagging", [(0, 1)] * 60, names)
+    right, wrong = (0, 1), (1, 1)
+    assert "within two standard errors" in check_teacher(split, said([right] * 2 + [wrong] * 58), allow_weak=False)
+    assert "warning" not in check_teacher(split, said([right] * 59 + [wrong]), allow_weak=False)
+    with pytest.raises(UserError, match="no better than always"):
+        check_teacher(split, said([wrong] * 60), allow_weak=False)

@@ -69,6 +69,9 @@ def test_steps_come_from_epochs_or_are_given():
     assert stage_steps(hard_stage(epochs=2.5), 97) == (18, 7)
     stage = Stage("x", (), StageConfig(epochs=3), steps=11, evaluate_every=4)
     assert stage_steps(stage, 97) == (11, 4)
+    # Few rows: 7 steps an epoch, 14 in two epochs; 30 are taken, scored twice as two epochs would be.
+    assert stage_steps(hard_stage(epochs=2, least_steps=30), 97) == (30, 15)
+    assert stage_steps(hard_stage(epochs=5, least_steps=30), 97) == (35, 7)
 
 
 def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(tmp_path):
@@ -273,7 +276,7 @@ def test_kept_and_online_teachers_train_alike(tmp_path):
         assert torch.allclose(tensor, states[1][name], atol=1e-4), name
 
 
-def test_clipping_is_over_trainable_parameters_only(tmp_path):
+def test_clipping_is_over_trainable_parameters_only(tmp_path, monkeypatch):
     encoder = toy_encoder()
     frozen = next(encoder.parameters())
     frozen.requires_grad_(False)
@@ -282,7 +285,7 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path):
     from stillhouse.students.side import StudentSide
     from stillhouse.teachers.source import NoTeacher
 
-    stage = hard_stage()
+    stage = hard_stage(max_grad_norm=0.05)
     trainer = Trainer(
         stage,
         StudentSide(encoder, stage.student_needs),
@@ -298,5 +301,19 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path):
         report=shop.report,
     )
     assert all(parameter is not frozen for parameter in trainer.trainable)
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def clipped(parameters, limit):
+        parameters = list(parameters)
+        frozen.grad = torch.full_like(frozen, 1e6)  # what no gradient of the step's own should see
+        total = clip(parameters, limit)
+        frozen.grad = None
+        norms.append((float(total), float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm())))
+        return total
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clipped)
     trainer.run()
     assert torch.equal(frozen, before)
+    assert any(raw > 0.05 for raw, _ in norms)
+    assert all(left <= 0.05 * 1.001 and raw < 1e5 for raw, left in norms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stillhouse.config import DataConfig
 from stillhouse.data.alignment import align_labels
@@ -14,7 +14,7 @@ from stillhouse.data.examples import read_examples, row_ids, text_columns
 from stillhouse.data.files import read_table
 from stillhouse.data.labels import check_known, check_minus_one, check_training_labels, is_minus_one, label_names, to_ids
 from stillhouse.data.sources import Source, read_source
-from stillhouse.data.splits import sample, share_of, without_texts_of
+from stillhouse.data.splits import sample, sample_groups, share_of, without_texts_of
 from stillhouse.data.table import Table
 from stillhouse.data.task import METRICS, Dataset, Examples, Task, TaskKind
 from stillhouse.errors import UserError
@@ -37,7 +37,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     train, validation, test = splits["train"], splits.get("validation"), splits.get("test")
     if validation is None:
         train, validation = _take_validation(train, kind, config, notes)
-    held_out = [validation] if test is None else [validation, test]
+    held_out = [validation, *([] if test is None else [test]), *read.hidden]
     train, *dropped = without_texts_of(train, held_out)
     _require_labelled(train, config)
     if config.max_train is not None and config.max_train < len(train):
@@ -116,12 +116,13 @@ def read_texts(config: DataConfig, kind: TaskKind, usual: Mapping[str, str | Non
 
 @dataclass(frozen=True)
 class _Read:
-    """Splits with their labels by name, before any row moves; unlabelled evaluation splits are gone."""
+    """Splits with their labels by name, before any row moves; evaluation rows without a label are in `hidden`."""
 
     columns: Columns
     names: tuple[str, ...]
     splits: dict[str, Examples]
     notes: list[str]
+    hidden: list[Examples]
 
 
 def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _Read:
@@ -129,24 +130,35 @@ def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _
     kind = columns.kind
     notes: list[str] = []
     splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
+    hidden = []
     for name in ("validation", "test"):
-        if name in splits and (labelled := _labelled(splits[name], kind, name, notes)) is None:
-            del splits[name]
-        elif name in splits and labelled is not None:
+        if name not in splits:
+            continue
+        rows = splits.pop(name)
+        labelled = _labelled(rows, kind, name, notes)
+        if labelled is None or len(labelled) < len(rows):
+            hidden.append(rows)
+        if labelled is not None:
             splits[name] = labelled
     # Without the check the rows of every split count: nothing is learnt from them.
     names = label_names(kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels])
+    empty = sum(label is None for label in splits["train"].labels) if kind == "multilabel" else 0
+    if empty:
+        notes.append(
+            f"train: {empty:,} rows have an empty cell in `{columns.label}` and are taken as text without a label; where it "
+            "means that no label applies, write [] in JSON lines"
+        )
     train = source.splits["train"]
-    hidden = sum(map(is_minus_one, train.column(str(columns.label)))) if kind == "classification" else 0
-    if hidden and "-1" not in names:
+    minus_ones = sum(map(is_minus_one, train.column(str(columns.label)))) if kind == "classification" else 0
+    if minus_ones and "-1" not in names:
         if check:
             check_minus_one(names, train.source, str(columns.label))
-        notes.append(f"train: {hidden:,} rows have the label -1, which means no label")
+        notes.append(f"train: {minus_ones:,} rows have the label -1, which means no label")
     if check:
         check_training_labels(kind, names, splits["train"].labels, train.source, str(columns.label))
         for name, rows in splits.items():
             check_known(kind, names, rows.labels, source.splits[name].source)
-    return _Read(columns, names, splits, [*_described(columns, names), *notes])
+    return _Read(columns, names, splits, [*_described(columns, names), *notes], hidden)
 
 
 def _described(columns: Columns, names: Sequence[str]) -> list[str]:
@@ -205,6 +217,28 @@ def _choose(rows: Examples, kind: TaskKind, count: int, config: DataConfig, purp
     return chosen, [row for row in range(len(rows)) if row not in taken]
 
 
+def _hold_out(
+    rows: Examples, kind: TaskKind, count: int, config: DataConfig, purpose: Literal["validation", "selection"]
+) -> tuple[Examples, Examples, str]:
+    """The rows that stay, about `count` labelled rows to score on, and what to say of them.
+
+    Questions are held out with their whole contexts: a model knows the answers of a passage that it was trained on.
+    """
+    labelled = rows.labelled
+    contexts = rows.text_pair if kind == "qa" else None
+    if contexts is not None:
+        groups = sample_groups([contexts[row] for row in labelled], count, seed=config.seed, purpose=purpose)
+        if groups is not None:
+            chosen = [labelled[position] for position in groups]
+            held = {contexts[row] for row in chosen}
+            others = [row for row, context in enumerate(contexts) if context not in held]
+            left_out = len(rows) - len(others) - len(chosen)
+            more = f" and {left_out:,} more rows without a label" if left_out else ""
+            return rows.select(others), rows.select(chosen), f"; whole contexts, {len(held):,} of them{more}"
+    chosen, others = _choose(rows, kind, count, config, purpose)
+    return rows.select(others), rows.select(chosen), ""
+
+
 def _take_validation(train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]) -> tuple[Examples, Examples]:
     labelled = len(train.labelled)
     if labelled < 3:
@@ -212,12 +246,13 @@ def _take_validation(train: Examples, kind: TaskKind, config: DataConfig, notes:
             f"{config.source} has {labelled} labelled rows and no validation split",
             expected="at least 3 labelled rows: for training, selection and validation",
         )
-    chosen, others = _choose(train, kind, share_of(labelled, config.validation_share), config, "validation")
+    count = share_of(labelled, config.validation_share)
+    train, validation, how = _hold_out(train, kind, count, config, "validation")
     notes.append(
-        f"validation: {len(chosen):,} of the training rows ({config.validation_share:.0%}, seed {config.seed}), "
+        f"validation: {len(validation):,} of the training rows ({config.validation_share:.0%}, seed {config.seed}{how}), "
         "because the data have no validation split"
     )
-    return train.select(others), train.select(chosen)
+    return train, validation
 
 
 def _keep_labels(train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]) -> Examples:
@@ -239,9 +274,10 @@ def _take_selection(train: Examples, kind: TaskKind, config: DataConfig, notes: 
             fix="raise --max-train or --max-labels, or give more labelled rows",
         )
     count = min(share_of(labelled, config.selection_share), labelled - 1)
-    chosen, others = _choose(train, kind, count, config, "selection")
-    notes.append(f"selection: {count:,} labelled training rows ({config.selection_share:.0%}, seed {config.seed})")
-    return train.select(others), train.select(chosen)
+    train, selection, how = _hold_out(train, kind, count, config, "selection")
+    share = f"{config.selection_share:.0%}, seed {config.seed}{how}"
+    notes.append(f"selection: {len(selection):,} labelled training rows ({share})")
+    return train, selection
 
 
 def _read_transfer(config: DataConfig, columns: Columns, notes: list[str]) -> list[Examples]:

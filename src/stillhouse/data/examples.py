@@ -6,7 +6,7 @@ from typing import Any
 
 from stillhouse.data.columns import Columns
 from stillhouse.data.labels import lost_answers, read_labels
-from stillhouse.data.table import Table
+from stillhouse.data.table import Table, check_surrogates
 from stillhouse.data.task import Examples
 from stillhouse.errors import UserError
 
@@ -53,7 +53,9 @@ def text_columns(table: Table, columns: Columns) -> tuple[list[Any], list[Any] |
 def row_ids(table: Table, columns: Columns) -> list[str]:
     """The questions' own ids, else the rows' numbers."""
     own = table.columns.get("id") if columns.kind == "qa" else None
-    return [str(name) for name in own] if own and None not in own else [str(row) for row in range(len(table))]
+    if not own or None in own:
+        return [str(row) for row in range(len(table))]
+    return [check_surrogates(str(name), table.where(row), "id") for row, name in enumerate(own)]
 
 
 def _words(value: Any, table: Table, row: int) -> list[str]:
@@ -65,15 +67,7 @@ def _words(value: Any, table: Table, row: int) -> list[str]:
 
 def _text(value: Any, table: Table, row: int) -> str:
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"{table.where(row)}: the text holds half of a surrogate pair, {value[error.start]!a}",
-                expected="text that can be written as UTF-8",
-                fix="correct the program that wrote the file",
-            ) from None
-        return value
+        return check_surrogates(value, table.where(row), "text")
     if isinstance(value, (list, dict, bytes)):
         raise UserError(
             f"{table.where(row)}: the text is a {type(value).__name__}, not a string",

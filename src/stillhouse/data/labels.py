@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stillhouse.data.columns import TAG, Columns, number
-from stillhouse.data.table import Table
+from stillhouse.data.table import Table, check_surrogates
 from stillhouse.data.task import Answer, TaskKind
 from stillhouse.errors import UserError
 
@@ -148,7 +148,7 @@ def _class_name(value: Any, table: Table, row: int) -> str | None:
         )
     if isinstance(value, float):
         _finite(value, value, table, row)
-    return str(value).strip()
+    return check_surrogates(str(value).strip(), table.where(row), "label")
 
 
 def _separator(values: Sequence[Any]) -> str:
@@ -206,6 +206,7 @@ def _tags(value: Any, words: Any, table: Table, row: int) -> tuple[str, ...] | N
                 f"{table.where(row)}: {tag!r} is not a BIO tag",
                 expected="O, or B-, I-, E- or S- and a type, such as B-PER",
             )
+        check_surrogates(tag, table.where(row), "tag")
     return tuple(tags)
 
 

@@ -67,7 +67,26 @@ def parse_parquet(data: bytes, source: str) -> Table:
     if not table.num_rows:
         raise UserError(f"{source} has columns but no rows", expected="at least one row")
     described = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    return Table(name_classes(table.to_pydict(), described.get("info", {}).get("features", {})), source)
+    columns = {name: _values(table.column(name), name, source) for name in table.column_names}
+    return Table(name_classes(columns, described.get("info", {}).get("features", {})), source)
+
+
+def _values(column: Any, name: str, source: str) -> list[Any]:
+    """A Parquet column as Python's values; its strings are promised to be UTF-8, but nothing enforces it."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        for row, value in enumerate(column, 1):
+            try:
+                value.as_py()
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{source}, row {row} is not UTF-8 text: column {name!r} holds the byte 0x{error.object[error.start]:02X}",
+                    expected="UTF-8",
+                    fix="correct the program that wrote the file",
+                ) from None
+        raise
+    return values
 
 
 def name_classes(columns: Mapping[str, list[Any]], features: Mapping[str, Any]) -> dict[str, list[Any]]:

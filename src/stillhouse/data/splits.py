@@ -46,6 +46,31 @@ def sample(
     return sorted(np.lexsort((draws, position))[:count].tolist())
 
 
+def sample_groups(
+    groups: Sequence[Hashable], count: int, *, seed: int, purpose: Literal["validation", "selection"]
+) -> list[int] | None:
+    """Chooses whole groups of rows, in a shuffled order, until they hold `count` rows; the order of the rows is kept.
+
+    Args:
+        groups: For each row the group that it must not be torn from.
+        count: Least number of rows; fewer where all but one group hold fewer.
+        seed: Seed of the choice.
+        purpose: What the rows are for.
+
+    Returns:
+        The chosen rows; None where there is a single group.
+    """
+    sizes = Counter(groups)
+    names = list(sizes)
+    if len(names) < 2:
+        return None
+    order = np.random.default_rng([seed, _STREAMS[purpose]]).permutation(len(names))
+    reached = np.cumsum([sizes[names[group]] for group in order])
+    groups_taken = min(int(np.searchsorted(reached, count)) + 1, len(names) - 1)
+    taken = {names[group] for group in order[:groups_taken]}
+    return [row for row, group in enumerate(groups) if group in taken]
+
+
 def share_of(rows: int, share: float) -> int:
     """How many of `rows` a share is: rounded, at least 1."""
     return max(1, round(rows * share))

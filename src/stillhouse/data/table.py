@@ -50,6 +50,23 @@ class Table:
         return self.columns[name]
 
 
+def check_surrogates(value: str, where: str, what: str) -> str:
+    """The same string; JSON can spell halves of surrogate pairs, which no file, tokenizer or digest takes.
+
+    Raises:
+        UserError: It holds one.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: the {what} holds half of a surrogate pair, {value[error.start]!a}",
+            expected="text that can be written as UTF-8",
+            fix="correct the program that wrote the file",
+        ) from None
+    return value
+
+
 def read_bytes(path: Path) -> bytes:
     """The file's content, unpacked where its name ends in `.gz`."""
     try:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 TaskKind = Literal["classification", "multilabel", "regression", "tagging", "qa"]
-SplitName = Literal["train", "selection", "validation", "test"]
 
 METRICS: dict[TaskKind, str] = {
     "classification": "accuracy",

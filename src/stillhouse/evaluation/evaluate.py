@@ -74,13 +74,21 @@ class Predictions:
         return replace(self, decoded=decoded, confidences=confidences, threshold=threshold)
 
 
-def predict_split(encoder: Any, split: Split, side: Side, accelerator: Any) -> Predictions:
+def predict_split(encoder: Any, split: Split, side: Side, accelerator: Any, **options: Any) -> Predictions:
     """Scores every row once and decodes.
 
     For question answering with unanswerable questions the threshold is the best one on these very rows: meant for the
     selection rows; carry it to others with `with_threshold`.
+
+    Args:
+        encoder: The model.
+        split: The rows.
+        side: Whose tokens to read.
+        accelerator: Gives device and precision.
+        options: Passed on to `compute_logits`.
     """
-    logits = compute_logits(encoder, split.tokens, side, device=accelerator.device, autocast=accelerator.autocast())
+    precision = accelerator.autocast()
+    logits = compute_logits(encoder, split.tokens, side, device=accelerator.device, autocast=precision, **options)
     return decode(split, logits, side)
 
 

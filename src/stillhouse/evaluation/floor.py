@@ -9,7 +9,8 @@ import numpy as np
 
 from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.errors import UserError
-from stillhouse.evaluation.evaluate import Predictions, Split, main_score
+from stillhouse.evaluation.evaluate import Predictions, Split, main_score, statistics
+from stillhouse.evaluation.intervals import bootstrap_interval
 
 
 def floor_score(split: Split) -> float:
@@ -34,7 +35,8 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -
     """Compares a teacher with the floor on the selection rows.
 
     Returns:
-        Its score in words; a warning where it is within two standard errors above the floor.
+        Its score in words; a warning where it is within two standard errors above the floor, for tags, label sets and
+        answers where the 95 % interval of its score reaches down to it.
 
     Raises:
         UserError: It is not above the floor, and `allow_weak` is off.
@@ -51,10 +53,17 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -
             fix="check that labels fit texts, train the teacher longer (--overwrite --set teacher.finetune.epochs=5), "
             "or go on all the same with --allow-weak-teacher",
         )
-    # A correlation of 0 has the standard error 1 / sqrt(n - 1); a share p that of n draws.
-    variance = len(split) / max(1, len(split) - 1) if split.task.kind == "regression" else floor * (1 - floor)
     if score <= floor:
         said += "; warning: no better than knowing nothing"
-    elif score < floor + 2 * sqrt(variance / len(split)):
+    elif _is_within_noise(split, predictions, score, floor):
         said += "; warning: within two standard errors of knowing nothing"
     return said
+
+
+def _is_within_noise(split: Split, predictions: Predictions, score: float, floor: float) -> bool:
+    if split.task.kind in ("classification", "regression"):
+        # A correlation of 0 has the standard error 1 / sqrt(n - 1); a share p that of n draws.
+        variance = len(split) / max(1, len(split) - 1) if split.task.kind == "regression" else floor * (1 - floor)
+        return score < floor + 2 * sqrt(variance / len(split))
+    metric, table = statistics(split, predictions)[MAIN_METRIC[split.task.kind]]
+    return bootstrap_interval(table, metric.value).low <= floor

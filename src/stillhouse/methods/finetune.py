@@ -19,7 +19,7 @@ from stillhouse.objectives.hard_labels import HardLabels
 class FinetuneStages(Frozen):
     """The one stage of fine-tuning."""
 
-    finetune: StageConfig = StageConfig(epochs=4, learning_rate=5e-5)
+    finetune: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=5e-5)
 
 
 class Finetune(Method):

@@ -23,7 +23,7 @@ from stillhouse.objectives.soft_labels import Divergence, SoftLabels
 class LogitStages(Frozen):
     """The one stage of logit distillation."""
 
-    distil: StageConfig = StageConfig(epochs=4, learning_rate=5e-5)
+    distil: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=5e-5)
 
 
 class Logit(Method):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Literal
@@ -45,6 +45,7 @@ def compute_logits(
     *,
     device: torch.device,
     autocast: AbstractContextManager[Any],
+    report: Callable[[int, int, str], None] | None = None,
 ) -> Logits:
     """Logits of all rows of a split, each scored once, in eval mode.
 
@@ -54,6 +55,7 @@ def compute_logits(
         side: Whose tokens to read.
         device: Where the encoder is.
         autocast: Precision of the forward pass.
+        report: Told how many batches of how many are done.
 
     Returns:
         `(rows, classes)`; ragged `(words, classes)` a row for tagging, `(tokens, 2)` a row for question answering.
@@ -67,13 +69,16 @@ def compute_logits(
     order: list[Rows] = []
     chunks: list[NDArray[Any]] = []
     with torch.inference_mode(), autocast:
-        for part in scoring_order(encoded.lengths):
+        parts = list(scoring_order(encoded.lengths))
+        for number, part in enumerate(parts, 1):
             batch = split.batch(part).to(device)
             logits = forward(encoder, batch, side, Needs(logits=True)).require_logits().float().cpu()
             if not torch.isfinite(logits).all():
                 raise NotFinite("the model's outputs are NaN or infinite")
             order.append(part)
             chunks += _rows_of(logits, split, part, side)
+            if report is not None:
+                report(number, len(parts), f"scores of the {side}")
     encoder.train(was_training)
     where = np.concatenate(order) if order else np.empty(0, np.int64)
     if split.task.kind in ("tagging", "qa"):

@@ -26,9 +26,13 @@ class Start:
     fresh: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """The counts, for people."""
+        """The counts, for people, with the names of the few that are not copied."""
         noun = "tensor" if len(self.copied) == 1 else "tensors"
-        return f"{len(self.copied)} {noun} copied, {len(self.skipped)} skipped, {len(self.fresh)} fresh"
+        return f"{len(self.copied)} {noun} copied, {_counted(self.skipped, 'skipped')}, {_counted(self.fresh, 'fresh')}"
+
+
+def _counted(tensors: tuple[str, ...], what: str, most: int = 6) -> str:
+    return f"{len(tensors)} {what}" + (f" ({', '.join(tensors)})" if 0 < len(tensors) <= most else "")
 
 
 def fresh_start(student: PreTrainedModel) -> Start:

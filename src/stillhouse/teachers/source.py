@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,7 +67,13 @@ class KeptTeacher:
 
 
 def build_teacher(
-    encoder: nn.Module | None, split: TokenizedSplit, needs: Needs, *, features: str, accelerator: Any
+    encoder: nn.Module | None,
+    split: TokenizedSplit,
+    needs: Needs,
+    *,
+    features: str,
+    accelerator: Any,
+    report: Callable[[int, int, str], None] | None = None,
 ) -> Teacher:
     """The cheapest source that gives what a stage needs.
 
@@ -76,11 +83,14 @@ def build_teacher(
         needs: What the stage reads of the teacher.
         features: `auto` keeps logits where they are all that is needed, `online` runs the teacher every time.
         accelerator: Gives device and precision.
+        report: Told about the progress of what is scored once.
     """
     if encoder is None or not needs.anything:
         return NoTeacher()
     if features == "auto" and needs.logits_only:
         encoder.to(accelerator.device).requires_grad_(False)
-        logits = compute_logits(encoder, split, "teacher", device=accelerator.device, autocast=accelerator.autocast())
+        logits = compute_logits(
+            encoder, split, "teacher", device=accelerator.device, autocast=accelerator.autocast(), report=report
+        )
         return KeptTeacher(logits, accelerator.device)
     return OnlineTeacher(encoder, needs, accelerator)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import LoggerType
+from accelerate.utils import DistributedType, LoggerType
 
 from stillhouse.config import EngineConfig
 from stillhouse.errors import UserError, unknown_name
@@ -37,7 +37,7 @@ def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accel
         folder: Where trackers that write files put them.
 
     Raises:
-        UserError: A tracker is unknown or not installed.
+        UserError: A tracker is unknown or not installed, or accelerate is set up to shard models.
     """
     mixed_precision = "bf16" if resolve_precision(config.precision) == "bf16" else "no"
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed_precision:
@@ -55,6 +55,12 @@ def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accel
         )
     except ImportError as error:
         raise UserError(f"a tracker is not installed: {error}", fix='pip install "stillhouse[track]"') from error
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UserError(
+            f"accelerate is set up for {accelerator.distributed_type.value}, which shards the model",
+            expected="one process, or data parallelism: encoders and their teachers fit on one device",
+            fix="run `accelerate config` again without it, or start plain `stillhouse`",
+        )
     missing = set(config.trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}
     if missing:
         raise UserError(

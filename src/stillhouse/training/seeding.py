@@ -23,5 +23,5 @@ def restore_random_state(states: dict[str, Tensor]) -> None:
     """Puts torch's generators back to a state of `random_state`."""
     torch.set_rng_state(states["cpu"].cpu())
     for name, state in states.items():
-        if name.startswith("cuda:"):
+        if name.startswith("cuda:") and int(name.removeprefix("cuda:")) < torch.cuda.device_count():
             torch.cuda.set_rng_state(state.cpu(), device=name)

@@ -41,6 +41,7 @@ class Workshop:
         checkpoints: Folder of the run's checkpoints, one folder a stage below it.
         log: The run's log.
         report: Told about every step.
+        scoring: Told about every batch that is scored before the first step.
     """
 
     accelerator: Any
@@ -48,6 +49,7 @@ class Workshop:
     checkpoints: Path
     log: RunLog
     report: Report
+    scoring: Report | None = None
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -99,7 +101,14 @@ def run_stages(
         if finished is None:
             started = time.perf_counter()
             try:
-                source = build_teacher(teacher, split, stage.teacher_needs, features=features, accelerator=workshop.accelerator)
+                source = build_teacher(
+                    teacher,
+                    split,
+                    stage.teacher_needs,
+                    features=features,
+                    accelerator=workshop.accelerator,
+                    report=workshop.scoring,
+                )
             except NotFinite as error:
                 raise NotFinite(f"stage {stage.name!r}, teacher on the training rows: {error}") from error
             teacher_seconds = time.perf_counter() - started

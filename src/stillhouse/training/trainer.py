@@ -57,8 +57,11 @@ class StageResult:
 def stage_steps(stage: Stage, rows: int) -> tuple[int, int]:
     """All optimiser steps of a stage, and the steps between two scores on the selection rows."""
     per_epoch = max(1, math.ceil(rows / stage.config.batch_size))
-    steps = stage.steps or max(1, math.ceil(stage.config.epochs * per_epoch))
-    return steps, stage.evaluate_every or min(per_epoch, steps)
+    asked = max(1, math.ceil(stage.config.epochs * per_epoch))
+    steps = stage.steps or max(asked, stage.config.least_steps)
+    # Where more steps are taken than the epochs ask for, scoring does not become more frequent with it.
+    every = per_epoch if steps <= asked else math.ceil(steps / max(1, stage.config.epochs))
+    return steps, stage.evaluate_every or min(every, steps)
 
 
 class Trainer:
@@ -224,7 +227,8 @@ class Trainer:
 
     def _read_objectives(self) -> dict[str, float]:
         """Means of the objectives since the last reading; the one place where the loop waits for the device."""
-        table = torch.stack(self._unread).cpu()
+        # Each process has seen its own share of every step.
+        table = self.accelerator.reduce(torch.stack(self._unread), "mean").cpu()
         first_step = self.progress.step - len(self._unread) + 1
         self._unread = []
         names = [objective.name for objective in self.stage.objectives]
