@@ -72,6 +72,7 @@ def distill(
     allow_weak_teacher: bool | None = None,
     teacher_features: str | None = None,
     method: str | None = None,
+    compat: str | None = None,
     student: str | None = None,
     baseline: bool | None = None,
     epochs: float | None = None,
@@ -104,6 +105,7 @@ def distill(
         allow_weak_teacher: Go on with a teacher no better than the majority class.
         teacher_features: auto or online.
         method: Name of the method.
+        compat: `official` for the reductions of the authors' own code, where a method knows them.
         student: `LxH`, `half`, a folder or a hub id.
         baseline: Also train the same student without the teacher.
         epochs: Of the last stage.

@@ -31,6 +31,7 @@ PLACES = {
     "allow_weak_teacher": "teacher.allow_weak",
     "teacher_features": "teacher.features",
     "method": "method.name",
+    "compat": "method.compat",
     "student": "student.shape",
     "baseline": "baseline",
     "precision": "engine.precision",
@@ -62,7 +63,7 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
         except yaml.YAMLError:
             raise UserError(f"--set {change!r}: the value is not YAML", expected="a number, a word, or [a, list]") from None
     given = {name: value for name, value in options.items() if value is not None}
-    for name in PLACES.keys() & given.keys():
+    for name in sorted(PLACES.keys() & given.keys(), key=lambda name: name != "method"):  # which may drop another's settings
         if name == "method":
             _use_method(mapping, given[name])
         else:

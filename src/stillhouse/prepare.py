@@ -171,8 +171,14 @@ def prepare(config: RunConfig) -> Prepared:
         )
         student = Model(f"{data_name(config.data.source)}-{method.name}-{shape}", student_encoder, tokenizer)
         student.start = start.description
-        notes.append(f"student starts from {start.description}: {start.sentence()}")
+        if not method.starts_from_fitted_teacher:
+            notes.append(f"student starts from {start.description}: {start.sentence()}")
     else:
+        if method.starts_from_fitted_teacher:
+            raise UserError(
+                f"method {method.name} makes its student out of its teacher, but --student names a model, {shape}",
+                expected="LxH such as 3x384 (layers x width), or half",
+            )
         student_encoder, start = load_student(shape, task)
         student = Model(student_checkpoint.name, student_encoder, load_tokenizer(student_checkpoint), start.description)
         notes.append(f"student starts from {start.description}: {start.sentence()}")

@@ -182,7 +182,8 @@ class _Run:
         layers = self.method.copied_layers(*(layer_count(encoder.config) for encoder in encoders))
         start = copy_layers(*encoders, layers, teacher_name=teacher.name, with_head=True)
         student.start = start.description
-        self.console.say(f"  student starts from {start.description}: {start.sentence()}")
+        self.notes.append(f"student starts from {start.description}: {start.sentence()}")
+        self.console.say(f"  {self.notes[-1]}")
 
     def _train_student(self, teacher: Model | None) -> None:
         student = self.prepared.student

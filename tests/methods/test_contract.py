@@ -12,11 +12,17 @@ from tests.tiny_models import make_tiny_checkpoint
 from stillhouse import distill
 from stillhouse.config import StageConfig
 from stillhouse.errors import UserError
+from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method, method_names, recipe_card
+from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.run_config import parse_config
 
+SMALL = Dimensions(layers=2, width=24, heads=2, attention_width=24, windows=(None,) * 2)
+LARGE = Dimensions(layers=4, width=24, heads=2, attention_width=24, windows=(None,) * 4)
 KINDS = ("classification", "multilabel", "regression", "tagging", "qa")
+# Theseus' student starts as a copy of a teacher that solves the task: there is hardly anything left to fall.
+STARTS_LOW = {"theseus": 0.5}
 TEACHER = ["teacher.finetune.epochs=8", "teacher.finetune.learning_rate=0.003", "engine.log_every=1"]
 
 
@@ -28,7 +34,10 @@ def inputs(tmp_path_factory):
 
 def run(name, inputs, out, **options):
     data, teacher = inputs
-    values = {"student": "2x24", "epochs": 3, "batch_size": 16, "learning_rate": 3e-3, "changes": TEACHER}
+    stages = type(load_method(name).model_fields["stages"].default).model_fields
+    settings = ("epochs=3", "batch_size=16", "learning_rate=0.003")
+    changes = TEACHER + [f"method.stages.{stage}.{setting}" for stage in stages for setting in settings]
+    values = {"student": "2x24", "changes": changes}
     return distill(data=str(data), teacher=str(teacher), method=name, out=out, allow_weak_teacher=True, **(values | options))
 
 
@@ -38,12 +47,16 @@ def test_it_is_a_method_with_stages(name):
     assert isinstance(method, Method)
     assert method.name == name
     for kind in KINDS:
-        stages = method.plan(kind)
+        stages = method.plan(kind, SMALL, LARGE)
         assert stages
         assert all(isinstance(stage, Stage) and isinstance(stage.config, StageConfig) for stage in stages)
         assert [stage.name for stage in stages][-1] == method.last_stage()
         assert all(stage.objectives and stage.student_needs.anything for stage in stages)
-        assert any(stage.teacher_needs.anything for stage in stages) == method.uses_teacher
+        reads_teacher = any(stage.teacher_needs.anything for stage in stages)
+        assert (reads_teacher or method.starts_from_fitted_teacher) == method.uses_teacher
+        assert any(SoftLabels.name == objective.name for stage in stages for objective in stage.objectives) == (
+            method.uses_plain_text
+        )
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -75,9 +88,10 @@ def test_the_card_names_paper_and_every_setting(name):
 def test_losses_are_finite_and_fall_and_a_seed_repeats_its_numbers(name, inputs, tmp_path):
     one, other = run(name, inputs, tmp_path / "one"), run(name, inputs, tmp_path / "other")
     lines = [json.loads(line) for line in (one.folder / "log.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if "loss" in line and line["stage"] != "teacher"]
-    assert all(math.isfinite(loss) for loss in losses)
-    assert sum(losses[-5:]) < sum(losses[:5])
+    for stage in one.metrics["stages"][1:]:
+        losses = [line["loss"] for line in lines if "loss" in line and line["stage"] == stage["name"]]
+        assert all(math.isfinite(loss) for loss in losses)
+        assert sum(losses[-5:]) < sum(losses[:5]) + STARTS_LOW.get(name, 0.0), stage
     ours, theirs = one.student.state_dict(), other.student.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     different = run(name, inputs, tmp_path / "different", seed=1).student.state_dict()

@@ -59,6 +59,9 @@ def distill(
     ] = False,
     teacher_features: Annotated[str | None, typer.Option(help="auto or online. [auto]")] = None,
     method: Annotated[str | None, typer.Option(help="See `stillhouse methods`. [logit]")] = None,
+    compat: Annotated[
+        str | None, typer.Option(help="official: the reductions of the authors' own code, where a method knows them.")
+    ] = None,
     student: Annotated[str | None, typer.Option(help="LxH such as 3x384, half, a folder or hub id. [half]")] = None,
     baseline: Annotated[
         bool | None,

@@ -16,8 +16,8 @@ from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat,
 from stillhouse.data.task import TaskKind
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
-from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.objectives.soft_labels import Divergence, SoftLabels
+from stillhouse.objectives.labels import hard_and_soft
+from stillhouse.objectives.soft_labels import Divergence
 
 
 class LogitStages(Frozen):
@@ -44,6 +44,11 @@ class Logit(Method):
     stages: LogitStages = LogitStages()
 
     def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
-        weight_hard = 1 - self.weight_soft if self.weight_hard is None else self.weight_hard
-        soft = SoftLabels(kind=kind, weight=self.weight_soft, temperature=self.temperature, divergence=self.divergence)
-        return (Stage("distil", (HardLabels(kind=kind, weight=weight_hard), soft), self.stages.distil),)
+        objectives = hard_and_soft(
+            kind,
+            weight_soft=self.weight_soft,
+            weight_hard=self.weight_hard,
+            temperature=self.temperature,
+            divergence=self.divergence,
+        )
+        return (Stage("distil", objectives, self.stages.distil),)

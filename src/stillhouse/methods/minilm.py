@@ -18,16 +18,15 @@ from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
-from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.relation_kl import RelationKL
-from stillhouse.objectives.soft_labels import SoftLabels
 
 
 class MiniLMStages(Frozen):
     """Relations first, labels then."""
 
-    relations: StageConfig = StageConfig(epochs=4, learning_rate=3e-4, select_on="none")
-    distil: StageConfig = StageConfig(epochs=4, learning_rate=5e-5)
+    relations: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=3e-4, select_on="none")
+    distil: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=5e-5)
 
 
 class MiniLM(Method):
@@ -64,7 +63,10 @@ class MiniLM(Method):
         relations = RelationKL(
             relations=(("query", "key"), ("value", "value")), student_layer=student.layers, teacher_layer=layer
         )
-        return (Stage("relations", (relations,), self.stages.relations), distil_stage(self, kind))
+        labels = hard_and_soft(
+            kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature
+        )
+        return (Stage("relations", (relations,), self.stages.relations), Stage("distil", labels, self.stages.distil))
 
 
 def chosen_layer(layer: int | None, teacher: Dimensions) -> int:

@@ -23,9 +23,9 @@ from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
-from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.normalised_cls import NormalisedCls, Scale
-from stillhouse.objectives.soft_labels import Divergence, SoftLabels
+from stillhouse.objectives.soft_labels import Divergence
 from stillhouse.students.side import ProjectedSide, Side
 
 RULES = {"skip": layer_maps.uniform, "last": layer_maps.last}
@@ -34,7 +34,7 @@ RULES = {"skip": layer_maps.uniform, "last": layer_maps.last}
 class PKDStages(Frozen):
     """The one stage of patient distillation."""
 
-    distil: StageConfig = StageConfig(epochs=4, learning_rate=5e-5)
+    distil: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=5e-5)
 
 
 class PKD(Method):
@@ -79,19 +79,17 @@ class PKD(Method):
                 fix="choose a deeper student, or --method logit",
             )
         pairs = layer_maps.chosen(self.layer_map, RULES, student.layers, teacher.layers, without_top=True)
-        weight_hard = 1 - self.weight_soft if self.weight_hard is None else self.weight_hard
-        objectives = (
-            HardLabels(kind=kind, weight=weight_hard),
-            SoftLabels(
-                kind=kind,
-                weight=self.weight_soft,
-                temperature=self.temperature,
-                divergence=self.divergence,
-                per_class=self.compat == "official",
-            ),
-            NormalisedCls(layers=pairs, weight=self.weight_patient, normalise=self.normalise, scale=self.scale),
+        labels = hard_and_soft(
+            kind,
+            weight_soft=self.weight_soft,
+            weight_hard=self.weight_hard,
+            temperature=self.temperature,
+            divergence=self.divergence,
+            per_class=self.compat == "official",
         )
-        return (Stage("distil", objectives, self.stages.distil, side=self._side(pairs, student, teacher)),)
+        patient = NormalisedCls(layers=pairs, weight=self.weight_patient, normalise=self.normalise, scale=self.scale)
+        side = self._side(pairs, student, teacher)
+        return (Stage("distil", (*labels, patient), self.stages.distil, side=side),)
 
     def _side(self, pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> Side:
         if self.projection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -28,7 +28,12 @@ class StudentSide(nn.Module):
         encoder: The student.
         needs: What the stage reads.
         projections: For some hidden states a linear map; the same one may serve several.
+
+    Attributes:
+        may_rest: Whether there may be steps in which nothing is trained.
     """
+
+    may_rest: ClassVar[bool] = False
 
     def __init__(self, encoder: nn.Module, needs: Needs, projections: Mapping[int, nn.Linear] | None = None) -> None:
         super().__init__()

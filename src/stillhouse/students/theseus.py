@@ -10,7 +10,7 @@ Reference: Xu et al., 2020 (arXiv:2002.02925v4), section 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -79,8 +79,10 @@ class ReplacingSide(StudentSide):
         needs: What the stage reads.
         spec: Rate and granularity.
         seed: Of the gates: a gate depends on seed, step and module alone, so that it is the same in every process and after
-            a resume.
+            a resume. Where no successor was drawn, the step trains nothing.
     """
+
+    may_rest: ClassVar[bool] = True
 
     def __init__(
         self, encoder: PreTrainedModel, predecessor: PreTrainedModel, needs: Needs, spec: Replacing, seed: int

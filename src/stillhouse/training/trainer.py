@@ -202,7 +202,9 @@ class Trainer:
             last = number == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.module):
                 values = self._objectives(batch, counts, processes if is_shared else 1)
-                self.accelerator.backward((values * self.weights).sum())
+                loss = (values * self.weights).sum()
+                if loss.requires_grad or not self.student.may_rest:
+                    self.accelerator.backward(loss)
                 totals[:-1] += values.detach()
         if self.stage.config.max_grad_norm > 0:
             totals[-1] = torch.nn.utils.clip_grad_norm_(self.trainable, self.stage.config.max_grad_norm)

@@ -1,0 +1,77 @@
+"""MiniLMv2 (Wang et al., 2021; arXiv:2012.15828v2), on the text of a task.
+
+relations:  L = KL_rel(Q, Q) + KL_rel(K, K) + KL_rel(V, V)               eqs. 4 and 5; of one layer of teacher and student
+distil:     logit distillation, since the first stage trains no head
+
+KL_rel as in MiniLM, over relation heads: the heads' vectors side by side, cut into `relation_heads` parts on both sides, so
+that the numbers of native heads, and the widths, may differ. Departures from the paper: it distils on a corpus and
+fine-tunes on gold labels, here both stages see the task's text, and the second learns from soft labels too.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Literal
+
+from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
+from stillhouse.data.task import TaskKind
+from stillhouse.errors import UserError
+from stillhouse.features import Dimensions
+from stillhouse.method import Method, Stage
+from stillhouse.methods.minilm import chosen_layer
+from stillhouse.objectives.labels import hard_and_soft
+from stillhouse.objectives.relation_kl import RelationKL
+
+PUBLISHED_HEADS = 48  # for teachers of BERT-base's width
+
+
+class MiniLMv2Stages(Frozen):
+    """Relations first, labels then."""
+
+    relations: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=3e-4, select_on="none")
+    distil: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=5e-5)
+
+
+class MiniLMv2(Method):
+    """Relations among queries, among keys and among values of the last layer.
+
+    Attributes:
+        teacher_layer: Whose relations are learnt, 1-based; None = the last.
+        relation_heads: Has to divide both widths; None = 48, or the largest such number below.
+        temperature: T of the second stage; > 0.
+        weight_soft: Share of the soft term in the second stage.
+        weight_hard: Weight of its hard term; None = 1 - weight_soft.
+    """
+
+    name: Literal["minilmv2"] = "minilmv2"
+    teacher_layer: PositiveInt | None = None
+    relation_heads: PositiveInt | None = None
+    temperature: PositiveFloat = 2.0
+    weight_soft: Fraction = 0.7
+    weight_hard: NonNegativeFloat | None = None
+    stages: MiniLMv2Stages = MiniLMv2Stages()
+
+    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        relations = RelationKL(
+            relations=(("query", "query"), ("key", "key"), ("value", "value")),
+            student_layer=student.layers,
+            teacher_layer=chosen_layer(self.teacher_layer, teacher),
+            heads=self._heads(student, teacher),
+        )
+        labels = hard_and_soft(
+            kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature
+        )
+        return (Stage("relations", (relations,), self.stages.relations), Stage("distil", labels, self.stages.distil))
+
+    def _heads(self, student: Dimensions, teacher: Dimensions) -> int:
+        both = gcd(student.attention_width, teacher.attention_width)
+        possible = [count for count in range(1, both + 1) if both % count == 0]
+        if self.relation_heads is None:
+            return max(count for count in possible if count <= PUBLISHED_HEADS)
+        if self.relation_heads not in possible:
+            raise UserError(
+                f"method.relation_heads is {self.relation_heads}, which does not divide the widths of student and teacher, "
+                f"{student.attention_width} and {teacher.attention_width}",
+                expected=f"one of {', '.join(map(str, possible))}",
+            )
+        return self.relation_heads

@@ -1,0 +1,111 @@
+"""BERT-of-Theseus (Xu et al., 2020; arXiv:2002.02925v4): teacher blocks are replaced by single layers, at random.
+
+replacing:   y_(i+1) = r_i scc_i(y_i) + (1 - r_i) prd_i(y_i),  r_i ~ Bernoulli(p)        eqs. 3 to 5; p -> rate schedule
+             p(t) = p, for `constant_steps` or the whole stage (`constant`), or min(1, k t + b) (`curriculum`)   eq. 8; k -> slope, b -> base
+successor:   y_(i+1) = scc_i(y_i)                                                         section 3.2
+
+prd_i: N/M layers of the predecessor, the teacher as it solves the task; scc_i: one layer of the successor, at first a copy of
+the predecessor's layer i. L = L_hard in both stages: there is no other loss. Embeddings and head are the predecessor's and
+stay as they are. Departures from the paper: k defaults to what reaches 1 half way through the stage; a layer that was not
+drawn rests, where the authors' code moves it on its momentum (`compat: official`); clipping is over the successor alone.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from stillhouse import layer_maps
+from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveInt, StageConfig
+from stillhouse.data.task import TaskKind
+from stillhouse.errors import UserError
+from stillhouse.features import Dimensions
+from stillhouse.method import Method, Stage
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.students.side import Side
+from stillhouse.students.theseus import Replacing
+
+OPTIMISER = {"weight_decay": 0.0, "warmup": 0.0}
+
+
+class TheseusStages(Frozen):
+    """Replacing, then fine-tuning what is left."""
+
+    replacing: StageConfig = StageConfig(epochs=10, least_steps=300, learning_rate=2e-5, **OPTIMISER)
+    successor: StageConfig = StageConfig(epochs=3, least_steps=100, learning_rate=2e-5, **OPTIMISER)
+
+
+class Theseus(Method):
+    """Compression by progressive module replacing.
+
+    Attributes:
+        schedule: `curriculum` or `constant`, see the head of this file.
+        base: p of a constant schedule, b of a curriculum; 0..1.
+        slope: k of a curriculum, a step; None = p is 1 half way through the stage.
+        constant_steps: Of a constant schedule: after so many steps p is 1; None = not in this stage.
+        per_example: One gate for each example and module instead of one for each module and step; costs both branches.
+        predecessor_dropout: Whether the predecessor's dropout is active.
+        train_head: Whether embeddings and head are trained in the second stage too.
+        compat: `official`: layers that were not drawn move on their momentum.
+    """
+
+    uses_plain_text: ClassVar[bool] = False
+    starts_from_fitted_teacher: ClassVar[bool] = True
+
+    name: Literal["theseus"] = "theseus"
+    schedule: Literal["constant", "curriculum"] = "curriculum"
+    base: Fraction = 0.3
+    slope: NonNegativeFloat | None = None
+    constant_steps: PositiveInt | None = None
+    per_example: bool = False
+    predecessor_dropout: bool = True
+    train_head: bool = False
+    compat: Literal["official"] | None = None
+    stages: TheseusStages = TheseusStages()
+
+    def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+        return layer_maps.first(student_layers, teacher_layers)
+
+    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        _check(student, teacher)
+        replacing = Replacing(
+            schedule=self.schedule,
+            base=self.base,
+            slope=self.slope,
+            constant_steps=self.constant_steps,
+            per_example=self.per_example,
+            predecessor_dropout=self.predecessor_dropout,
+            keep_momentum=self.compat == "official",
+        )
+        loss = (HardLabels(kind=kind),)
+        return (
+            Stage("replacing", loss, self.stages.replacing, side=replacing),
+            Stage("successor", loss, self.stages.successor, side=Side(trains="all" if self.train_head else "layers")),
+        )
+
+
+def _check(student: Dimensions, teacher: Dimensions) -> None:
+    if student.family != teacher.family or student.width != teacher.width:
+        raise UserError(
+            f"theseus puts the student's layers in the place of the teacher's, but the student is a {student.family} of width "
+            f"{student.width} and the teacher a {teacher.family} of width {teacher.width}",
+            expected=f"a student of the teacher's family and of width {teacher.width}",
+            fix="choose --student half, or LxH with the teacher's width",
+        )
+    if teacher.layers % student.layers:
+        would = [str(count) for count in range(1, teacher.layers + 1) if teacher.layers % count == 0]
+        raise UserError(
+            f"theseus replaces equal blocks, but the teacher's {teacher.layers} layers cannot be cut into {student.layers}",
+            expected=f"a student of {', '.join(would)} layers",
+        )
+    if teacher.is_shared or student.is_shared:
+        raise UserError(
+            f"theseus replaces layers, but those of {teacher.family} share their weights",
+            expected="a teacher whose layers have weights of their own",
+            fix="choose another method, such as logit",
+        )
+    if len(set(teacher.windows)) > 1:
+        raise UserError(
+            f"theseus replaces blocks of layers by one, but the teacher's ({teacher.family}) attend locally and globally in turn",
+            expected="a teacher whose layers all attend alike",
+            fix="choose another method, such as logit",
+        )

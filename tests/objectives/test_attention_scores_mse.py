@@ -1,0 +1,70 @@
+"""Attention scores against the teacher's: the three ways to count padding, by hand."""
+
+import pytest
+import torch
+from tests.objectives.matching import attention, batch_of, padded
+
+from stillhouse.features import Attention, Features
+from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse, near_pairs
+
+# Third key masked, third query padding; 50 stands where nobody may look.
+STUDENT = torch.tensor([[1.0, 2.0, 50.0], [0.0, 1.0, 50.0], [3.0, 0.0, 50.0]])[None, None]
+TEACHER = torch.tensor([[0.0, 2.0, -50.0], [0.0, 0.0, -50.0], [1.0, 0.0, -50.0]])[None, None]
+MASK = torch.tensor([[1, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "value"),
+    [
+        ("official", 6 / 9),  # squares 1, 1 and 4 over all nine places
+        ("valid", 2 / 4),  # 1 and 1 over two queries and two keys
+        ("keys_only", 6 / 6),  # the padded query's 4 is there, over three queries and two keys
+    ],
+)
+def test_three_ways_to_count(pairs, value):
+    assert attention_scores_mse(STUDENT, TEACHER, MASK, pairs).item() == pytest.approx(value)
+    # Two heads with the same scores: a mean over heads.
+    both = attention_scores_mse(STUDENT.expand(1, 2, 3, 3), TEACHER.expand(1, 2, 3, 3), MASK, pairs)
+    assert both.item() == pytest.approx(value)
+
+
+def test_a_constant_on_a_query_is_seen():
+    # Softmax would not see it: 3 added to every key of one query of two, 9 / 2 over real pairs.
+    shifted = TEACHER.clone()
+    shifted[0, 0, 0] += 3
+    assert attention_scores_mse(shifted, TEACHER, MASK).item() == pytest.approx(9 * 2 / 4)
+
+
+@pytest.mark.parametrize("pairs", ["valid", "keys_only"])
+def test_nothing_to_compare_is_an_exact_zero(pairs):
+    student = STUDENT.clone().requires_grad_()
+    value = attention_scores_mse(student, TEACHER, torch.zeros(1, 3, dtype=torch.long), pairs)
+    value.backward()
+    assert value.item() == 0
+    assert (student.grad == 0).all()
+
+
+def test_scores_are_scaled_and_layers_summed():
+    # Q = K = one token of length 2 in 4 dimensions: score 4 / 2 = 2 for the student, 0 for the teacher.
+    one = torch.tensor([2.0, 0.0, 0.0, 0.0])[None, None, None]
+    ours, theirs = Attention(one, one, one, 0.5), Attention(0 * one, one, one, 0.5)
+    student, teacher = Features(attentions={1: ours, 2: ours}), Features(attentions={3: theirs, 6: theirs})
+    value = AttentionScoresMSE(layers=((1, 3), (2, 6)))(student, teacher, batch_of(1))
+    assert value.item() == pytest.approx(4.0 + 4.0)
+
+
+def test_more_padding_changes_nothing():
+    ours, theirs = attention(2, 3, 5, 7), attention(2, 3, 5, 7, seed=1)
+    objective = AttentionScoresMSE(layers=((1, 1),))
+    one = objective(Features(attentions={1: ours}), Features(attentions={1: theirs}), batch_of(5, 3))
+    wider = Features(attentions={1: padded(ours, 4)}), Features(attentions={1: padded(theirs, 4)})
+    assert torch.allclose(one, objective(*wider, batch_of(5, 3, tokens=9)), atol=1e-5)
+
+
+def test_local_attention_is_compared_where_it_looks():
+    ours, theirs = attention(1, 2, 5, 3, window=1), attention(1, 2, 5, 3, seed=1, window=1)
+    near = near_pairs(ours)
+    assert near.sum() == 13  # 5 on the diagonal, 4 on either side
+    value = AttentionScoresMSE(layers=((1, 1),))(Features(attentions={1: ours}), Features(attentions={1: theirs}), batch_of(5))
+    difference = (ours.scores() - theirs.scores()).square()
+    assert value.item() == pytest.approx(difference[:, :, near].mean().item(), rel=1e-5)

@@ -1,0 +1,118 @@
+"""Relations of MiniLM: values by hand, a loop as reference, rotations, padding."""
+
+import math
+
+import pytest
+import torch
+from tests.objectives.matching import attention, batch_of, cut, padded
+
+from stillhouse.features import Attention, Features
+from stillhouse.objectives.relation_kl import RelationKL, relation_heads, relation_kl
+
+V1 = (("query", "key"), ("value", "value"))
+V2 = (("query", "query"), ("key", "key"), ("value", "value"))
+FULL = torch.ones(1, 4, dtype=torch.long)
+
+
+def of(one):
+    return Features(attentions={2: one})
+
+
+def objective(relations=V2, heads=None):
+    return RelationKL(relations=relations, student_layer=2, teacher_layer=2, heads=heads)
+
+
+def loop(ours, theirs, lengths, relations):
+    """The definition, example by example, head by head, query by query, without any mask."""
+    total = 0.0
+    for row, length in enumerate(lengths):
+        rows = []
+        for first, second in relations:
+            x, y = ((getattr(one, first)[row, :, :length], getattr(one, second)[row, :, :length]) for one in (ours, theirs))
+            p, q = (
+                torch.softmax(a @ b.transpose(-1, -2) / math.sqrt(a.shape[-1]), dim=-1) for a, b in (y, x)
+            )
+            rows.append((p * (p / q).log()).sum(-1).mean())
+        total += sum(rows).item()
+    return total / len(lengths)
+
+
+def test_value_relation_of_a_one_hot_table():
+    # V = I_4, d = 4: scores 1/2 on the diagonal, 0 elsewhere: e^0.5 / (e^0.5 + 3) = 0.354661, 1 / (e^0.5 + 3) = 0.215113.
+    identity, constant = torch.eye(4)[None, None], torch.ones(1, 1, 4, 4)
+    row = torch.softmax(identity @ identity.transpose(-1, -2) / 2, -1)[0, 0, 0]
+    assert torch.allclose(row, torch.tensor([0.354661244392, 0.215112918536, 0.215112918536, 0.215112918536]))
+    # Against uniform rows: ln 4 - H(row) = 0.027032797083; the other direction is another number.
+    value = relation_kl((constant, constant), (identity, identity), FULL)
+    assert value.item() == pytest.approx(0.027032797083, abs=1e-7)
+    swapped = relation_kl((identity, identity), (constant, constant), FULL)
+    assert swapped.item() == pytest.approx(0.025297825113, abs=1e-7)
+
+
+def test_a_sharp_teacher_and_a_uniform_student():
+    # One-hot rows against uniform ones over 4 keys: ln 4.
+    sharp, flat = 100 * torch.eye(4)[None, None], torch.zeros(1, 1, 4, 4)
+    assert relation_kl((flat, flat), (sharp, sharp), FULL).item() == pytest.approx(1.386294361120, abs=1e-6)
+
+
+def test_identical_sides_are_zero():
+    one = attention(2, 3, 5, 4)
+    for relations in (V1, V2):
+        assert objective(relations)(of(one), of(one), batch_of(5, 3)).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("relations", [V1, V2])
+def test_it_is_the_loop_over_examples(relations):
+    ours, theirs = attention(3, 2, 7, 4, seed=1), attention(3, 2, 7, 6, seed=2)  # each side has its own head width
+    value = objective(relations)(of(ours), of(theirs), batch_of(7, 3, 1))
+    assert value.item() == pytest.approx(loop(ours, theirs, (7, 3, 1), relations), rel=1e-5)
+
+
+def test_a_batch_is_the_mean_of_its_examples_and_padding_is_nothing():
+    ours, theirs = attention(2, 3, 5, 4, seed=1), attention(2, 3, 5, 4, seed=2)
+    both = objective()(of(ours), of(theirs), batch_of(5, 3))
+    single = [
+        objective()(of(cut(ours, [row], length)), of(cut(theirs, [row], length)), batch_of(length))
+        for row, length in enumerate((5, 3))
+    ]
+    assert both.item() == pytest.approx((single[0] + single[1]).item() / 2, rel=1e-5)
+    wider = objective()(of(padded(ours, 6)), of(padded(theirs, 6)), batch_of(5, 3, tokens=11))
+    assert both.item() == pytest.approx(wider.item(), rel=1e-5)
+
+
+def test_rotating_a_relation_head_changes_nothing():
+    ours, theirs = attention(1, 2, 5, 6, seed=1), attention(1, 2, 5, 6, seed=2)
+    rotation = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3)))[0]
+    turned = Attention(ours.query @ rotation, ours.key @ rotation, ours.value @ rotation, ours.scaling)
+    for relations in (V1, V2):
+        before = objective(relations)(of(ours), of(theirs), batch_of(5))
+        assert torch.allclose(before, objective(relations)(of(turned), of(theirs), batch_of(5)), atol=1e-5)
+
+
+def test_relation_heads_mix_native_heads():
+    # 2 heads of 3 side by side are 6 numbers; 3 relation heads of 2.
+    vectors = torch.arange(6.0).reshape(1, 2, 1, 3)
+    assert relation_heads(vectors, 3).tolist() == [[[[0.0, 1.0]], [[2.0, 3.0]], [[4.0, 5.0]]]]
+    assert relation_heads(vectors, None) is vectors
+
+
+def test_as_many_relation_heads_as_native_ones_is_the_first_version():
+    ours, theirs = attention(2, 3, 5, 4, seed=1), attention(2, 3, 5, 4, seed=2)
+    pair = (("query", "key"),)
+    one, other = objective(pair, heads=3), objective(pair)
+    assert torch.equal(one(of(ours), of(theirs), batch_of(5, 3)), other(of(ours), of(theirs), batch_of(5, 3)))
+
+
+def test_head_counts_and_widths_may_differ_with_relation_heads():
+    ours, theirs = attention(2, 2, 5, 6, seed=1), attention(2, 3, 5, 8, seed=2)  # widths 12 and 24
+    assert objective(heads=4)(of(ours), of(theirs), batch_of(5, 3)).isfinite()
+
+
+def test_an_example_without_tokens_is_no_nan():
+    ours = attention(2, 2, 3, 4, seed=1)
+    ours.query.requires_grad_()
+    value = objective()(of(ours), of(attention(2, 2, 3, 4, seed=2)), batch_of(3, 0, tokens=3))
+    value.backward()
+    assert value.isfinite()
+    assert ours.query.grad.isfinite().all()
+    assert (ours.query.grad[1] == 0).all()

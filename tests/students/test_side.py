@@ -1,0 +1,63 @@
+"""Linear maps beside the student: which states they touch, how they start, that they stay behind."""
+
+import pytest
+import torch
+from tests.students.test_theseus import batch, pair
+
+from stillhouse.features import Needs
+from stillhouse.students.side import ProjectedSide, Side
+
+STATES = Needs(logits=True, hidden_states=frozenset({0, 1, 2}), cls=frozenset({1}))
+
+
+def projected(**options):
+    torch.manual_seed(0)
+    successor, _ = pair()
+    spec = ProjectedSide(**({"layers": (0, 1, 2), "student_width": 24, "teacher_width": 30} | options))
+    return successor, spec.build(successor, None, STATES, seed=0).eval()
+
+
+def test_a_plain_side_gives_what_is_needed():
+    successor, _ = pair()
+    features = Side().build(successor, None, STATES, seed=0).eval()(batch())
+    assert sorted(features.hidden_states) == [0, 1, 2]
+    assert features.hidden_states[1].shape == (4, 7, 24)
+
+
+@pytest.mark.parametrize(("sharing", "maps"), [("per_layer", 3), ("shared", 1), ("embedding+shared", 2)])
+def test_maps_are_shared_as_asked(sharing, maps):
+    successor, side = projected(sharing=sharing)
+    own = sum(parameter.numel() for parameter in successor.parameters())
+    assert len(side.projections) == maps
+    assert sum(parameter.numel() for parameter in side.parameters()) - own == maps * (24 * 30 + 30)
+    features = side(batch())
+    assert all(state.shape == (4, 7, 30) for state in features.hidden_states.values())
+    assert features.cls[1].shape == (4, 30)
+    assert torch.allclose(features.cls[1], features.hidden_states[1][:, 0], atol=1e-6)
+    plain = Side().build(successor, None, STATES, seed=0).eval()(batch())
+    layers = {"per_layer": (0, 1, 2), "shared": (0, 0, 0), "embedding+shared": (0, 1, 1)}[sharing]
+    for layer, number in enumerate(layers):
+        expected = side.projections[number](plain.hidden_states[layer])
+        assert torch.allclose(features.hidden_states[layer], expected, atol=1e-6)
+    assert torch.equal(features.require_logits(), plain.require_logits())
+
+
+def test_published_counts_of_maps():
+    # One 312 -> 768 map: 312 * 768 + 768 = 240,384; five of them 1,201,920.
+    _, side = projected(layers=tuple(range(5)), student_width=312, teacher_width=768)
+    counts = [sum(parameter.numel() for parameter in projection.parameters()) for projection in side.projections]
+    assert counts == [240_384] * 5
+    assert sum(counts) == 1_201_920
+
+
+def test_between_equal_widths_a_map_starts_as_nothing():
+    successor, side = projected(teacher_width=24)
+    plain = Side().build(successor, None, STATES, seed=0).eval()(batch())
+    features = side(batch())
+    for layer, state in plain.hidden_states.items():
+        assert torch.allclose(features.hidden_states[layer], state, atol=1e-6)
+
+
+def test_maps_are_no_part_of_the_student():
+    successor, _ = projected()
+    assert not any("projection" in name for name in successor.state_dict())
