@@ -9,17 +9,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from stillhouse.methods import load_method
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
 
-def distil(folder, data, teacher, processes):
+def distil(folder, data, teacher, processes, *, method="logit"):
     out = folder / f"run{processes}"
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
     command = [sys.executable, *(launcher if processes > 1 else []), "-m", "stillhouse", "distill", "--data", str(data)]
-    command += ["--teacher", str(teacher), "--student", "1x24", "--batch-size", "7", "--learning-rate", "0.001"]
-    command += ["--epochs", "1", "--out", str(out), "--allow-weak-teacher", "--precision", "fp32"]
-    command += ["--set", "teacher.finetune.epochs=1", "--set", "method.stages.distil.max_grad_norm=0.5"]
+    command += ["--teacher", str(teacher), "--student", "2x24", "--batch-size", "7"]
+    command += ["--out", str(out), "--allow-weak-teacher", "--precision", "fp32"]
+    settings = ["teacher.finetune.epochs=1"]
+    for stage in type(load_method(method).model_fields["stages"].default).model_fields:
+        settings += [f"method.stages.{stage}.{one}" for one in ("max_grad_norm=0.5", "epochs=1", "learning_rate=0.001")]
+    command += ["--method", method, *(part for setting in settings for part in ("--set", setting))]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     environment |= {"STILLHOUSE_CACHE": str(folder / f"cache{processes}")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
@@ -27,15 +31,25 @@ def distil(folder, data, teacher, processes):
     return out, done.stdout
 
 
-@pytest.mark.parametrize("task", ["classification", "tagging"])
-def test_two_processes_end_where_one_does(tmp_path, task):
-    teacher = make_tiny_checkpoint(tmp_path / "bare", "bert", layers=2, hidden=24, heads=2)
+@pytest.mark.parametrize(
+    ("task", "method"),
+    [
+        ("classification", "logit"),
+        ("tagging", "logit"),
+        ("classification", "pkd"),
+        ("tagging", "tinybert"),
+        ("classification", "minilmv2"),
+        ("classification", "theseus"),
+    ],
+)
+def test_two_processes_end_where_one_does(tmp_path, task, method):
+    teacher = make_tiny_checkpoint(tmp_path / "bare", "bert", layers=4, hidden=24, heads=2)
     config = json.loads((teacher / "config.json").read_text())
     # Each process draws its own dropout: without it the sums are the same.
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (teacher / "config.json").write_text(json.dumps(config))
     data = getattr(toy_data, task)(tmp_path / ("data.csv" if task == "classification" else "data.txt"), rows=60)
-    (one, _), (two, said) = (distil(tmp_path, data, teacher, processes) for processes in (1, 2))
+    (one, _), (two, said) = (distil(tmp_path, data, teacher, processes, method=method) for processes in (1, 2))
     assert said.count("task: ") == 1
     alone, together = (load_file(folder / "student" / "model.safetensors") for folder in (one, two))
     for name, tensor in alone.items():

@@ -61,7 +61,12 @@ def spread(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
 
 
 def chosen(
-    layer_map: str | Sequence[int], rules: Mapping[str, Rule], student_layers: int, teacher_layers: int, *, without_top: bool = False
+    layer_map: str | Sequence[int],
+    rules: Mapping[str, Rule],
+    student_layers: int,
+    teacher_layers: int,
+    *,
+    without_top: bool = False,
 ) -> tuple[tuple[int, int], ...]:
     """Pairs of a student layer and a teacher layer, by the name of a rule or as they were given.
 

@@ -95,7 +95,8 @@ def with_defaults(config: RunConfig) -> RunConfig:
         if method.uses_plain_text:
             reason = "--labels gold leaves"
         else:
-            reason = f"method {method.name}, which {'learns from gold labels alone' if method.uses_teacher else 'has no teacher'}, leaves"
+            why = "learns from gold labels alone" if method.uses_teacher else "has no teacher"
+            reason = f"method {method.name}, which {why}, leaves"
         raise UserError(
             f"--transfer is given, but {reason} text without a label out",
             expected="a teacher that labels the text",

@@ -9,10 +9,12 @@ import yaml
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
+import stillhouse.run
 from stillhouse import distill
 from stillhouse.config import StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
+from stillhouse.files import write_text
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method, method_names, recipe_card
 from stillhouse.objectives.soft_labels import SoftLabels
@@ -24,6 +26,12 @@ KINDS = ("classification", "multilabel", "regression", "tagging", "qa")
 # Theseus' student starts as a copy of a teacher that solves the task: there is hardly anything left to fall.
 STARTS_LOW = {"theseus": 0.5}
 TEACHER = ["teacher.finetune.epochs=8", "teacher.finetune.learning_rate=0.003", "engine.log_every=1"]
+
+
+@pytest.fixture(autouse=True)
+def empty_report(monkeypatch):
+    """Most of such a small run's time goes into drawing."""
+    monkeypatch.setattr(stillhouse.run, "write_report", lambda folder: write_text(folder / "report.html", ""))
 
 
 @pytest.fixture(scope="module")

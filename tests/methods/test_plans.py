@@ -9,7 +9,9 @@ from stillhouse.run_config import parse_config
 
 
 def encoder(layers, width=768, heads=12, **options):
-    return Dimensions(**({"attention_width": width, "windows": (None,) * layers} | options), layers=layers, width=width, heads=heads)
+    return Dimensions(
+        **({"attention_width": width, "windows": (None,) * layers} | options), layers=layers, width=width, heads=heads
+    )
 
 
 BASE = encoder(12)
@@ -65,9 +67,13 @@ def test_pkd_refuses_what_it_cannot_do():
     assert (stage.side.layers, stage.side.student_width, stage.side.teacher_width) == ((1, 2, 3), 312, 768)
     with pytest.raises(UserError, match="only one layer"):
         plan("pkd", encoder(1))
-    with pytest.raises(UserError, match=r"layer_map names teacher layer 13, but the teacher has 12 layers\n  expected: layers 1\.\.12"):
+    with pytest.raises(
+        UserError, match=r"layer_map names teacher layer 13, but the teacher has 12 layers\n  expected: layers 1\.\.12"
+    ):
         plan("pkd", encoder(3), layer_map=[1, 13])
-    with pytest.raises(UserError, match=r"names 3 teacher layers for a student of 3 layers\n  expected: 2, one a layer but the last"):
+    with pytest.raises(
+        UserError, match=r"names 3 teacher layers for a student of 3 layers\n  expected: 2, one a layer but the last"
+    ):
         plan("pkd", encoder(3), layer_map=[1, 2, 3])
     with pytest.raises(UserError, match=r"student of 7 layers .* teacher that has 6"):
         plan("pkd", encoder(7), encoder(6))

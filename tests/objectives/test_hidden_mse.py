@@ -45,7 +45,9 @@ def test_nothing_but_padding_is_an_exact_zero_with_a_gradient():
 
 def test_layers_are_summed_and_named():
     teacher = Features(hidden_states={0: states(2, 3, 5), 4: states(2, 3, 5, seed=1), 6: states(2, 3, 5, seed=2)})
-    student = Features(hidden_states={0: teacher.hidden_states[0] + 2, 1: teacher.hidden_states[4] + 1, 2: teacher.hidden_states[6] + 3})
+    student = Features(
+        hidden_states={0: teacher.hidden_states[0] + 2, 1: teacher.hidden_states[4] + 1, 2: teacher.hidden_states[6] + 3}
+    )
     batch = batch_of(3, 2)
     assert HiddenMSE(layers=((1, 4), (2, 6)))(student, teacher, batch).item() == pytest.approx(10.0, rel=1e-5)
     assert EmbeddingMSE()(student, teacher, batch).item() == pytest.approx(4.0, rel=1e-5)

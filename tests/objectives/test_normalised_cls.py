@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from tests.objectives.matching import batch_of
 
 from stillhouse.features import Features, Needs

@@ -29,9 +29,7 @@ def loop(ours, theirs, lengths, relations):
         rows = []
         for first, second in relations:
             x, y = ((getattr(one, first)[row, :, :length], getattr(one, second)[row, :, :length]) for one in (ours, theirs))
-            p, q = (
-                torch.softmax(a @ b.transpose(-1, -2) / math.sqrt(a.shape[-1]), dim=-1) for a, b in (y, x)
-            )
+            p, q = (torch.softmax(a @ b.transpose(-1, -2) / math.sqrt(a.shape[-1]), dim=-1) for a, b in (y, x))
             rows.append((p * (p / q).log()).sum(-1).mean())
         total += sum(rows).item()
     return total / len(lengths)

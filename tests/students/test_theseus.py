@@ -55,7 +55,7 @@ def test_the_ends_are_pure_successor_and_pure_predecessor(family, per_example):
     successor, predecessor = pair(family)
     alone = copy.deepcopy(successor).eval()
     given = batch()
-    inputs = {name: tensor for name, tensor in given.student_inputs.items()}
+    inputs = given.student_inputs
     with torch.no_grad():
         expected = {1.0: alone(**inputs).logits, 0.0: predecessor.eval()(**inputs).logits}
     assert not torch.allclose(expected[0.0], expected[1.0], atol=1e-3)
@@ -120,7 +120,9 @@ def test_a_row_keeps_its_gates_in_whatever_micro_batch_it_is():
     together = logits(side, whole)
     for row in range(4):
         inputs = {name: tensor[row : row + 1] for name, tensor in whole.student_inputs.items()}
-        single = Batch(inputs, inputs, *(getattr(whole, name)[row : row + 1] for name in ("labels", "has_label", "positions", "rows")))
+        single = Batch(
+            inputs, inputs, *(getattr(whole, name)[row : row + 1] for name in ("labels", "has_label", "positions", "rows"))
+        )
         assert torch.allclose(logits(side, single), together[row : row + 1], atol=1e-5)
 
 

@@ -50,7 +50,7 @@ class MiniLM(Method):
         layer = chosen_layer(self.teacher_layer, teacher)
         if student.heads != teacher.heads:
             raise UserError(
-                f"minilm compares attention head by head, but the student has {student.heads} heads and the teacher {teacher.heads}",
+                f"minilm compares heads one by one, but the student has {student.heads} heads and the teacher {teacher.heads}",
                 expected=f"a student with {teacher.heads} heads",
                 fix="choose such a student (LxH has as many as its teacher), or --method minilmv2, which takes any",
             )
@@ -63,9 +63,7 @@ class MiniLM(Method):
         relations = RelationKL(
             relations=(("query", "key"), ("value", "value")), student_layer=student.layers, teacher_layer=layer
         )
-        labels = hard_and_soft(
-            kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature
-        )
+        labels = hard_and_soft(kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
         return (Stage("relations", (relations,), self.stages.relations), Stage("distil", labels, self.stages.distil))
 
 

@@ -58,9 +58,7 @@ class MiniLMv2(Method):
             teacher_layer=chosen_layer(self.teacher_layer, teacher),
             heads=self._heads(student, teacher),
         )
-        labels = hard_and_soft(
-            kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature
-        )
+        labels = hard_and_soft(kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
         return (Stage("relations", (relations,), self.stages.relations), Stage("distil", labels, self.stages.distil))
 
     def _heads(self, student: Dimensions, teacher: Dimensions) -> int:

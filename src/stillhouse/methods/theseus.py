@@ -1,8 +1,9 @@
 """BERT-of-Theseus (Xu et al., 2020; arXiv:2002.02925v4): teacher blocks are replaced by single layers, at random.
 
-replacing:   y_(i+1) = r_i scc_i(y_i) + (1 - r_i) prd_i(y_i),  r_i ~ Bernoulli(p)        eqs. 3 to 5; p -> rate schedule
-             p(t) = p, for `constant_steps` or the whole stage (`constant`), or min(1, k t + b) (`curriculum`)   eq. 8; k -> slope, b -> base
-successor:   y_(i+1) = scc_i(y_i)                                                         section 3.2
+replacing:   y_(i+1) = r_i scc_i(y_i) + (1 - r_i) prd_i(y_i),   r_i ~ Bernoulli(p(t))           eqs. 3 to 5
+             p(t) = b for `constant_steps`, or the whole stage (`constant`);                    b -> base
+             p(t) = min(1, k t + b) (`curriculum`)                                              eq. 8; k -> slope
+successor:   y_(i+1) = scc_i(y_i)                                                               section 3.2
 
 prd_i: N/M layers of the predecessor, the teacher as it solves the task; scc_i: one layer of the successor, at first a copy of
 the predecessor's layer i. L = L_hard in both stages: there is no other loss. Embeddings and head are the predecessor's and
@@ -105,7 +106,7 @@ def _check(student: Dimensions, teacher: Dimensions) -> None:
         )
     if len(set(teacher.windows)) > 1:
         raise UserError(
-            f"theseus replaces blocks of layers by one, but the teacher's ({teacher.family}) attend locally and globally in turn",
+            f"theseus replaces blocks by one layer, but those of {teacher.family} attend locally and globally in turn",
             expected="a teacher whose layers all attend alike",
             fix="choose another method, such as logit",
         )

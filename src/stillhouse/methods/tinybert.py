@@ -102,7 +102,7 @@ def _check_attention(pairs: tuple[tuple[int, int], ...], student: Dimensions, te
     without = "leave the attention out: --set method.attention=false"
     if student.heads != teacher.heads:
         raise UserError(
-            f"tinybert compares attention head by head, but the student has {student.heads} heads and the teacher {teacher.heads}",
+            f"tinybert compares heads one by one, but the student has {student.heads} heads and the teacher {teacher.heads}",
             expected=f"a student with {teacher.heads} heads",
             fix=f"choose such a student (LxH has as many as its teacher), or {without}",
         )

@@ -26,7 +26,7 @@ IMPLEMENTATION = "stillhouse"
 
 @dataclass
 class _Recorder:
-    """Keeps the wanted calls of one forward pass. Layers are known by the order in which they attend: ALBERT's share a module."""
+    """Keeps the wanted calls of one forward pass, known by their order: ALBERT's layers share one module."""
 
     wanted: frozenset[int]
     calls: int = 0
@@ -59,9 +59,7 @@ AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
 
 
 @contextmanager
-def recording(
-    model: Any, calls: Iterable[int], every: int, attention_mask: Tensor | None
-) -> Iterator[dict[int, Attention]]:
+def recording(model: Any, calls: Iterable[int], every: int, attention_mask: Tensor | None) -> Iterator[dict[int, Attention]]:
     """Records attention inputs of one forward pass of `model`, which has to run inside the block.
 
     What runs again later, such as a checkpointed layer in the backward pass, is not recorded.

@@ -22,10 +22,6 @@ Side = Literal["student", "teacher"]
 Logits = NDArray[np.float32] | Ragged
 
 
-def forward(self, batch: Batch) -> Features:
-        return forward(self.encoder, batch, "student", self.needs)
-
-
 def forward(encoder: nn.Module, batch: Batch, side: Side, needs: Needs) -> Features:
     """Features of one side of a batch; the logits of tagging are those at the first sub-word of each word."""
     inputs = batch.student_inputs if side == "student" else batch.teacher_inputs

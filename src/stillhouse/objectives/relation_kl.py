@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stillhouse.data.batch import Batch
 from stillhouse.config import PositiveInt
+from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs
 from stillhouse.objectives.attention_scores_mse import near_pairs
 from stillhouse.objectives.objective import Objective
@@ -58,7 +58,8 @@ def relation_kl(
         for x, y in (student, teacher)
     )
     divergence = (theirs.exp() * (theirs - ours)).sum(dim=-1).mean(dim=1)
-    return (divergence.where(real, 0.0).sum(dim=-1) / real.sum(dim=-1).clamp(min=1)).mean()
+    by_example: Tensor = divergence.where(real, 0.0).sum(dim=-1) / real.sum(dim=-1).clamp(min=1)
+    return by_example.mean()
 
 
 class RelationKL(Objective):

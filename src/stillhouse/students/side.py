@@ -89,7 +89,6 @@ class Side(Frozen):
         """
         return StudentSide(encoder, needs)
 
-
     def freeze(self, encoder: nn.Module) -> None:
         """Leaves a gradient to what the stage trains, alone."""
         if self.trains == "layers":

@@ -26,7 +26,6 @@ from stillhouse.training.log import RunLog
 from stillhouse.training.seeding import stage_seed
 from stillhouse.training.trainer import Report, StageResult, Trainer, contiguous
 
-
 # Streams of the run's seed from which fresh weights beside the student are drawn, apart from those of the stages.
 FRESH_STREAM = 2000
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import DistributedDataParallelKwargs
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -113,6 +114,9 @@ class Trainer:
         self.steps_per_epoch = max(1, math.ceil(len(split) / stage.config.batch_size))
         self.student = student.to(accelerator.device)
         optimizer = build_optimizer(student, stage.config, head_parameters(student.encoder))
+        # What follows the last layer that is read gets no gradient, nor does what Theseus does not draw.
+        is_partly_idle = student.may_rest or not student.needs.logits
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=is_partly_idle)
         self.module, self.optimizer = accelerator.prepare(student, optimizer)
         self.trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self.weights = torch.tensor([objective.weight for objective in stage.objectives], device=accelerator.device)
@@ -216,8 +220,10 @@ class Trainer:
         self.report(self.progress.step, self.steps, self.stage.name)
 
     def _objectives(self, batch: Batch, counts: Mapping[Unit, int], processes: int) -> Tensor:
-        """Every objective of the stage on one batch, unweighted, `(objectives,)`, each times the share of its mean over
-        the whole step that this batch makes up."""
+        """Every objective of the stage on one batch, unweighted, `(objectives,)`.
+
+        Each is multiplied with the share of the whole step's mean that this batch makes up.
+        """
         teacher = self.teacher.features(batch)
         student = self.module(batch)
         with torch.autocast(self.accelerator.device.type, enabled=False):
