@@ -21,6 +21,8 @@ def distil(folder, data, teacher, processes, *, method="logit"):
     command += ["--teacher", str(teacher), "--student", "2x24", "--batch-size", "7"]
     command += ["--out", str(out), "--allow-weak-teacher", "--precision", "fp32"]
     settings = ["teacher.finetune.epochs=1"]
+    if method == "tinybert":
+        settings.append("method.hidden=false")  # then no loss reads the last layer's values
     for stage in type(load_method(method).model_fields["stages"].default).model_fields:
         settings += [f"method.stages.{stage}.{one}" for one in ("max_grad_norm=0.5", "epochs=1", "learning_rate=0.001")]
     command += ["--method", method, *(part for setting in settings for part in ("--set", setting))]

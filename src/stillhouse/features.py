@@ -6,9 +6,13 @@ Layer numbers live only here: hidden state 0 is the embedding output, hidden sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
+
+Part = Literal["query", "key", "value"]
+PARTS: frozenset[Part] = frozenset({"query", "key", "value"})
 
 
 @dataclass(frozen=True)
@@ -19,13 +23,15 @@ class Needs:
         logits: Whether the task logits are needed.
         hidden_states: Numbers of the wanted hidden states, 0 = embedding output.
         cls: Numbers of the hidden states of which only the first token, CLS, is wanted.
-        attentions: Numbers of the layers whose queries, keys and values are wanted, 1 = first layer.
+        attentions: Numbers of the layers whose queries, keys or values are wanted, 1 = first layer.
+        parts: Which of the three are wanted; what no loss reads must not leave the wrapped forward.
     """
 
     logits: bool = False
     hidden_states: frozenset[int] = frozenset()
     cls: frozenset[int] = frozenset()
     attentions: frozenset[int] = frozenset()
+    parts: frozenset[Part] = PARTS
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(
@@ -33,11 +39,17 @@ class Needs:
             hidden_states=self.hidden_states | other.hidden_states,
             cls=self.cls | other.cls,
             attentions=self.attentions | other.attentions,
+            parts=frozenset().union(*(needs.parts for needs in (self, other) if needs.attentions)) or PARTS,
         )
 
     @property
     def anything(self) -> bool:
         return self != Needs()
+
+    @property
+    def inside(self) -> bool:
+        """Whether anything but the logits is wanted."""
+        return bool(self.hidden_states or self.cls or self.attentions)
 
     @property
     def logits_only(self) -> bool:
@@ -69,7 +81,7 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class Attention:
-    """What one layer attends with.
+    """What one layer attends with; a part that was not asked for is None.
 
     Attributes:
         query: Queries; ModernBERT's, and its keys, are after their rotary positions.
@@ -79,18 +91,27 @@ class Attention:
         window: ModernBERT's local layers: how many tokens away a key may be; None = any.
     """
 
-    query: Float[Tensor, "batch heads tokens head_dim"]
-    key: Float[Tensor, "batch heads tokens head_dim"]
-    value: Float[Tensor, "batch heads tokens head_dim"]
+    query: Float[Tensor, "batch heads tokens head_dim"] | None
+    key: Float[Tensor, "batch heads tokens head_dim"] | None
+    value: Float[Tensor, "batch heads tokens head_dim"] | None
     scaling: float
     window: int | None = None
 
     def scores(self) -> Float[Tensor, "batch heads tokens tokens"]:
         """`Q K^T / sqrt(head_dim)` in float32, before mask and softmax. Not to be called under autocast."""
-        return self.query.float() @ self.key.float().transpose(-1, -2) * self.scaling
+        # The queries are smaller than the scores.
+        return (self.require("query").float() * self.scaling) @ self.require("key").float().transpose(-1, -2)
+
+    def require(self, part: Part) -> Float[Tensor, "batch heads tokens head_dim"]:
+        """Queries, keys or values; a part that was not captured is an error, never a silent zero."""
+        vectors: Tensor | None = getattr(self, part)
+        if vectors is None:
+            raise LookupError(f"the {part} was not captured: the objective must declare it in its Needs")
+        return vectors
 
     def detach(self) -> Attention:
-        return replace(self, query=self.query.detach(), key=self.key.detach(), value=self.value.detach())
+        query, key, value = (None if part is None else part.detach() for part in (self.query, self.key, self.value))
+        return Attention(query, key, value, self.scaling, self.window)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,20 @@ def chosen(
     return tuple(enumerate(layer_map, start=1))
 
 
+def one_layer(layer: int | None, teacher_layers: int) -> int:
+    """The one teacher layer that is learnt from: its last where none is named.
+
+    Raises:
+        UserError: There is no such layer.
+    """
+    if layer is not None and layer > teacher_layers:
+        raise UserError(
+            f"method.teacher_layer is {layer}, but the teacher has {teacher_layers} layers",
+            expected=f"1..{teacher_layers}, or nothing for the last",
+        )
+    return layer or teacher_layers
+
+
 def _check(student_layers: int, teacher_layers: int) -> None:
     if student_layers < 1 or teacher_layers < 1:
         raise UserError(

@@ -11,8 +11,9 @@ from stillhouse.config import Frozen, StageConfig
 from stillhouse.data.task import TaskKind
 from stillhouse.features import Dimensions, Needs
 from stillhouse.layer_maps import spread
+from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.objective import Objective
-from stillhouse.students.side import Side
+from stillhouse.students.side import StageSide
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,12 @@ class Stage:
     config: StageConfig
     steps: int | None = None
     evaluate_every: int | None = None
-    side: Side = field(default_factory=Side)
+    side: StageSide = field(default_factory=StageSide)
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether it learns from gold labels alone: rows without one are left out then."""
+        return all(isinstance(objective, HardLabels) for objective in self.objectives)
 
     @property
     def student_needs(self) -> Needs:

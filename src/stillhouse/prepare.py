@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from stillhouse.data.task import Dataset, Examples, Task
 from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
-from stillhouse.features import Needs
 from stillhouse.method import Stage
-from stillhouse.models.adapter import dimensions
+from stillhouse.models.adapter import dimensions, layer_count
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
@@ -185,7 +185,9 @@ def prepare(config: RunConfig) -> Prepared:
         notes.append(f"student starts from {start.description}: {start.sentence()}")
     one_tokenizer = not method.uses_teacher or same_tokens(tokenizer, student.tokenizer)
     stages = method.plan(task.kind, dimensions(student.encoder.config), dimensions(encoder.config))
-    if not one_tokenizer and any(stage.teacher_needs | Needs(logits=True) != Needs(logits=True) for stage in stages):
+    _check_stages(stages, config, student.encoder, encoder)
+    notes += _layer_notes(stages)
+    if not one_tokenizer and any(stage.teacher_needs.inside for stage in stages):
         raise UserError(
             f"method {method.name} compares tokens, but teacher {teacher.name} and student {student.name} cut text differently",
             expected="one tokenizer for both",
@@ -217,6 +219,35 @@ def prepare(config: RunConfig) -> Prepared:
             splits[name] = _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
     notes += cut_notes({name: split.tokens.student for name, split in splits.items()}, task, length)
     return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, tuple(notes))
+
+
+def _check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teacher: Any) -> None:
+    """Refuses what no method can do, whichever it is."""
+    gold = [stage.name for stage in stages if stage.needs_gold]
+    if gold and config.data.labels == "teacher":
+        raise UserError(
+            f"--labels teacher leaves stage {gold[0]!r} of method {config.method.name} nothing to learn from",
+            expected="--labels gold or mixed, where a stage learns from gold labels alone",
+        )
+    depths = layer_count(student.config), layer_count(teacher.config)
+    if depths[0] > depths[1] and any(stage.student_needs.inside for stage in stages):
+        raise UserError(
+            f"the student has {depths[0]} layers and its teacher {depths[1]}, and method {config.method.name} looks inside",
+            expected=f"at most {depths[1]} layers",
+            fix="ask for fewer layers, or choose --method logit",
+        )
+
+
+def _layer_notes(stages: Sequence[Stage]) -> list[str]:
+    """Which layer of the student learns from which layer of the teacher."""
+    notes: dict[str, None] = {}
+    for stage in stages:
+        for objective in stage.objectives:
+            pairs = [pair for pair in getattr(objective, "layers", ()) if pair != (0, 0)]
+            if pairs:
+                said = ", ".join(f"{own} from {its}" for own, its in pairs)
+                notes[f"stage {stage.name}: layer {said} of the teacher"] = None
+    return list(notes)
 
 
 def _tokens(examples: Examples, task: Task, student: Any, teacher: Any | None, config: RunConfig) -> Split:

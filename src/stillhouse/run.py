@@ -207,9 +207,8 @@ class _Run:
         baseline = replace(self.prepared.student, encoder=copy.deepcopy(self.prepared.student.encoder))
         baseline.name = f"{baseline.name} without teacher"
         baseline.encoder.load_state_dict(start)
-        rows = len(self._student_rows())
-        taught = self.prepared.stages
-        counts = [stage_steps(stage, rows) for stage in taught]
+        rows, taught = self._student_rows(), self.prepared.stages
+        counts = [stage_steps(stage, len(rows.labelled() if stage.needs_gold else rows)) for stage in taught]
         stage = Stage(
             "baseline",
             (HardLabels(kind=self.prepared.task.kind),),

@@ -147,7 +147,7 @@ def test_checkpointing_gives_the_same_gradient_and_records_once(family):
 def test_reentrant_checkpointing_is_refused():
     model = built("bert").train()
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": True})
-    with pytest.raises(RuntimeError, match=r"Q, K and V of \[2\] .* no gradient: use_reentrant=False"):
+    with pytest.raises(RuntimeError, match=r"Q, K and V of .* no gradient: .* use_reentrant=False"):
         compute_features(model, batch(), Needs(attentions=frozenset({2})))
 
 

@@ -67,4 +67,4 @@ def test_local_attention_is_compared_where_it_looks():
     assert near.sum() == 13  # 5 on the diagonal, 4 on either side
     value = AttentionScoresMSE(layers=((1, 1),))(Features(attentions={1: ours}), Features(attentions={1: theirs}), batch_of(5))
     difference = (ours.scores() - theirs.scores()).square()
-    assert value.item() == pytest.approx(difference[:, :, near].mean().item(), rel=1e-5)
+    assert value.item() == pytest.approx(difference[:, :, near].sum().item() / (2 * 25), rel=1e-5)

@@ -7,7 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stillhouse.data.batch import Batch
+from stillhouse.features import Features
 from stillhouse.objectives.soft_labels import (
+    SoftLabels,
     binary_soft_labels,
     soft_labels,
     softened_divergence,
@@ -142,3 +145,19 @@ def test_spans_average_start_and_end_and_ignore_padding():
 def test_wrong_shapes_are_refused():
     with pytest.raises(Exception, match=r"(?i)type|shape"):
         soft_labels(torch.zeros(3, 2), torch.zeros(3, 5))
+
+
+def test_scales_of_other_papers():
+    # Teacher (2, 0), student (0, 0): cross-entropy ln 2, divided by two classes 0.346573590.
+    student, teacher = Features(logits=ZEROS), Features(logits=TWO_ZERO)
+    rows = torch.arange(1)
+    batch = Batch({}, {}, rows, rows >= 0, rows >= 0, rows)
+
+    def value(**options):
+        return SoftLabels(kind="classification", divergence="ce", **options)(student, teacher, batch).item()
+
+    assert value() == pytest.approx(0.693147181)
+    assert value(per_class=True) == pytest.approx(0.346573590)
+    # A uniform student's cross-entropy is ln 2 at any temperature; times 16 with the factor T^2.
+    assert value(temperature=4.0, scale="none") == pytest.approx(0.693147181)
+    assert value(temperature=4.0) == pytest.approx(16 * 0.693147181)

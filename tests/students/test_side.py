@@ -5,7 +5,7 @@ import torch
 from tests.students.test_theseus import batch, pair
 
 from stillhouse.features import Needs
-from stillhouse.students.side import ProjectedSide, Side
+from stillhouse.students.side import ProjectedSide, StageSide
 
 STATES = Needs(logits=True, hidden_states=frozenset({0, 1, 2}), cls=frozenset({1}))
 
@@ -19,7 +19,7 @@ def projected(**options):
 
 def test_a_plain_side_gives_what_is_needed():
     successor, _ = pair()
-    features = Side().build(successor, None, STATES, seed=0).eval()(batch())
+    features = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
     assert sorted(features.hidden_states) == [0, 1, 2]
     assert features.hidden_states[1].shape == (4, 7, 24)
 
@@ -34,7 +34,7 @@ def test_maps_are_shared_as_asked(sharing, maps):
     assert all(state.shape == (4, 7, 30) for state in features.hidden_states.values())
     assert features.cls[1].shape == (4, 30)
     assert torch.allclose(features.cls[1], features.hidden_states[1][:, 0], atol=1e-6)
-    plain = Side().build(successor, None, STATES, seed=0).eval()(batch())
+    plain = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
     layers = {"per_layer": (0, 1, 2), "shared": (0, 0, 0), "embedding+shared": (0, 1, 1)}[sharing]
     for layer, number in enumerate(layers):
         expected = side.projections[number](plain.hidden_states[layer])
@@ -52,7 +52,7 @@ def test_published_counts_of_maps():
 
 def test_between_equal_widths_a_map_starts_as_nothing():
     successor, side = projected(teacher_width=24)
-    plain = Side().build(successor, None, STATES, seed=0).eval()(batch())
+    plain = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
     features = side(batch())
     for layer, state in plain.hidden_states.items():
         assert torch.allclose(features.hidden_states[layer], state, atol=1e-6)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from stillhouse import layer_maps
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
 from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
@@ -47,7 +48,7 @@ class MiniLM(Method):
     stages: MiniLMStages = MiniLMStages()
 
     def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
-        layer = chosen_layer(self.teacher_layer, teacher)
+        layer = layer_maps.one_layer(self.teacher_layer, teacher.layers)
         if student.heads != teacher.heads:
             raise UserError(
                 f"minilm compares heads one by one, but the student has {student.heads} heads and the teacher {teacher.heads}",
@@ -65,13 +66,3 @@ class MiniLM(Method):
         )
         labels = hard_and_soft(kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
         return (Stage("relations", (relations,), self.stages.relations), Stage("distil", labels, self.stages.distil))
-
-
-def chosen_layer(layer: int | None, teacher: Dimensions) -> int:
-    """The teacher layer that is learnt from: its last where none is named."""
-    if layer is not None and layer > teacher.layers:
-        raise UserError(
-            f"method.teacher_layer is {layer}, but the teacher has {teacher.layers} layers",
-            expected=f"1..{teacher.layers}, or nothing for the last",
-        )
-    return layer or teacher.layers

@@ -13,12 +13,12 @@ from __future__ import annotations
 from math import gcd
 from typing import Literal
 
+from stillhouse import layer_maps
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
 from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
-from stillhouse.methods.minilm import chosen_layer
 from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.relation_kl import RelationKL
 
@@ -55,7 +55,7 @@ class MiniLMv2(Method):
         relations = RelationKL(
             relations=(("query", "query"), ("key", "key"), ("value", "value")),
             student_layer=student.layers,
-            teacher_layer=chosen_layer(self.teacher_layer, teacher),
+            teacher_layer=layer_maps.one_layer(self.teacher_layer, teacher.layers),
             heads=self._heads(student, teacher),
         )
         labels = hard_and_soft(kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)

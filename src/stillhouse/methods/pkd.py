@@ -13,7 +13,7 @@ where it is asked for.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,7 @@ from stillhouse.method import Method, Stage
 from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.normalised_cls import NormalisedCls, Scale
 from stillhouse.objectives.soft_labels import Divergence
-from stillhouse.students.side import ProjectedSide, Side
+from stillhouse.students.side import ProjectedSide, StageSide
 
 RULES = {"skip": layer_maps.uniform, "last": layer_maps.last}
 
@@ -52,8 +52,6 @@ class PKD(Method):
         projection: A learnt linear map from the student's width to the teacher's; asked for where the widths differ.
         compat: `official`: the soft term divided by the number of classes, as in the authors' code.
     """
-
-    default_student: ClassVar[str] = "half"
 
     name: Literal["pkd"] = "pkd"
     temperature: PositiveFloat = 10.0
@@ -91,7 +89,7 @@ class PKD(Method):
         side = self._side(pairs, student, teacher)
         return (Stage("distil", (*labels, patient), self.stages.distil, side=side),)
 
-    def _side(self, pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> Side:
+    def _side(self, pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> StageSide:
         if self.projection:
             layers = tuple(own for own, _ in pairs)
             return ProjectedSide(layers=layers, student_width=student.width, teacher_width=teacher.width)
@@ -101,4 +99,4 @@ class PKD(Method):
                 expected=f"a student of width {teacher.width}",
                 fix="choose such a student, or let a linear map be learnt: --set method.projection=true",
             )
-        return Side()
+        return StageSide()

@@ -22,7 +22,7 @@ from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.students.side import Side
+from stillhouse.students.side import StageSide
 from stillhouse.students.theseus import Replacing
 
 OPTIMISER = {"weight_decay": 0.0, "warmup": 0.0}
@@ -80,7 +80,7 @@ class Theseus(Method):
         loss = (HardLabels(kind=kind),)
         return (
             Stage("replacing", loss, self.stages.replacing, side=replacing),
-            Stage("successor", loss, self.stages.successor, side=Side(trains="all" if self.train_head else "layers")),
+            Stage("successor", loss, self.stages.successor, side=StageSide(trains="all" if self.train_head else "layers")),
         )
 
 

@@ -39,7 +39,7 @@ class TinyBERTStages(Frozen):
     """The two stages of the task phase."""
 
     intermediate: StageConfig = StageConfig(epochs=20, learning_rate=5e-5, warmup=0.0, decay="constant", select_on="none")
-    prediction: StageConfig = StageConfig(epochs=3, learning_rate=3e-5)
+    prediction: StageConfig = StageConfig(epochs=3, least_steps=300, learning_rate=3e-5)
 
 
 class TinyBERT(Method):
@@ -94,7 +94,7 @@ class TinyBERT(Method):
         is_official = self.compat == "official"
         if not self.prediction or (is_official and kind == "regression"):
             return HardLabels(kind=kind)
-        return SoftLabels(kind=kind, temperature=self.temperature, divergence="ce", per_class=is_official)
+        return SoftLabels(kind=kind, temperature=self.temperature, divergence="ce", scale="none", per_class=is_official)
 
 
 def _check_attention(pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> None:

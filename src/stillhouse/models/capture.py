@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from stillhouse.features import Attention
+from stillhouse.features import Attention, Part
 
 IMPLEMENTATION = "stillhouse"
 
@@ -29,9 +29,11 @@ class _Recorder:
     """Keeps the wanted calls of one forward pass, known by their order: ALBERT's layers share one module."""
 
     wanted: frozenset[int]
+    parts: frozenset[Part]
     calls: int = 0
     attentions: dict[int, Attention] = field(default_factory=dict)
     lacks_mask: bool = False
+    lacks_gradient: bool = False
 
 
 _listening: ContextVar[_Recorder | None] = ContextVar("stillhouse_recorder", default=None)
@@ -48,8 +50,13 @@ def _attend(
             # transformers counts a window's middle to its half.
             window = getattr(module, "sliding_window", None)
             recorder.attentions[recorder.calls] = Attention(
-                query, key, value, query.shape[-1] ** -0.5 if scaling is None else float(scaling), window and window - 1
+                query if "query" in recorder.parts else None,
+                key if "key" in recorder.parts else None,
+                value if "value" in recorder.parts else None,
+                query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+                window and window - 1,
             )
+            recorder.lacks_gradient |= not query.requires_grad
             recorder.lacks_mask |= attention_mask is None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
@@ -59,7 +66,9 @@ AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
 
 
 @contextmanager
-def recording(model: Any, calls: Iterable[int], every: int, attention_mask: Tensor | None) -> Iterator[dict[int, Attention]]:
+def recording(
+    model: Any, calls: Iterable[int], parts: frozenset[Part], every: int, attention_mask: Tensor | None
+) -> Iterator[dict[int, Attention]]:
     """Records attention inputs of one forward pass of `model`, which has to run inside the block.
 
     What runs again later, such as a checkpointed layer in the backward pass, is not recorded.
@@ -67,6 +76,7 @@ def recording(model: Any, calls: Iterable[int], every: int, attention_mask: Tens
     Args:
         model: An encoder of transformers.
         calls: Which of its attention calls to keep, 1-based, in the order of the pass.
+        parts: Which of queries, keys and values to keep.
         every: How many calls the pass makes.
         attention_mask: The mask that the model is given.
 
@@ -82,7 +92,7 @@ def recording(model: Any, calls: Iterable[int], every: int, attention_mask: Tens
         yield {}
         return
     _listen_to(model)
-    recorder = _Recorder(wanted)
+    recorder = _Recorder(wanted, parts)
     token = _listening.set(recorder)
     try:
         yield recorder.attentions
@@ -108,9 +118,6 @@ def _check(recorder: _Recorder, model: nn.Module, every: int, attention_mask: Te
         )
     if recorder.lacks_mask and attention_mask is not None and not bool(attention_mask.all()):
         raise RuntimeError(f"{name} attends to padding: no mask reached its attention (is its mask function registered?)")
-    if torch.is_grad_enabled() and model.training:
-        dead = [call for call, attention in recorder.attentions.items() if not attention.query.requires_grad]
-        if dead and any(parameter.requires_grad for parameter in model.parameters()):
-            raise RuntimeError(
-                f"Q, K and V of {dead} of {name} carry no gradient: use_reentrant=False is needed for gradient checkpointing"
-            )
+    is_trained = torch.is_grad_enabled() and model.training
+    if recorder.lacks_gradient and is_trained and any(parameter.requires_grad for parameter in model.parameters()):
+        raise RuntimeError(f"Q, K and V of {name} carry no gradient: gradient checkpointing needs use_reentrant=False")

@@ -30,7 +30,7 @@ def attention_scores_mse(
         attention_mask: 1 = real token.
         pairs: What the mean is over: `valid`, pairs of a real query and a real key; `keys_only`, all queries and real keys;
             `official`, as the authors' code has it: padded keys count as equal but stay in the denominator.
-        near: Local attention: which pairs are looked at at all; the others are left out.
+        near: Local attention: which pairs are looked at at all; the others count as equal.
 
     Returns:
         Mean over the pairs and heads of the batch; an exact zero where there is none.
@@ -39,9 +39,8 @@ def attention_scores_mse(
     keys = real[:, None, None, :]
     losses = (student.float() - teacher.float()).square()
     chosen = keys.expand(-1, 1, real.shape[1], -1) if pairs != "valid" else keys & real[:, None, :, None]
-    if near is not None:
-        chosen = chosen & near
-    total = losses.where(chosen, 0.0).sum()
+    looked_at = chosen if near is None else chosen & near
+    total = losses.where(looked_at, 0.0).sum()
     count = torch.tensor(real.numel() * real.shape[1]) if pairs == "official" else chosen.sum()
     return total / (count.clamp(min=1) * losses.shape[1])
 
@@ -54,12 +53,13 @@ class AttentionScoresMSE(Objective):
 
     Attributes:
         layers: Pairs of a student layer and a teacher layer, each attending in the same way and with as many heads.
-        pairs: See `attention_scores_mse`.
+        pairs: See `attention_scores_mse`. `official` counts the padding of each micro-batch, so that its value depends on
+            how a step is cut.
     """
 
     name: ClassVar[str] = "attention_scores_mse"
     layers: LayerPairs
-    pairs: Pairs = "valid"
+    pairs: Literal["valid", "official"] = "valid"
 
     @property
     def unit(self) -> Unit:
@@ -67,11 +67,11 @@ class AttentionScoresMSE(Objective):
 
     @property
     def student_needs(self) -> Needs:
-        return Needs(attentions=frozenset(own for own, _ in self.layers))
+        return Needs(attentions=frozenset(own for own, _ in self.layers), parts=frozenset({"query", "key"}))
 
     @property
     def teacher_needs(self) -> Needs:
-        return Needs(attentions=frozenset(its for _, its in self.layers))
+        return Needs(attentions=frozenset(its for _, its in self.layers), parts=frozenset({"query", "key"}))
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         mask = batch.student_inputs["attention_mask"]
@@ -86,5 +86,6 @@ def near_pairs(attention: Attention) -> Bool[Tensor, "tokens tokens"] | None:
     """Which pairs of tokens a layer with local attention looks at; None where it looks at all."""
     if attention.window is None:
         return None
-    position = torch.arange(attention.query.shape[2], device=attention.query.device)
+    query = attention.require("query")
+    position = torch.arange(query.shape[2], device=query.device)
     return (position[:, None] - position).abs() <= attention.window

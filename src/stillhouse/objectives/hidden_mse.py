@@ -42,7 +42,8 @@ class HiddenMSE(Objective):
 
     Attributes:
         layers: Pairs of a student layer and a teacher layer.
-        tokens: See `hidden_mse`.
+        tokens: See `hidden_mse`. `all` counts the padding of each micro-batch, so that its value depends on how a step is
+            cut.
     """
 
     name: ClassVar[str] = "hidden_mse"

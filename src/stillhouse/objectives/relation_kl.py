@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from stillhouse.config import PositiveInt
 from stillhouse.data.batch import Batch
-from stillhouse.features import Attention, Features, Needs
+from stillhouse.features import Attention, Features, Needs, Part
 from stillhouse.objectives.attention_scores_mse import near_pairs
 from stillhouse.objectives.objective import Objective
 
-Part = Literal["query", "key", "value"]
 Relation = tuple[Part, Part]
 
 
@@ -54,10 +54,10 @@ def relation_kl(
     keys = keys if near is None else keys & near
     # A finite floor: the difference of two -inf is NaN, and its probability underflows to an exact zero.
     ours, theirs = (
-        (x.float() @ y.float().transpose(-1, -2) * x.shape[-1] ** -0.5).masked_fill(~keys, -1e9).log_softmax(dim=-1)
+        ((x.float() * x.shape[-1] ** -0.5) @ y.float().transpose(-1, -2)).masked_fill(~keys, -1e9).log_softmax(dim=-1)
         for x, y in (student, teacher)
     )
-    divergence = (theirs.exp() * (theirs - ours)).sum(dim=-1).mean(dim=1)
+    divergence = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1).mean(dim=1)
     by_example: Tensor = divergence.where(real, 0.0).sum(dim=-1) / real.sum(dim=-1).clamp(min=1)
     return by_example.mean()
 
@@ -82,12 +82,16 @@ class RelationKL(Objective):
     heads: PositiveInt | None = None
 
     @property
+    def _parts_read(self) -> frozenset[Part]:
+        return frozenset(part for relation in self.relations for part in relation)
+
+    @property
     def student_needs(self) -> Needs:
-        return Needs(attentions=frozenset({self.student_layer}))
+        return Needs(attentions=frozenset({self.student_layer}), parts=self._parts_read)
 
     @property
     def teacher_needs(self) -> Needs:
-        return Needs(attentions=frozenset({self.teacher_layer}))
+        return Needs(attentions=frozenset({self.teacher_layer}), parts=self._parts_read)
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         ours, theirs = student.require_attention(self.student_layer), teacher.require_attention(self.teacher_layer)
@@ -100,5 +104,5 @@ class RelationKL(Objective):
         return torch.stack(values).sum()
 
     def _parts(self, attention: Attention, relation: Relation) -> tuple[Tensor, Tensor]:
-        first, second = (relation_heads(getattr(attention, part), self.heads) for part in relation)
+        first, second = (relation_heads(attention.require(part), self.heads) for part in relation)
         return first, second

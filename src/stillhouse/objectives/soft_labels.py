@@ -107,6 +107,7 @@ class SoftLabels(Objective):
         kind: Of the task.
         temperature: T > 0.
         divergence: `kl` or `ce`.
+        scale: `T2`: times T^2, which keeps the size of the gradient independent of T; `none`: not.
         per_class: Whether the sum over the classes of sentences and words is divided by their number (`element_mean`), as
             the code of PKD and TinyBERT does.
     """
@@ -115,6 +116,7 @@ class SoftLabels(Objective):
     kind: TaskKind
     temperature: PositiveFloat = 1.0
     divergence: Divergence = "kl"
+    scale: Literal["T2", "none"] = "T2"
     per_class: bool = False
 
     @property
@@ -131,14 +133,18 @@ class SoftLabels(Objective):
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         student_logits, teacher_logits = student.require_logits(), teacher.require_logits()
-        classes = student_logits.shape[-1] if self.per_class else 1
         if self.kind == "regression":
             return F.mse_loss(student_logits.float(), teacher_logits.float())
+        value = self._divergence_of(student_logits, teacher_logits, batch)
+        if self.per_class and self.kind in ("classification", "tagging"):
+            value = value / student_logits.shape[-1]
+        return value if self.scale == "T2" else value / self.temperature**2
+
+    def _divergence_of(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         if self.kind == "multilabel":
-            return binary_soft_labels(student_logits, teacher_logits, self.temperature, self.divergence)
+            return binary_soft_labels(student, teacher, self.temperature, self.divergence)
         if self.kind == "tagging":
-            value = tagging_soft_labels(student_logits, teacher_logits, batch.positions, self.temperature, self.divergence)
-            return value / classes
+            return tagging_soft_labels(student, teacher, batch.positions, self.temperature, self.divergence)
         if self.kind == "qa":
-            return span_soft_labels(student_logits, teacher_logits, batch.positions, self.temperature, self.divergence)
-        return soft_labels(student_logits, teacher_logits, self.temperature, self.divergence) / classes
+            return span_soft_labels(student, teacher, batch.positions, self.temperature, self.divergence)
+        return soft_labels(student, teacher, self.temperature, self.divergence)

@@ -69,7 +69,7 @@ class StudentSide(nn.Module):
         """Gives the encoder back as it was, but for its weights."""
 
 
-class Side(Frozen):
+class StageSide(Frozen):
     """How a stage's student side is made: the student alone. Its subclasses make others.
 
     Attributes:
@@ -97,7 +97,7 @@ class Side(Frozen):
             layer_stack(encoder).requires_grad_(True)
 
 
-class ProjectedSide(Side):
+class ProjectedSide(StageSide):
     """The student with linear maps, with bias, from its width to the teacher's. They are dropped with the stage.
 
     A map between equal widths starts as the identity, any other from a normal distribution of width 0.02.

@@ -21,7 +21,9 @@ from stillhouse.config import Fraction, NonNegativeFloat, PositiveInt
 from stillhouse.data.batch import Batch, Rows
 from stillhouse.features import Features, Needs
 from stillhouse.students.copy_layers import layer_stack
-from stillhouse.students.side import Side, StudentSide
+from stillhouse.students.side import StageSide, StudentSide
+
+GATES = 1  # a stream of its own: the order of the rows is drawn from (seed, epoch)
 
 
 def replacing_rate(
@@ -42,7 +44,7 @@ def replacing_rate(
     return base if constant_steps is None or step < constant_steps else 1.0
 
 
-class Replacing(Side):
+class Replacing(StageSide):
     """The successor with its predecessor beside it.
 
     Attributes:
@@ -111,7 +113,7 @@ class ReplacingSide(StudentSide):
             step, schedule=spec.schedule, base=spec.base, slope=slope, constant_steps=spec.constant_steps
         )
         draws = (len(rows) if spec.per_example else 1, len(self._successors))
-        self._gates = np.random.default_rng((self._seed, step)).random(draws) < self._rate
+        self._gates = np.random.default_rng((self._seed, step, GATES)).random(draws) < self._rate
         self._rows = rows
         if spec.keep_momentum:
             for parameter in self.parameters():
@@ -152,6 +154,8 @@ class ReplacingSide(StudentSide):
             if not self.encoder.training:
                 return successor(hidden_states, *rest, **options)
             if self._spec.per_example:
+                if self._gates[:, index].all():
+                    return successor(hidden_states, *rest, **options)
                 assert self._gates_of_batch is not None
                 ours = successor(hidden_states, *rest, **options)
                 gate = self._gates_of_batch[:, index][:, None, None]

@@ -93,7 +93,9 @@ def run_stages(
     """
     results = []
     teacher_digest = "" if teacher is None else weights_digest(teacher)
+    whole = split
     for number, stage in enumerate(stages):
+        split = whole.labelled() if stage.needs_gold else whole
         folder = workshop.checkpoints / stage.name
         identity = _identity(stage, seed, (split.fingerprint(), selection, weights_digest(encoder), teacher_digest), workshop)
         finished = _load_finished(folder, encoder, identity)
@@ -111,6 +113,8 @@ def run_stages(
             except NotFinite as error:
                 raise NotFinite(f"stage {stage.name!r}, teacher on the training rows: {error}") from error
             teacher_seconds = time.perf_counter() - started
+            if teacher is not None:
+                teacher.to(workshop.accelerator.device)
             torch.manual_seed(stage_seed(seed, FRESH_STREAM + number))
             side = stage.side.build(encoder, teacher, stage.student_needs, stage_seed(seed, number))
             stage.side.freeze(encoder)
@@ -128,9 +132,12 @@ def run_stages(
                 log=workshop.log,
                 report=workshop.report,
             )
-            finished = replace(trainer.run(), teacher_seconds=teacher_seconds)
-            side.release()
-            encoder.requires_grad_(True)
+            try:
+                finished = replace(trainer.run(), teacher_seconds=teacher_seconds)
+            finally:
+                side.eval()
+                side.release()
+                encoder.requires_grad_(True)
             workshop.accelerator.free_memory()
             if workshop.accelerator.is_main_process:
                 _save_finished(folder, encoder, identity, finished)

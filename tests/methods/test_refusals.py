@@ -1,0 +1,66 @@
+"""What the methods cannot do is said before anything runs: one message, exit 2, no folder."""
+
+import pytest
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
+
+from stillhouse.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("refusals")
+    toy_data.classification(folder / "data.csv", rows=40)
+    toy_data.regression(folder / "scores.csv", rows=40)
+    make_tiny_checkpoint(folder / "bert", "bert")
+    make_tiny_checkpoint(folder / "roberta", "roberta", layers=2)
+    make_tiny_checkpoint(folder / "deep", "bert", layers=6)
+    make_tiny_checkpoint(folder / "heads", "bert", layers=2, heads=3)
+    make_tiny_checkpoint(folder / "modern", "modernbert")
+    return folder
+
+
+CASES = {
+    "pkd --student 1x24": "pkd compares the layers below the top, and the student has only one layer",
+    "pkd --student 2x16": "pkd compares vectors, but the student's width is 16 and the teacher's 24",
+    "pkd --set method.layer_map=[9]": "layer_map names teacher layer 9, but the teacher has 4 layers",
+    "pkd --set method.layer_map=[1,2,3]": "layer_map [1, 2, 3] names 3 teacher layers for a student of 2 layers",
+    "pkd --student roberta": "compares tokens, but teacher bert and student roberta cut text differently",
+    "pkd --set method.layer_map=skipp": "method.layer_map",
+    "tinybert --student heads": "student has 3 heads and the teacher 2",
+    "tinybert --student deep": "a student of 6 layers cannot be matched with the layers of a teacher that has 4",
+    "tinybert --set method.layer_map=[1,2,3,4,4,4] --student deep": "the student has 6 layers and its teacher 4",
+    "tinybert --teacher modern": "layer 1 of the student has global attention, layer 2 of the teacher local attention",
+    "tinybert --labels teacher --set method.prediction=false": "leaves stage 'prediction' of method tinybert nothing",
+    "tinybert --compat offical": "--compat (method.compat)",
+    "minilm --student heads": "student has 3 heads and the teacher 2",
+    "minilm --student deep": "the student has 6 layers and its teacher 4",
+    "minilm --set method.teacher_layer=5": "method.teacher_layer is 5, but the teacher has 4 layers",
+    "minilm --compat official": "unknown key '--compat (method.compat)'",
+    "minilmv2 --set method.relation_heads=7": "method.relation_heads is 7, which does not divide the widths",
+    "minilmv2 --student roberta": "compares tokens, but teacher bert and student roberta cut text differently",
+    "theseus --student 3x24": "the teacher's 4 layers cannot be cut into 3",
+    "theseus --student 2x16": "the student is a bert of width 16",
+    "theseus --student deep": "makes its student out of its teacher, but --student names a model, deep",
+    "theseus --set method.base=1.5": "method.base: input should be less than or equal to 1",
+    "theseus --labels teacher": "--labels teacher is given, but method theseus learns from gold labels alone",
+    "theseus --transfer data.csv": "method theseus, which learns from gold labels alone, leaves text without a label out",
+    "logit --compat official": "unknown key '--compat (method.compat)'",
+}
+
+
+@pytest.mark.parametrize("given", CASES)
+def test_one_message_and_nothing_written(given, shelf, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for entry in shelf.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    usual = "distill --data data.csv --teacher bert --student 2x24 --out run --max-length 32 --method"
+    with pytest.raises(SystemExit) as left:
+        main([*usual.split(), *given.split()])
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert said.startswith("stillhouse: ")
+    assert CASES[given] in said
+    assert said.count("stillhouse: ") == 1
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()

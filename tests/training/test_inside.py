@@ -1,0 +1,100 @@
+"""The loop with stages that look inside the teacher: micro-batches, the teacher's peace, what is left behind."""
+
+import pytest
+import torch
+from tests.tiny_models import tiny_config
+from tests.training.test_trainer import TASK, VOCABULARY, same, toy_split, weights, workshop
+
+from stillhouse.config import StageConfig
+from stillhouse.methods import load_method
+from stillhouse.models.adapter import dimensions
+from stillhouse.models.loading import build_encoder
+from stillhouse.training.stages import run_stages
+
+METHODS = ("pkd", "tinybert", "minilm", "minilmv2", "theseus")
+SILENT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def encoder(layers, seed, **options):
+    torch.manual_seed(seed)
+    return build_encoder(tiny_config("bert", layers=layers, vocab_size=VOCABULARY, **options), TASK)
+
+
+def train(name, folder, seed=0, width=24, dropout=SILENT, report=lambda step, steps, stage: None, stages=None, **settings):
+    """Trains a student with all stages of a method; also gives the teacher and the results."""
+    teacher, student = encoder(4, 1, **dropout), encoder(2, 2, hidden=width, **dropout)
+    method = load_method(name).model_validate({"projection": True} if name == "pkd" and width != 24 else {})
+    config = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, **settings}
+    names = type(method.stages).model_fields
+    configs = {stage: StageConfig(**config, select_on=getattr(method.stages, stage).select_on) for stage in names}
+    method = method.model_copy(update={"stages": type(method.stages)(**configs)})
+    plan = method.plan("classification", dimensions(student.config), dimensions(teacher.config))
+    before = weights(teacher)
+    results = run_stages(
+        plan[:stages], student, toy_split(), lambda: 0.0, workshop(folder, report=report), teacher=teacher, seed=seed
+    )
+    assert same(before, teacher.state_dict())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert all(parameter.requires_grad for parameter in student.parameters())
+    return student, results
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_micro_batches_change_nothing(name, tmp_path):
+    whole, _ = train(name, tmp_path / "whole")
+    cut, _ = train(name, tmp_path / "cut", accumulate=3)
+    for key, tensor in whole.state_dict().items():
+        # Sums in another order, seven steps of AdamW later.
+        assert torch.allclose(tensor, cut.state_dict()[key], atol=2e-4), key
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_seed_repeats_its_numbers_and_another_does_not(name, tmp_path):
+    one, other, third = (train(name, tmp_path / str(run), seed=seed)[0].state_dict() for run, seed in enumerate((0, 0, 1)))
+    assert same(one, other)
+    assert not same(one, third)
+
+
+@pytest.mark.parametrize("name", ["tinybert", "minilm", "minilmv2"])
+def test_a_stage_without_a_head_scores_nothing_and_leaves_the_head_alone(name, tmp_path):
+    start = encoder(2, 2, **SILENT).state_dict()
+    student, (result,) = train(name, tmp_path, stages=1)
+    assert result.score is None
+    assert result.step == result.steps
+    assert '"selection"' not in (tmp_path / "log.jsonl").read_text()
+    moved = {key for key, tensor in student.state_dict().items() if not torch.equal(tensor, start[key])}
+    assert "bert.encoder.layer.0.output.dense.weight" in moved
+    assert not any(key.startswith(("classifier", "bert.pooler")) for key in moved)
+    if name != "tinybert":
+        # Nothing behind the queries, keys and values of the last layer is trained: its output, feed-forward and norms.
+        last = {key for key in moved if key.startswith("bert.encoder.layer.1.")}
+        assert last
+        assert all(".attention.self." in key for key in last)
+
+
+@pytest.mark.parametrize("name", ["pkd", "tinybert", "minilmv2"])
+def test_students_of_another_width_learn_and_keep_no_maps(name, tmp_path):
+    student, _ = train(name, tmp_path, width=16)
+    plain = encoder(2, 2, hidden=16, **SILENT)
+    assert list(student.state_dict()) == list(plain.state_dict())
+    assert student.config.hidden_size == 16
+
+
+class Killed(Exception):
+    """Stands for a process that is killed."""
+
+
+@pytest.mark.parametrize(("name", "which"), [("pkd", 0), *((name, which) for name in METHODS[1:] for which in (0, 1))])
+def test_a_killed_stage_ends_with_the_same_weights(name, which, tmp_path):
+    fatal = list(type(load_method(name).model_fields["stages"].default).model_fields)[which]
+    whole, _ = train(name, tmp_path / "whole", dropout={})
+
+    def die(step, steps, stage):
+        if (stage, step) == (fatal, 4):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(name, tmp_path / "part", dropout={}, report=die)
+    torch.manual_seed(77)
+    rest, _ = train(name, tmp_path / "part", dropout={})
+    assert same(whole.state_dict(), rest.state_dict())
