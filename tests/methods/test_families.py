@@ -21,8 +21,8 @@ REFUSED = {
 TASKS = {
     "classification": lambda folder: toy_data.classification(folder / "data.csv", rows=40),
     "pair": lambda folder: toy_data.classification(folder / "data.csv", rows=40, pair=True),
-    "multilabel": lambda folder: toy_data.multilabel(folder / "data.csv", rows=40),
-    "regression": lambda folder: toy_data.regression(folder / "data.csv", rows=40),
+    "multilabel": lambda folder: toy_data.multilabel(folder / "data.jsonl", rows=40),
+    "regression": lambda folder: toy_data.regression(folder / "data.tsv", rows=40),
     "tagging": lambda folder: toy_data.tagging(folder / "data.txt", rows=40),
     "qa": lambda folder: toy_data.questions(folder / "data.json", paragraphs=12),
 }
