@@ -31,6 +31,7 @@ from stillhouse.data.tokenize import encode
 from stillhouse.method import Stage
 from stillhouse.methods.finetune import Finetune
 from stillhouse.methods.logit import Logit
+from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.forward import compute_logits
 from stillhouse.models.loading import load_encoder, load_tokenizer
@@ -85,7 +86,8 @@ def main() -> None:
     def epoch(rows: TokenizedSplit, *, distil: bool, features: str = "auto", precision: str = precision) -> float:
         """Examples a second of one epoch, the teacher's scoring included; nothing is saved or selected on the way."""
         kind = dataset.task.kind
-        (stage,) = (Logit() if distil else Finetune()).plan(kind)
+        sizes = dimensions(student.config), dimensions(teacher.config)
+        (stage,) = (Logit() if distil else Finetune()).plan(kind, *sizes)
         stage = Stage(stage.name, stage.objectives, StageConfig(epochs=1, batch_size=32))
         engine = EngineConfig(precision=precision, log_every=10_000, checkpoint_seconds=1e9)
         with tempfile.TemporaryDirectory() as folder:
