@@ -45,7 +45,7 @@ def test_every_rule_names_rising_layers_of_the_teacher(rule, teacher):
 
 @pytest.mark.parametrize("rule", [uniform, first, last, spread])
 def test_impossible_counts_are_refused(rule):
-    with pytest.raises(UserError, match=r"7 layers cannot start .* has 5"):
+    with pytest.raises(UserError, match=r"7 layers cannot be matched .* has 5"):
         rule(7, 5)
     with pytest.raises(UserError, match="at least one layer"):
         rule(0, 5)
