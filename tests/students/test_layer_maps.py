@@ -1,7 +1,7 @@
 import pytest
 
 from stillhouse.errors import UserError
-from stillhouse.layer_maps import first, last, spread, uniform
+from stillhouse.layer_maps import chosen, first, last, one_layer, spread, uniform
 
 # Worked by hand: floor(m N / M + 1/2), so 6 -> 4 is 1.5, 3, 4.5, 6 with halves up; 7 -> 3 is 2.33, 4.67, 7.
 UNIFORM = [
@@ -49,3 +49,26 @@ def test_impossible_counts_are_refused(rule):
         rule(7, 5)
     with pytest.raises(UserError, match="at least one layer"):
         rule(0, 5)
+
+
+RULES = {"uniform": uniform, "last": last}
+
+
+def test_maps_by_name_and_by_hand():
+    assert chosen("uniform", RULES, 3, 12) == ((1, 4), (2, 8), (3, 12))
+    assert chosen("last", RULES, 3, 12, without_top=True) == ((1, 10), (2, 11))
+    assert chosen((2, 2, 5), RULES, 3, 12) == ((1, 2), (2, 2), (3, 5))
+    with pytest.raises(
+        UserError,
+        match=r"names teacher layer 13, but the teacher has 12 layers\n.*1\.\.12\n  fix: correct entry 2, or use one of uniform, last",
+    ):
+        chosen((1, 13, 12), RULES, 3, 12)
+    with pytest.raises(UserError, match=r"names 2 teacher layers for a student of 3 layers\n  expected: 3, one a layer"):
+        chosen((1, 2), RULES, 3, 12)
+
+
+def test_one_layer_is_the_last_unless_named():
+    assert one_layer(None, 12) == 12
+    assert one_layer(10, 12) == 10
+    with pytest.raises(UserError, match=r"teacher_layer is 13, but the teacher has 12 layers"):
+        one_layer(13, 12)
