@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Part = Literal["query", "key", "value"]
@@ -101,6 +102,14 @@ class Attention:
         """`Q K^T / sqrt(head_dim)` in float32, before mask and softmax. Not to be called under autocast."""
         # The queries are smaller than the scores.
         return (self.require("query").float() * self.scaling) @ self.require("key").float().transpose(-1, -2)
+
+    def near_pairs(self) -> Bool[Tensor, "tokens tokens"] | None:
+        """Which pairs of tokens a layer with local attention looks at; None where it looks at all."""
+        if self.window is None:
+            return None
+        query = self.require("query")
+        position = torch.arange(query.shape[2], device=query.device)
+        return (position[:, None] - position).abs() <= self.window
 
     def require(self, part: Part) -> Float[Tensor, "batch heads tokens head_dim"]:
         """Queries, keys or values; a part that was not captured is an error, never a silent zero."""

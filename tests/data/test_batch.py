@@ -78,7 +78,7 @@ def test_classification_rows_without_a_label():
     assert batch.labels.tolist() == [1, IGNORED]
     assert batch.has_label.tolist() == [True, False]
     assert batch.student_inputs["attention_mask"].tolist() == [[1, 1], [1, 0]]
-    assert batch.counts["rows"] == 2
+    assert split.counts(np.array([0, 1]))["rows"] == 2
     assert split.labelled().student.input_ids[1].tolist() == [8, 9, 4]
     assert not split.without_labels().batch(np.array([0])).has_label.any()
     assert batch.teacher_inputs is batch.student_inputs
@@ -99,7 +99,7 @@ def test_tagging_masks_words_that_were_cut_off():
     assert batch.labels.tolist() == [[1, 0, IGNORED], [IGNORED, IGNORED, IGNORED]]
     assert batch.positions.tolist() == [[True, True, False], [True, False, False]]
     assert batch.student_words.tolist() == [[1, 2, 0], [1, 0, 0]]
-    assert batch.counts["words"] == 3
+    assert split.counts(np.array([0, 1]))["words"] == 3
     assert (split.without_labels().batch(np.array([0])).labels == IGNORED).all()
 
 

@@ -5,7 +5,7 @@ import torch
 from tests.objectives.matching import attention, batch_of, padded
 
 from stillhouse.features import Attention, Features
-from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse, near_pairs
+from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse
 
 # Third key masked, third query padding; 50 stands where nobody may look.
 STUDENT = torch.tensor([[1.0, 2.0, 50.0], [0.0, 1.0, 50.0], [3.0, 0.0, 50.0]])[None, None]
@@ -63,7 +63,7 @@ def test_more_padding_changes_nothing():
 
 def test_local_attention_is_compared_where_it_looks():
     ours, theirs = attention(1, 2, 5, 3, window=1), attention(1, 2, 5, 3, seed=1, window=1)
-    near = near_pairs(ours)
+    near = ours.near_pairs()
     assert near.sum() == 13  # 5 on the diagonal, 4 on either side
     value = AttentionScoresMSE(layers=((1, 1),))(Features(attentions={1: ours}), Features(attentions={1: theirs}), batch_of(5))
     difference = (ours.scores() - theirs.scores()).square()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +38,6 @@ class Batch:
         student_words: Tagging: position of each word's first sub-word, `(batch, words)`; 0 where `positions` is false.
         teacher_words: The same in the teacher's tokens.
         rows: Numbers of the rows in their split, `(batch,)`; always on the CPU.
-        counts: What means over the batch divide by; see `TokenizedSplit.counts`.
     """
 
     student_inputs: dict[str, Tensor]
@@ -49,7 +48,6 @@ class Batch:
     rows: Int[Tensor, " batch"]
     student_words: Tensor | None = None
     teacher_words: Tensor | None = None
-    counts: Mapping[Unit, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,10 +64,8 @@ class Batch:
                 return {name: moved(tensor) for name, tensor in value.items()}
             return value
 
-        stay = ("rows", "counts")  # row numbers look things up on the CPU: moving them would make the CPU wait for the device
-        return replace(
-            self, **{field.name: moved(getattr(self, field.name)) for field in fields(self) if field.name not in stay}
-        )
+        # Row numbers look things up on the CPU: moving them would make the CPU wait for the device.
+        return replace(self, **{field.name: moved(getattr(self, field.name)) for field in fields(self) if field.name != "rows"})
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,7 @@ class TokenizedSplit:
             if self.task.kind == "qa":
                 positions = student_inputs["attention_mask"].bool()
             labels = torch.from_numpy(self.labels[rows])
-            return Batch(student_inputs, teacher_inputs, labels, has_label, positions, row_numbers, counts=self.counts(rows))
+            return Batch(student_inputs, teacher_inputs, labels, has_label, positions, row_numbers)
         student_words, _ = self.student.words.padded(rows, -1)
         teacher_words, _ = self.teacher.words.padded(rows, -1)
         assert isinstance(self.labels, Ragged)
@@ -159,7 +155,6 @@ class TokenizedSplit:
             row_numbers,
             student_words=torch.from_numpy(student_words.clip(0)),
             teacher_words=torch.from_numpy(teacher_words.clip(0)),
-            counts=self.counts(rows),
         )
 
 

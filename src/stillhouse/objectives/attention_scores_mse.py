@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stillhouse.data.batch import Batch, Unit
-from stillhouse.features import Attention, Features, Needs
+from stillhouse.features import Features, Needs
 from stillhouse.objectives.objective import LayerPairs, Objective
 
 Pairs = Literal["valid", "keys_only", "official"]
@@ -78,14 +78,5 @@ class AttentionScoresMSE(Objective):
         values = []
         for own, its in self.layers:
             ours, theirs = student.require_attention(own), teacher.require_attention(its)
-            values.append(attention_scores_mse(ours.scores(), theirs.scores(), mask, self.pairs, near_pairs(ours)))
+            values.append(attention_scores_mse(ours.scores(), theirs.scores(), mask, self.pairs, ours.near_pairs()))
         return sum(values[1:], values[0])
-
-
-def near_pairs(attention: Attention) -> Bool[Tensor, "tokens tokens"] | None:
-    """Which pairs of tokens a layer with local attention looks at; None where it looks at all."""
-    if attention.window is None:
-        return None
-    query = attention.require("query")
-    position = torch.arange(query.shape[2], device=query.device)
-    return (position[:, None] - position).abs() <= attention.window

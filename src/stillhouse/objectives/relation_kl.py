@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from stillhouse.config import PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
-from stillhouse.objectives.attention_scores_mse import near_pairs
 from stillhouse.objectives.objective import Objective
 
 Relation = tuple[Part, Part]
@@ -99,7 +98,7 @@ class RelationKL(Objective):
         values = []
         for relation in self.relations:
             # Attention itself is local where its layer is; the other relations are ours to define, over all tokens.
-            near = near_pairs(ours) if relation == ("query", "key") else None
+            near = ours.near_pairs() if relation == ("query", "key") else None
             values.append(relation_kl(self._parts(ours, relation), self._parts(theirs, relation), mask, near))
         return torch.stack(values).sum()
 

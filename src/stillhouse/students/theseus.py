@@ -151,18 +151,14 @@ class ReplacingSide(StudentSide):
             return hidden
 
         def forward(hidden_states: Tensor, *rest: Any, **options: Any) -> Any:
-            if not self.encoder.training:
+            if not self.encoder.training or self._gates[:, index].all():
                 return successor(hidden_states, *rest, **options)
-            if self._spec.per_example:
-                if self._gates[:, index].all():
-                    return successor(hidden_states, *rest, **options)
-                assert self._gates_of_batch is not None
-                ours = successor(hidden_states, *rest, **options)
-                gate = self._gates_of_batch[:, index][:, None, None]
-                return _with_hidden(ours, torch.where(gate, _hidden(ours), replaced(hidden_states, *rest, **options)))
-            if self._gates[0, index]:
-                return successor(hidden_states, *rest, **options)
-            return replaced(hidden_states, *rest, **options)
+            if not self._spec.per_example:
+                return replaced(hidden_states, *rest, **options)
+            assert self._gates_of_batch is not None
+            ours = successor(hidden_states, *rest, **options)
+            gate = self._gates_of_batch[:, index][:, None, None]
+            return _with_hidden(ours, torch.where(gate, _hidden(ours), replaced(hidden_states, *rest, **options)))
 
         return forward
 

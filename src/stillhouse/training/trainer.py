@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,10 +202,11 @@ class Trainer:
             parameter_group["lr"] = parameter_group["peak"] * factor
         self.student.before_step(self.progress.step, self.steps, rows)
         totals = torch.zeros(len(self.stage.objectives) + 1, device=self.accelerator.device)
-        for number, batch in enumerate(batches):
+        for number, (part, batch) in enumerate(zip(parts, batches, strict=True)):
             last = number == len(batches) - 1
+            own = counts if len(part) == len(rows) else self.split.counts(part)
             with nullcontext() if last else self.accelerator.no_sync(self.module):
-                values = self._objectives(batch, counts, processes if is_shared else 1)
+                values = self._objectives(batch, self._shares(own, counts, processes if is_shared else 1))
                 loss = (values * self.weights).sum()
                 if loss.requires_grad or not self.student.may_rest:
                     self.accelerator.backward(loss)
@@ -219,19 +220,18 @@ class Trainer:
         self._unread.append(totals)
         self.report(self.progress.step, self.steps, self.stage.name)
 
-    def _objectives(self, batch: Batch, counts: Mapping[Unit, int], processes: int) -> Tensor:
-        """Every objective of the stage on one batch, unweighted, `(objectives,)`.
+    def _shares(self, own: Mapping[Unit, int], counts: Mapping[Unit, int], processes: int) -> list[float]:
+        """For each objective the share of the whole step's mean that a batch makes up; see `TokenizedSplit.counts`."""
+        units = [objective.unit for objective in self.stage.objectives]
+        return [processes * own[unit] / max(1, counts[unit]) for unit in units]
 
-        Each is multiplied with the share of the whole step's mean that this batch makes up.
-        """
+    def _objectives(self, batch: Batch, shares: Sequence[float]) -> Tensor:
+        """Every objective of the stage on one batch, times its share, unweighted, `(objectives,)`."""
         teacher = self.teacher.features(batch)
         student = self.module(batch)
         with torch.autocast(self.accelerator.device.type, enabled=False):
-            values = [
-                objective(student, teacher, batch) * (processes * batch.counts[objective.unit] / max(1, counts[objective.unit]))
-                for objective in self.stage.objectives
-            ]
-            return torch.stack(values)
+            pairs = zip(self.stage.objectives, shares, strict=True)
+            return torch.stack([objective(student, teacher, batch) * share for objective, share in pairs])
 
     def _read_objectives(self) -> dict[str, float]:
         """Means of the objectives since the last reading; the one place where the loop waits for the device."""
