@@ -4,12 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from stillhouse import run
+from stillhouse.console import Console
+from stillhouse.errors import UserError
 from stillhouse.methods import load_method
+from stillhouse.run_config import parse_config
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
@@ -31,6 +36,32 @@ def distil(folder, data, teacher, processes, *, method="logit"):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return out, done.stdout
+
+
+class Reached(Exception):
+    """The process has come past its checks."""
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_a_folder_that_the_first_process_makes_meanwhile_is_no_foreign_one(tmp_path, monkeypatch, is_main):
+    """The first process may be making the folder when another one, held up by loading, gets there."""
+    out = tmp_path / "run"
+
+    def prepare(config):
+        out.mkdir()
+        (out / "half").write_text("what a folder holds before its run.yaml is there")
+        return SimpleNamespace(config=config, notes=())
+
+    def stop(*_):
+        raise Reached
+
+    monkeypatch.setattr(run, "prepare", prepare)
+    monkeypatch.setattr(run, "build_accelerator", lambda *_: SimpleNamespace(is_main_process=is_main, log_with=[]))
+    monkeypatch.setattr(run, "_Run", stop)
+    config = parse_config({"out": str(out)})
+    # The process that makes the folder still refuses one that is not its own.
+    with pytest.raises(UserError if is_main else Reached):
+        run.execute(config, Console(quiet=True))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
     if not accelerator.is_main_process:
         console = Console(quiet=True)
     prepared = prepare(config)
-    folder.check(prepared.config, overwrite=overwrite)
+    if accelerator.is_main_process:  # which makes the folder, perhaps while another process is still on its way here
+        folder.check(prepared.config, overwrite=overwrite)
     if (folder / CHECKPOINTS).exists() and not overwrite:
         console.say("an unfinished run is here: it goes on from its last checkpoint")
     for note in prepared.notes:
