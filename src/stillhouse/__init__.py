@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stillhouse.errors import StillhouseError, TrainingDiverged, UserError
 
 if TYPE_CHECKING:
-    from stillhouse.api import Run, distill, evaluate, predict
+    from stillhouse.api import Comparison, Run, compare, distill, evaluate, predict
     from stillhouse.features import Features, Needs
     from stillhouse.method import Method, Stage
     from stillhouse.run_config import RunConfig
@@ -16,18 +16,21 @@ __version__ = "0.1.0"
 
 # Looked up when they are first used, so that `stillhouse --help` loads neither torch nor transformers.
 _HOMES = {
+    "Comparison": "stillhouse.api",
     "Features": "stillhouse.features",
     "Method": "stillhouse.method",
     "Needs": "stillhouse.features",
     "Run": "stillhouse.api",
     "RunConfig": "stillhouse.run_config",
     "Stage": "stillhouse.method",
+    "compare": "stillhouse.api",
     "distill": "stillhouse.api",
     "evaluate": "stillhouse.api",
     "predict": "stillhouse.api",
 }
 
 __all__ = [
+    "Comparison",
     "Features",
     "Method",
     "Needs",
@@ -37,6 +40,7 @@ __all__ = [
     "StillhouseError",
     "TrainingDiverged",
     "UserError",
+    "compare",
     "distill",
     "evaluate",
     "predict",

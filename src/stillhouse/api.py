@@ -35,7 +35,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds."""
-        return self._folder.metrics()
+        return self._folder.result()
 
     @property
     def student(self) -> Any:
@@ -142,6 +142,122 @@ def distill(
     from stillhouse.run import execute
 
     return Run(execute(resolved, Console(quiet=quiet), overwrite=overwrite))
+
+
+class Comparison:
+    """A finished comparison.
+
+    Args:
+        folder: Its folder.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def report(self) -> Path:
+        """Path of report.html."""
+        return self.folder / REPORT
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What comparison.json holds."""
+        from stillhouse.comparison.folder import ComparisonFolder
+
+        return ComparisonFolder(self.folder).result()
+
+    def __repr__(self) -> str:
+        return f"Comparison({str(self.folder)!r})"
+
+
+def compare(
+    *,
+    data: str | None = None,
+    methods: Sequence[str] | str | None = None,
+    students: Sequence[str] | str | None = None,
+    seeds: Sequence[int] | str | None = None,
+    grid: Sequence[float] | str | bool | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    task: str | None = None,
+    label_map: Mapping[str, str] | Sequence[str] | None = None,
+    max_train: int | None = None,
+    max_labels: int | None = None,
+    transfer: Sequence[str] | None = None,
+    labels: str | None = None,
+    teacher: str | None = None,
+    allow_weak_teacher: bool | None = None,
+    teacher_features: str | None = None,
+    compat: str | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    max_length: int | None = None,
+    precision: str | None = None,
+    track: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    config: Path | str | None = None,
+    changes: Sequence[str] = (),
+    quiet: bool = True,
+) -> Comparison:
+    """Compares methods, students and seeds on one task, each beside the same student trained without a teacher.
+
+    What is not named here is as in `distill`; None means the default.
+
+    Args:
+        data: A file or folder, `pydocs`, a GLUE name, or `hub:owner/name[:config]`.
+        methods: Names, in a list or with commas between; all that distil.
+        students: `LxH`, `half`, folders or hub ids; each method's own.
+        seeds: Of the students' training; 0, 1, 2.
+        grid: Learning rates that every line tries on the first seed, the best on the selection rows is used for all;
+            False = each method's own rate.
+        text: Column of the text.
+        text_pair: Column of the second text.
+        label: Column of the label.
+        task: classification, multilabel, regression, tagging or qa.
+        label_map: Names in the data -> names of the teacher.
+        max_train: Use so many training rows.
+        max_labels: Keep so many gold labels; the other rows become plain text.
+        transfer: Files with more text without labels.
+        labels: gold, teacher or mixed.
+        teacher: A local folder or hub id; the bundled encoder where nothing is named.
+        allow_weak_teacher: Go on with a teacher no better than the majority class.
+        teacher_features: auto or online.
+        compat: `official` for the methods that know it.
+        epochs: Of every method's last stage.
+        batch_size: Of every method's last stage.
+        learning_rate: One rate instead of the grid, for the stages that are scored on the selection rows.
+        max_length: Longest input in tokens.
+        precision: auto, fp32 or bf16.
+        track: Experiment trackers.
+        out: The folder of the comparison.
+        overwrite: Delete the comparison that is in the folder.
+        config: A comparison file that the other arguments change.
+        changes: Single changes to it, such as `methods.pkd.temperature=4`.
+        quiet: Print nothing.
+
+    Returns:
+        The comparison, with every line that could be run.
+
+    Raises:
+        UserError: Something that was given does not fit.
+        StillhouseError: Not one method's run was finished.
+    """
+    given = dict(locals())
+    for name in ("overwrite", "config", "changes", "quiet"):
+        given.pop(name)
+    if grid is True:
+        raise UserError("grid is True", expected="learning rates, or False for none")
+    given["grid"] = () if grid is False else grid
+    given["label_map"] = None if label_map is None else parse_label_map(label_map)
+    given["out"] = None if out is None else str(out)
+    from stillhouse.comparison.compare import execute_comparison
+    from stillhouse.comparison.config import comparison_from_options
+
+    resolved = comparison_from_options(given, config=None if config is None else Path(config), changes=changes)
+    return Comparison(execute_comparison(resolved, Console(quiet=quiet), overwrite=overwrite).path)
 
 
 def evaluate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from stillhouse.data.task import TaskKind
@@ -18,6 +19,9 @@ class Frozen(BaseModel):
     """Base of every configuration value: immutable, complete, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 class DataConfig(Frozen):
@@ -108,9 +112,18 @@ class TeacherConfig(Frozen):
 
 
 class StudentConfig(Frozen):
-    """The student: `LxH`, `half`, a folder or a hub id; None = the method's own."""
+    """The student, and what it starts from; None = the method's own.
+
+    Attributes:
+        shape: `LxH`, `half`, a folder or a hub id.
+        start: `pretrained`: layers of the teacher as it was before it was fine-tuned, where that is known; `fitted`: of the
+            teacher as it solves the task, head included.
+        layers: For each student layer the teacher layer (1-based) that it starts from, where the widths agree.
+    """
 
     shape: str | None = None
+    start: Literal["pretrained", "fitted"] | None = None
+    layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
 
 
 class EngineConfig(Frozen):

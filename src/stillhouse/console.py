@@ -18,6 +18,7 @@ class Console:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
+        self._is_silent = False
         self._terminal = not quiet and sys.stderr.isatty()
         self._bars: Any = None
         self._task: Any = None
@@ -25,9 +26,15 @@ class Console:
         self._started = self._last_line = 0.0
         self._first_step = 0
 
+    def only_progress(self) -> Console:
+        """The same console without lines of text: what a run says of itself is too much where there are many."""
+        other = Console(quiet=self._quiet)
+        other._is_silent = True
+        return other
+
     def say(self, text: str = "") -> None:
         """One line, to stdout."""
-        if not self._quiet:
+        if not (self._quiet or self._is_silent):
             print(text, flush=True)
 
     def progress(self, step: int, steps: int, name: str) -> None:

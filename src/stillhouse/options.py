@@ -53,6 +53,27 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
     Raises:
         UserError: An unknown key or a value that does not fit.
     """
+    mapping = changed(config, changes)
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in sorted(PLACES.keys() & given.keys(), key=lambda name: name != "method"):  # which may drop another's settings
+        if name == "method":
+            _use_method(mapping, given[name])
+        else:
+            set_value(mapping, PLACES[name], given[name])
+    mapping = over_demo(spelled_out(mapping))
+    last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
+    places = PLACES | {name: f"method.stages.{last_stage}.{key}" for name, key in LAST_STAGE.items()}
+    for name in LAST_STAGE.keys() & given.keys():
+        set_value(mapping, places[name], given[name])
+    return parse_config(mapping, {place: f"--{name.replace('_', '-')}" for name, place in places.items()})
+
+
+def changed(config: Path | None, changes: Sequence[str]) -> dict[str, Any]:
+    """What a run file holds, with single changes `key=value` to it.
+
+    Raises:
+        UserError: The file cannot be read, or a change is none.
+    """
     mapping = {} if config is None else read_config(config)
     for change in changes:
         key, equals, value = change.partition("=")
@@ -62,21 +83,10 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
             set_value(mapping, key.strip(), yaml.safe_load(value))
         except yaml.YAMLError:
             raise UserError(f"--set {change!r}: the value is not YAML", expected="a number, a word, or [a, list]") from None
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in sorted(PLACES.keys() & given.keys(), key=lambda name: name != "method"):  # which may drop another's settings
-        if name == "method":
-            _use_method(mapping, given[name])
-        else:
-            set_value(mapping, PLACES[name], given[name])
-    mapping = _over_demo(spelled_out(mapping))
-    last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
-    places = PLACES | {name: f"method.stages.{last_stage}.{key}" for name, key in LAST_STAGE.items()}
-    for name in LAST_STAGE.keys() & given.keys():
-        set_value(mapping, places[name], given[name])
-    return parse_config(mapping, {place: f"--{name.replace('_', '-')}" for name, place in places.items()})
+    return mapping
 
 
-def _over_demo(mapping: dict[str, Any]) -> dict[str, Any]:
+def over_demo(mapping: dict[str, Any]) -> dict[str, Any]:
     """What is given over the settings of the demo, where the data and the teacher are the built-in ones.
 
     The demo is small, so that it takes minutes; what suits it would suit no other data. Its settings of a method hold for

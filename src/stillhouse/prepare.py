@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from stillhouse.data.batch import tokenized_split
+from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.dataset import align_labels, load_dataset
 from stillhouse.data.files import SUFFIXES
 from stillhouse.data.task import Dataset, Examples, Task
@@ -25,6 +25,7 @@ from stillhouse.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, is_shape, load_student
 from stillhouse.training.engine import resolve_precision
 from stillhouse.training.seeding import stage_seed
+from stillhouse.training.trainer import stage_steps
 
 # Streams of the run's seed from which fresh weights are drawn, apart from those of the stages.
 STUDENT_STREAM, TEACHER_STREAM = 1000, 1001
@@ -70,6 +71,33 @@ class Prepared:
     def task(self) -> Task:
         return self.dataset.task
 
+    def student_rows(self) -> TokenizedSplit:
+        """The training rows as the student sees them: which labels it may use."""
+        train = self.splits["train"].tokens
+        if self.config.data.labels == "gold" or not self.config.method.uses_plain_text:
+            return self.gold_rows()
+        return train.without_labels() if self.config.data.labels == "teacher" else train
+
+    def gold_rows(self) -> TokenizedSplit:
+        """The training rows that have a gold label.
+
+        Raises:
+            UserError: There are none.
+        """
+        rows = self.splits["train"].tokens.labelled()
+        if len(rows) == 0:
+            raise UserError(
+                "no training row has a label",
+                expected="labels to train on",
+                fix="use --labels teacher, or data with labels",
+            )
+        return rows
+
+    def step_counts(self) -> list[tuple[int, int]]:
+        """For each stage its optimiser steps, and the steps between two scores on the selection rows."""
+        rows = self.student_rows()
+        return [stage_steps(stage, len(rows.labelled() if stage.needs_gold else rows)) for stage in self.stages]
+
 
 def with_defaults(config: RunConfig) -> RunConfig:
     """The configuration with every default that needs neither data nor models.
@@ -101,6 +129,11 @@ def with_defaults(config: RunConfig) -> RunConfig:
             f"--transfer is given, but {reason} text without a label out",
             expected="a teacher that labels the text",
             fix="leave --transfer out, or use --labels mixed and a method that learns from the teacher's labels",
+        )
+    if method.starts_from_fitted_teacher and not config.starts_from_fitted_teacher:
+        raise UserError(
+            f"student.start is {config.student.start}, but method {method.name} makes its student out of the fitted teacher",
+            fix="leave student.start out",
         )
     shape = config.student.shape or method.default_student
     baseline = config.data.source == "pydocs" and method.uses_teacher if config.baseline is None else config.baseline
@@ -143,7 +176,7 @@ def prepare(config: RunConfig) -> Prepared:
     student_checkpoint = None if is_shape(shape) else find_student(shape)
     dataset = load_dataset(config.data)
     notes = list(dataset.notes)
-    has_head = method.uses_teacher and head_kind(checkpoint.config) == dataset.task.kind
+    has_head = config.needs_fitted_teacher and head_kind(checkpoint.config) == dataset.task.kind
     if has_head:
         dataset = align_labels(dataset, head_labels(checkpoint.config), config.data.label_map)
     elif config.data.label_map:
@@ -168,16 +201,23 @@ def prepare(config: RunConfig) -> Prepared:
             teacher=encoder,
             teacher_checkpoint_name=checkpoint.name,
             task=task,
-            layers_rule=method.copied_layers,
+            layers_rule=config.copied_layers,
         )
         student = Model(f"{data_name(config.data.source)}-{method.name}-{shape}", student_encoder, tokenizer)
         student.start = start.description
-        if not method.starts_from_fitted_teacher:
+        if start.is_fresh and (config.student.layers or config.student.start == "fitted"):
+            raise UserError(
+                f"student {shape} has another width than its teacher, of which it is told to start",
+                expected=f"a student of width {dimensions(encoder.config).width}",
+                fix="choose such a student, or leave student.layers and student.start out",
+            )
+        if not config.starts_from_fitted_teacher:
             notes.append(f"student starts from {start.description}: {start.sentence()}")
     else:
-        if method.starts_from_fitted_teacher:
+        if config.starts_from_fitted_teacher:
+            what = f"method {method.name}" if method.starts_from_fitted_teacher else "student.start: fitted"
             raise UserError(
-                f"method {method.name} makes its student out of its teacher, but --student names a model, {shape}",
+                f"{what} makes its student out of its teacher, but --student names a model, {shape}",
                 expected="LxH such as 3x384 (layers x width), or half",
             )
         student_encoder, start = load_student(shape, task)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.console import Console
-from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import NotFinite, UserError
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import check_teacher
@@ -29,7 +28,7 @@ from stillhouse.teachers.fitted import fit_teacher, save_model
 from stillhouse.training.engine import build_accelerator
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
-from stillhouse.training.trainer import Report, StageResult, stage_steps
+from stillhouse.training.trainer import Report, StageResult
 
 
 def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> RunFolder:
@@ -95,13 +94,13 @@ def _bytes_needed(prepared: Prepared) -> int:
         return sum(int(tensor.nbytes) for tensor in model.encoder.state_dict().values())
 
     student = 10 * size(prepared.student)
-    fits_teacher = prepared.config.method.uses_teacher and not prepared.teacher_has_head
+    fits_teacher = prepared.config.needs_fitted_teacher and not prepared.teacher_has_head
     return max(8 * size(prepared.teacher), 2 * size(prepared.teacher) + student) if fits_teacher else student
 
 
 def show(folder: RunFolder, console: Console) -> None:
     """The result in words, and where the report is."""
-    for line in summary_lines(folder.metrics()):
+    for line in summary_lines(folder.result()):
         console.say(line)
     console.say(f"\nstudent: {folder / STUDENT}\nreport:  {folder / REPORT}")
 
@@ -122,12 +121,12 @@ class _Run:
         self.notes: list[str] = []
 
     def go(self) -> Outcome:
-        prepared, method = self.prepared, self.method
-        teacher = prepared.teacher if method.uses_teacher else None
-        if teacher is not None and not prepared.teacher_has_head:
-            self._fit_teacher(teacher)
-        if teacher is not None and method.starts_from_fitted_teacher:
-            self._start_from(teacher)
+        prepared, config = self.prepared, self.config
+        if config.needs_fitted_teacher and not prepared.teacher_has_head:
+            self._fit_teacher(prepared.teacher)
+        if config.starts_from_fitted_teacher:
+            self._start_from(prepared.teacher)
+        teacher = prepared.teacher if self.method.uses_teacher else None
         start = copy.deepcopy(prepared.student.encoder.state_dict())
         self._train_student(teacher)
         models = {"student": prepared.student}
@@ -139,7 +138,7 @@ class _Run:
 
     def check_given_teacher(self) -> None:
         """Refuses a teacher that knows nothing, before anything is written; one that is fine-tuned here comes later."""
-        if self.method.uses_teacher and self.prepared.teacher_has_head:
+        if self.config.needs_fitted_teacher and self.prepared.teacher_has_head:
             self._check(self.prepared.teacher)
 
     def _check(self, teacher: Model) -> None:
@@ -180,7 +179,7 @@ class _Run:
     def _start_from(self, teacher: Model) -> None:
         """Gives the student the weights of the teacher as it solves the task."""
         student, encoders = self.prepared.student, (self.prepared.student.encoder, teacher.encoder)
-        layers = self.method.copied_layers(*(layer_count(encoder.config) for encoder in encoders))
+        layers = self.config.copied_layers(*(layer_count(encoder.config) for encoder in encoders))
         start = copy_layers(*encoders, layers, teacher_name=teacher.name, with_head=True)
         student.start = start.description
         self.notes.append(f"student starts from {start.description}: {start.sentence()}")
@@ -192,7 +191,7 @@ class _Run:
         self.stages += run_stages(
             self.prepared.stages,
             student.encoder.to(self.device),
-            self._student_rows(),
+            self.prepared.student_rows(),
             lambda: self._score(student, self.prepared.splits["selection"], "student"),
             self.workshop,
             selection=self.prepared.splits["selection"].fingerprint(),
@@ -208,12 +207,11 @@ class _Run:
         baseline = replace(self.prepared.student, encoder=copy.deepcopy(self.prepared.student.encoder))
         baseline.name = f"{baseline.name} without teacher"
         baseline.encoder.load_state_dict(start)
-        rows, taught = self._student_rows(), self.prepared.stages
-        counts = [stage_steps(stage, len(rows.labelled() if stage.needs_gold else rows)) for stage in taught]
+        counts = self.prepared.step_counts()
         stage = Stage(
             "baseline",
             (HardLabels(kind=self.prepared.task.kind),),
-            taught[-1].config,
+            self.prepared.stages[-1].config,
             steps=sum(steps for steps, _ in counts),
             evaluate_every=counts[-1][1],
         )
@@ -221,30 +219,13 @@ class _Run:
         self.stages += run_stages(
             (stage,),
             baseline.encoder,
-            self._gold_rows(),
+            self.prepared.gold_rows(),
             lambda: self._score(baseline, self.prepared.splits["selection"], "student"),
             self.workshop,
             selection=self.prepared.splits["selection"].fingerprint(),
             seed=self.config.seed,
         )
         return baseline
-
-    def _student_rows(self) -> TokenizedSplit:
-        """The training rows as the student sees them: which labels it may use."""
-        train = self.prepared.splits["train"].tokens
-        if self.config.data.labels == "gold" or not self.method.uses_plain_text:
-            return self._gold_rows()
-        return train.without_labels() if self.config.data.labels == "teacher" else train
-
-    def _gold_rows(self) -> TokenizedSplit:
-        rows = self.prepared.splits["train"].tokens.labelled()
-        if len(rows) == 0:
-            raise UserError(
-                "no training row has a label",
-                expected="labels to train on",
-                fix="use --labels teacher, or data with labels",
-            )
-        return rows
 
     def _predict(self, model: Model, split: Split, side: Side, **options: Any) -> Predictions:
         return predict_split(model.encoder.to(self.device), split, side, self.workshop.accelerator, **options)

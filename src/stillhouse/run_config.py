@@ -33,8 +33,26 @@ class RunConfig(Frozen):
     seed: Annotated[int, Field(ge=0)] = 0
     out: str | None = None
 
-    def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    @property
+    def starts_from_fitted_teacher(self) -> bool:
+        """Whether the student starts from the teacher as it solves the task."""
+        if self.student.start is None:
+            return self.method.starts_from_fitted_teacher
+        return self.student.start == "fitted"
+
+    @property
+    def needs_fitted_teacher(self) -> bool:
+        """Whether there has to be a teacher that solves the task: to learn from it, or to start from it."""
+        return self.method.uses_teacher or self.starts_from_fitted_teacher
+
+    def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+        """Which teacher layer (1-based) each student layer starts from, where the widths agree."""
+        return self.student.layers or self.method.copied_layers(student_layers, teacher_layers)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Files, folders and names that the run is made from."""
+        return (self.data.source, *self.data.transfer, self.teacher.source, self.student.shape or "")
 
 
 def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None = None) -> RunConfig:

@@ -92,6 +92,69 @@ def distill(
 
 
 @app.command()
+def compare(
+    data: Annotated[str | None, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name. [pydocs]")] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", "--method", help="Names with commas between: logit,pkd. [all]")
+    ] = None,
+    students: Annotated[
+        str | None, typer.Option("--students", "--student", help="LxH, half, folders or hub ids, with commas. [the methods']")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", "--seed", help="With commas between. [0,1,2]")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Learning rates that every line tries, chosen on the selection rows. [3e-5,1e-4,3e-4]")
+    ] = None,
+    no_grid: Annotated[bool, typer.Option("--no-grid", help="Every method with its own learning rate.")] = False,
+    text: Annotated[str | None, typer.Option(help="Column of the text. [found]")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Column of the second text. [found]")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the label. [found]")] = None,
+    task: Annotated[str | None, typer.Option(help="classification, multilabel, regression, tagging or qa. [found]")] = None,
+    label_map: Annotated[
+        list[str] | None, typer.Option(help="data=teacher label names where they differ; may be repeated.")
+    ] = None,
+    max_train: Annotated[int | None, typer.Option(help="Use so many training rows. [all]")] = None,
+    max_labels: Annotated[
+        int | None, typer.Option(help="Keep so many gold labels; the other rows become plain text. [all]")
+    ] = None,
+    transfer: Annotated[list[str] | None, typer.Option(help="Files with more text without labels: --transfer A B.")] = None,
+    labels: Annotated[str | None, typer.Option(help="gold, teacher or mixed. [mixed]")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Local folder or hub id. [the bundled encoder]")] = None,
+    allow_weak_teacher: Annotated[
+        bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than the majority class.")
+    ] = False,
+    teacher_features: Annotated[str | None, typer.Option(help="auto or online. [auto]")] = None,
+    compat: Annotated[
+        str | None, typer.Option(help="official: the reductions of the authors' own code, where a method knows them.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Epochs of the last stages. [the methods']")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a step, last stages. [the methods']")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="One rate instead of the grid, for stages scored on the selection rows.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16. [auto]")] = None,
+    track: Annotated[list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the comparison. [runs/<data>-compare]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the comparison that is in the folder.")] = False,
+    config: Annotated[Path | None, typer.Option(help="Comparison file (YAML); other options change it.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, such as methods.pkd.temperature=4; may be repeated.")
+    ] = None,
+) -> None:
+    """Several methods, students and seeds on one task, each beside the same student trained without a teacher."""
+    given = dict(locals())
+    from stillhouse.api import compare as run_compare
+
+    for name in ("config", "changes", "overwrite", "no_grid", "grid"):
+        given.pop(name)
+    if no_grid and grid is not None:
+        raise UserError("--grid and --no-grid are given", expected="one of them")
+    given["allow_weak_teacher"] = allow_weak_teacher or None
+    rates: Any = False if no_grid else grid
+    run_compare(config=config, changes=changes or (), overwrite=overwrite, quiet=False, grid=rates, **given)
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model with a head, or a run folder.")],
     data: Annotated[str, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name.")],
@@ -162,15 +225,17 @@ def methods(
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")]) -> None:
-    """Write the report of a finished run again."""
-    from stillhouse.report import write_report
-    from stillhouse.run_folder import RunFolder
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of a comparison.")]) -> None:
+    """Write the report of a finished run, or of a comparison, again."""
+    from stillhouse.report import write_comparison_report, write_report
 
-    folder = RunFolder(run)
-    if not (folder / "metrics.json").exists():
-        raise UserError(f"{run} is not a finished run", expected="a folder with metrics.json", fix="finish it first")
-    typer.echo(str(write_report(run)))
+    if (run / "comparison.json").exists():
+        typer.echo(str(write_comparison_report(run)))
+    elif (run / "metrics.json").exists():
+        typer.echo(str(write_report(run)))
+    else:
+        expected = "a folder with metrics.json or comparison.json"
+        raise UserError(f"{run} is not a finished run", expected=expected, fix="finish it first")
 
 
 def _one_value_an_option(option: str, arguments: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from stillhouse.config import Frozen, StageConfig
+from stillhouse.config import Frozen, PositiveInt, StageConfig
 from stillhouse.data.task import TaskKind
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
@@ -23,13 +23,18 @@ class FinetuneStages(Frozen):
 
 
 class Finetune(Method):
-    """The student alone with the gold labels."""
+    """The student alone with the gold labels.
+
+    Attributes:
+        steps: Optimiser steps, such as those of the method that it is held against; None = from the epochs.
+    """
 
     uses_teacher: ClassVar[bool] = False
     uses_plain_text: ClassVar[bool] = False
 
     name: Literal["finetune"] = "finetune"
+    steps: PositiveInt | None = None
     stages: FinetuneStages = FinetuneStages()
 
     def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
-        return (Stage("finetune", (HardLabels(kind=kind),), self.stages.finetune),)
+        return (Stage("finetune", (HardLabels(kind=kind),), self.stages.finetune, steps=self.steps),)

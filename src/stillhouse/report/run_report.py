@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stillhouse.files import write_text
 from stillhouse.report import classes, plots, tables, words
 from stillhouse.report.curves import read_curves, stage_name
 from stillhouse.report.examples import most_disagreed
+from stillhouse.report.page import render_page
 from stillhouse.report.questions import question_table
 from stillhouse.report.record import RunRecord, read_run
 
@@ -22,8 +21,6 @@ REPORT = "report.html"
 MOST_CLASSES = 20
 _BY_CLASS = ("classification", "multilabel", "tagging")
 _CONFUSABLE = ("classification", "tagging")
-# What text from data may hold but no HTML file can: control characters and halves of surrogate pairs.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def write_report(run_folder: Path) -> Path:
@@ -45,19 +42,10 @@ def write_report(run_folder: Path) -> Path:
 
 def render(run: RunRecord) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["typeset"] = words.typeset
-    environment.filters["percent"] = words.percent
-    environment.filters["score"] = words.score
     metrics = run.metrics
     sentences = words.summary_lines(metrics)
-    page = environment.get_template("run.html.j2").render(
+    return render_page(
+        "run.html.j2",
         run=run,
         metrics=metrics,
         has_teacher=bool(metrics.get("teacher")),
@@ -78,7 +66,6 @@ def render(run: RunRecord) -> str:
         stages=tables.stage_table(metrics),
         made=tables.made_tables(metrics),
     )
-    return _FORBIDDEN.sub("\ufffd", page)
 
 
 def _labels(metrics: Mapping[str, Any]) -> list[str]:

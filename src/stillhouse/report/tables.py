@@ -22,12 +22,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: what it is about, its cells; `head` marks the start of a group, `main` the score that counts."""
+    """A row: what it is about, its cells, a note below its name; `head` marks the start of a group, `main` what counts."""
 
     name: str
     cells: tuple[Cell, ...] = ()
     head: bool = False
     main: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)

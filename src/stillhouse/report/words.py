@@ -117,7 +117,7 @@ def mebibytes(value: float | None) -> str:
 
 def typeset(sentence: str) -> str:
     """A sentence of this module as a printer would set it: true minus signs, no line break inside `95 %`."""
-    return re.sub(r"(?<![\w.])-(?=\d)", "−", sentence).replace(" %", "\u00a0%")
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", sentence).replace(" %", "\u00a0%").replace(" ms", "\u00a0ms")
 
 
 def verdict(low: float, high: float, metric: str) -> int:

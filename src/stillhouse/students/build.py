@@ -12,7 +12,7 @@ from stillhouse.errors import UserError
 from stillhouse.models.adapter import hidden_size, layer_count
 from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_weights
-from stillhouse.students.copy_layers import copy_layers
+from stillhouse.students.copy_layers import check_layers, copy_layers
 from stillhouse.students.shape import is_shape, parse_shape, student_config
 from stillhouse.students.start import Start, fresh_start
 
@@ -42,6 +42,7 @@ def build_student(
         student = build_encoder(config, task)
         return student, fresh_start(student)
     layers = layers_rule(shape.layers, layer_count(teacher.config))
+    check_layers(layers, shape.layers, layer_count(teacher.config))
     student = build_encoder(student_config(teacher.config, shape, layers), task)
     return student, copy_layers(student, teacher, layers, teacher_name=teacher_checkpoint_name)
 

@@ -46,7 +46,7 @@ def copy_layers(
         )
     if hidden_size(student.config) != hidden_size(teacher.config):
         return fresh_start(student)
-    _check(layers, layer_count(student.config), layer_count(teacher.config))
+    check_layers(layers, layer_count(student.config), layer_count(teacher.config))
     stack = _stack_name(student)
     blocks = _block_pairs(student, teacher, stack, layers)
     targets = student.base_model.state_dict()
@@ -76,7 +76,12 @@ def copy_layers(
     )
 
 
-def _check(layers: Sequence[int], student_layers: int, teacher_layers: int) -> None:
+def check_layers(layers: Sequence[int], student_layers: int, teacher_layers: int) -> None:
+    """Checks that there is one teacher layer, 1-based, for each student layer.
+
+    Raises:
+        UserError: There is not.
+    """
     if len(layers) != student_layers:
         raise UserError(
             f"{len(layers)} teacher layers are named for a student of {student_layers} layers",

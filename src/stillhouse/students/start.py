@@ -25,6 +25,11 @@ class Start:
     skipped: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was copied."""
+        return not self.copied
+
     def sentence(self) -> str:
         """The counts, for people, with the names of the few that are not copied."""
         noun = "tensor" if len(self.copied) == 1 else "tensors"

@@ -1,0 +1,194 @@
+"""The configuration of a comparison: a run's, with several methods, students and seeds in the place of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SerializeAsAny
+
+from stillhouse.config import DataConfig, EngineConfig, Frozen, PositiveFloat, TeacherConfig
+from stillhouse.errors import UserError, nearest
+from stillhouse.method import Method
+from stillhouse.methods import load_method, method_names
+from stillhouse.options import LAST_STAGE, PLACES, changed, over_demo
+from stillhouse.run_config import RunConfig, method_settings, parse_config, read_config, set_value, spelled_out
+
+BASELINE = "finetune"
+ONE_RUN_ONLY = ("method", "student", "seed", "baseline", "compat")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+class CompareConfig(Frozen):
+    """Everything that decides a comparison.
+
+    Attributes:
+        methods: The methods by the name that the table calls them; several may be one method with different settings.
+        students: Shapes, folders or hub ids; none = each method's own.
+        seeds: Of the students' training; the first is the one on which learning rates are chosen.
+        grid: Learning rates that every line tries, the baselines too; none = each method's own rate.
+        out: The folder; None = `runs/<data>-compare`.
+    """
+
+    data: DataConfig = DataConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    engine: EngineConfig = EngineConfig()
+    methods: dict[str, SerializeAsAny[Method]]
+    students: tuple[str, ...] = ()
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    grid: tuple[PositiveFloat, ...] = (3e-5, 1e-4, 3e-4)
+    out: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Files, folders and names that the comparison is made from."""
+        return (self.data.source, *self.data.transfer, self.teacher.source, *self.students)
+
+
+def comparison_from_options(
+    options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()
+) -> CompareConfig:
+    """A comparison's configuration from a file, single changes to it, and options, the later over the earlier.
+
+    Args:
+        options: Values by option name: those of a run, `methods`, `students`, `seeds` and `grid` (lists, or text with
+            commas); `grid` may be empty. None means not given.
+        config: A comparison file.
+        changes: Single changes such as `methods.pkd.temperature=4`.
+
+    Raises:
+        UserError: An unknown key or a value that does not fit.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    in_file = {} if config is None else read_config(config)
+    if "methods" in in_file and "methods" not in given:
+        given["methods"] = _list(in_file["methods"])
+    mapping = changed(config, changes)
+    for name in PLACES.keys() & given.keys() - {*ONE_RUN_ONLY}:
+        set_value(mapping, PLACES[name], given[name])
+    _check_keys(mapping)
+    methods = _methods(mapping, given)
+    runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
+    first = next(iter(runs.values()))
+    demo_student = (first.student.shape,) if first.student.shape else ()
+    grid: Any = () if "learning_rate" in given else mapping.get("grid", CompareConfig.model_fields["grid"].default)
+    if given.get("grid") and "learning_rate" in given:
+        raise UserError("--grid and --learning-rate are given", expected="one of them", fix="leave --learning-rate out")
+    grid = given.get("grid", grid)
+    for label, run in runs.items():
+        *_, (last, stage) = run.method.stages
+        if grid and stage.select_on == "none":
+            raise UserError(
+                f"stage {last} of {label} is not scored on the selection rows, by which learning rates are chosen",
+                expected=f"methods.{label}.stages.{last}.select_on: selection or last",
+                fix="or give --no-grid",
+            )
+    return CompareConfig(
+        data=first.data,
+        teacher=first.teacher,
+        engine=first.engine,
+        methods={label: run.method for label, run in runs.items()},
+        students=_unique("students", _list(given.get("students", mapping.get("students")) or demo_student)),
+        seeds=_unique("seeds", _numbers("seeds", given.get("seeds", mapping.get("seeds", (0, 1, 2))), int)),
+        grid=tuple(sorted(_unique("grid", _numbers("grid", grid, float)))),
+        out=given.get("out", mapping.get("out")),
+    )
+
+
+def with_rate(method: Method, rate: float) -> Method:
+    """The method with a learning rate for every stage that is scored on the selection rows.
+
+    Stages that train no head keep their own: what they want is another matter, and no score tells it.
+    """
+    stages = {
+        name: config.model_copy(update={"learning_rate": rate}) for name, config in method.stages if config.select_on != "none"
+    }
+    return method.model_copy(update={"stages": method.stages.model_copy(update=stages)})
+
+
+def _check_keys(mapping: Mapping[str, Any]) -> None:
+    valid = CompareConfig.model_fields.keys()
+    for name in mapping:
+        if name in valid:
+            continue
+        close = {"method": "methods", "student": "students", "seed": "seeds"}.get(name) or nearest(name, valid)
+        hint = f"did you mean {close!r}? " if close else ""
+        raise UserError(f"unknown key {name!r}: {hint}a comparison has {', '.join(valid)}")
+
+
+def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of every method that is compared, by label."""
+    known = mapping.get("methods") or {}
+    known = known if isinstance(known, Mapping) else {label: {} for label in _list(known)}
+    labels = _unique("methods", _list(given.get("methods", method_names())))
+    result = {}
+    for label in labels:
+        settings = {"name": label, **method_settings({"method": known.get(label)})}
+        if not _LABEL.fullmatch(label):
+            raise UserError(f"--methods {label!r}", expected="names such as pkd, of letters, digits, dots and dashes")
+        if load_method(settings["name"]).uses_teacher:  # the baseline is always there
+            result[label] = settings
+    unused = [label for label in known if label not in labels]
+    if unused:
+        raise UserError(
+            f"there are settings of {unused[0]}, which is not among the methods {', '.join(labels)}",
+            fix=f"add it to --methods, or leave methods.{unused[0]} out",
+        )
+    if not result:
+        raise UserError(
+            f"--methods {','.join(labels)} leaves nothing to compare: {BASELINE} is the baseline, which is always there",
+            expected=f"one of {', '.join(name for name in method_names() if name != BASELINE)}, or several",
+        )
+    return result
+
+
+def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -> RunConfig:
+    """A method's run, in which student and seed are open."""
+    method = load_method(settings["name"])
+    whole: dict[str, Any] = {name: mapping[name] for name in ("data", "teacher", "engine") if name in mapping}
+    whole = over_demo(spelled_out({**whole, "method": dict(settings)}))
+    last = method.last_stage()
+    names = {name: f"method.stages.{last}.{key}" for name, key in LAST_STAGE.items() if name in given}
+    for name, place in names.items():
+        set_value(whole, place, given[name])
+    if "compat" in given and "compat" in method.model_fields:
+        set_value(whole, "method.compat", given["compat"])
+    places = {place: f"--{name.replace('_', '-')}" for name, place in (PLACES | names).items()}
+    try:
+        run = parse_config(whole, places)
+    except UserError as error:
+        where = "" if settings["name"] == label else f" ({label})"
+        raise UserError(f"method {settings['name']}{where}: {error.given}", expected=error.expected, fix=error.fix) from None
+    if "learning_rate" in given:
+        run = run.model_copy(update={"method": with_rate(run.method, given["learning_rate"])})
+    return run
+
+
+def _list(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
+def _numbers(name: str, value: Any, kind: type[int] | type[float]) -> tuple[Any, ...]:
+    numbers = []
+    for part in _list([value] if isinstance(value, int | float) else value):
+        try:
+            number = kind(part)
+        except ValueError:
+            number = None
+        if number is None or not 0 <= number < float("inf") or (kind is float and number == 0):
+            expected = "whole numbers from 0, such as 0,1,2" if kind is int else "positive numbers, such as 3e-5,1e-4"
+            raise UserError(f"--{name} {part!r}", expected=expected)
+        numbers.append(number)
+    if not numbers and name == "seeds":
+        raise UserError("--seeds names none", expected="whole numbers from 0, such as 0,1,2")
+    return tuple(numbers)
+
+
+def _unique(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise UserError(f"--{name} names {value} twice", expected="each once")
+    return values

@@ -1,0 +1,310 @@
+"""A comparison from its command to its folder, on toy data with tiny encoders."""
+
+import json
+import math
+import shutil
+
+import pytest
+import yaml
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
+
+from stillhouse import StillhouseError, UserError, compare, distill, evaluate
+from stillhouse.comparison import compare as runner
+from stillhouse.comparison.config import comparison_from_options
+from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
+
+SETTINGS = ["teacher.finetune.learning_rate=0.003", "teacher.finetune.epochs=8", "teacher.finetune.batch_size=16"]
+SETTINGS += ["methods.theseus.stages.replacing.epochs=2"]
+GIVEN = {"students": "2x24", "epochs": 2, "batch_size": 16, "max_length": 32, "allow_weak_teacher": True}
+GIVEN |= {"methods": "logit,pkd,theseus", "seeds": [0, 3], "grid": "2e-3,5e-3"}
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    toy_data.classification(folder / "data.csv", rows=160, unlabelled=48)
+    make_tiny_checkpoint(folder / "bert", "bert")
+    return folder
+
+
+def run(shelf, out, changes=SETTINGS, **options):
+    values = GIVEN | options
+    return compare(data=str(shelf / "data.csv"), teacher=str(shelf / "bert"), out=out, changes=changes, **values)
+
+
+@pytest.fixture(scope="module")
+def finished(shelf, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STILLHOUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return run(shelf, shelf / "finished")
+
+
+def rows_of(comparison, **wanted):
+    return [row for row in comparison.results["rows"] if all(row[name] == value for name, value in wanted.items())]
+
+
+def test_every_row_has_the_agreed_keys(finished):
+    rows = finished.results["rows"]
+    assert len(rows) == 6 * 2
+    for row in rows:
+        assert row["status"] == "done"
+        agreed = ("score", "retention", "agreement", "parameters", "latency_ms_p50", "train_seconds")
+        assert all(math.isfinite(row[name]) for name in agreed)
+        own = json.loads((finished.folder / row["run"] / "metrics.json").read_text())
+        assert row["score"] == own["student"]["score"]
+        assert row["start"] == own["student"]["start"]
+        assert row["retention"] == pytest.approx(row["score"] / finished.results["teacher"]["score"])
+    for pair in finished.results["pairs"]:
+        assert pair["low"] <= pair["minus_baseline"] <= pair["high"]
+        assert pair["seeds"] == 2
+        assert pair["examples"] == finished.results["splits"]["validation"]
+
+
+def test_one_baseline_for_each_distinct_start(finished):
+    starts = {row["method"]: row["start"] for row in rows_of(finished) if row["method"] != "finetune"}
+    assert starts["logit"] == "layers 1, 4 of bert"
+    assert starts["pkd"] == "layers 1, 2 of bert"
+    assert starts["theseus"].startswith("layers 1, 2 of bert as it solves the task")
+    assert {row["start"] for row in rows_of(finished, method="finetune")} == set(starts.values())
+    for pair in finished.results["pairs"]:
+        (baseline,) = {row["start"] for row in rows_of(finished, line=pair["baseline"])}
+        assert baseline == starts[pair["method"]]
+        mean = {
+            line: sum(row["score"] for row in rows_of(finished, line=line)) / 2 for line in (pair["line"], pair["baseline"])
+        }
+        assert pair["minus_baseline"] == pytest.approx(mean[pair["line"]] - mean[pair["baseline"]])
+
+
+def test_the_teacher_is_fitted_once_and_kept_once(finished):
+    results = finished.results
+    fitted = [
+        row
+        for row in results["rows"]
+        if any(
+            stage["name"] == "teacher"
+            for stage in json.loads((finished.folder / row["run"] / "metrics.json").read_text())["stages"]
+        )
+    ]
+    assert len(fitted) <= 1  # or a try that was not chosen did it
+    assert (finished.folder / "teacher" / "model.safetensors").exists()
+    assert not list(finished.folder.glob("runs/*/*/teacher"))
+    teachers = {
+        json.loads(path.read_text())["teacher"]["score"]
+        for path in finished.folder.glob("runs/*/*/metrics.json")
+        if "finetune" not in str(path)
+    }
+    assert teachers == {results["teacher"]["score"]}
+
+
+def test_the_rate_is_chosen_on_the_selection_rows_and_used_for_all_seeds(finished):
+    results = finished.results
+    for line in {row["line"] for row in results["rows"]}:
+        tries = [one for one in results["tries"] if one["line"] == line]
+        assert [one["learning_rate"] for one in tries] == [2e-3, 5e-3]
+        (chosen,) = [one for one in tries if one["chosen"]]
+        assert chosen["selection"] == max(one["selection"] for one in tries)
+        for row in rows_of(finished, line=line):
+            assert row["learning_rate"] == chosen["learning_rate"]
+            settings = yaml.safe_load((finished.folder / row["run"] / "run.yaml").read_text())
+            rates = {stage["learning_rate"] for stage in settings["method"]["stages"].values()}
+            assert rates == {chosen["learning_rate"]}
+            assert settings["seed"] == row["seed"]
+            assert (finished.folder / row["run"] / "student" / "model.safetensors").exists()
+
+
+def test_a_baseline_takes_as_many_steps_as_the_longest_that_share_its_start(finished):
+    def steps(line):
+        row = rows_of(finished, line=line)[0]
+        stages = json.loads((finished.folder / row["run"] / "metrics.json").read_text())["stages"]
+        return sum(stage["steps"] for stage in stages if stage["name"] != "teacher")
+
+    for pair in finished.results["pairs"]:
+        assert steps(pair["line"]) == steps(pair["baseline"])
+
+
+def test_a_finished_comparison_is_shown_at_once(finished, shelf, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.json")}
+    finished.report.unlink()
+    run(shelf, finished.folder, quiet=False)
+    said = capsys.readouterr().out
+    assert "this comparison is finished" in said
+    assert "minus baseline" in said
+    assert before == {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.json")}
+    assert "<html" in finished.report.read_text(encoding="utf-8")
+
+
+def test_a_comparison_goes_on_with_the_rows_that_are_missing(finished, shelf, tmp_path, monkeypatch):
+    """Killed after some runs: those stay as they are, and the result is that of a comparison never interrupted."""
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.folder, copy)
+    for name in ("comparison.json", "comparison.md", "report.html"):
+        (copy / name).unlink()
+    missing = [copy / row["run"] for row in rows_of(finished, method="pkd")]
+    for folder in missing:
+        shutil.rmtree(folder)
+    executed = []
+    execute = runner.execute
+    monkeypatch.setattr(runner, "execute", lambda config, console: executed.append(config.out) or execute(config, console))
+    again = run(shelf, copy)
+    assert sorted(executed) == sorted(map(str, missing))
+
+    def scores(comparison):
+        return [(row["line"], row["seed"], row["score"], row["status"]) for row in comparison.results["rows"]]
+
+    assert scores(again) == scores(finished)
+    assert again.results["pairs"] == finished.results["pairs"]
+
+
+def test_a_run_that_fails_takes_no_other_along(shelf, tmp_path):
+    changes = [*SETTINGS[:3], "methods.pkd.weight_patient=1e38"]
+    options = {"methods": "pkd,logit", "seeds": "0", "grid": False, "learning_rate": 3e-3, "changes": changes}
+    broken = run(shelf, tmp_path / "broken", **options)
+    (row,) = rows_of(broken, method="pkd")
+    assert row["status"] == "failed"
+    assert "the gradient's norm is inf" in row["reason"]
+    assert row["score"] is None
+    assert {row["status"] for row in rows_of(broken, method="logit")} == {"done"}
+    assert [pair["method"] for pair in broken.results["pairs"]] == ["logit"]
+    assert "Failed: pkd" in broken.report.read_text(encoding="utf-8")
+    assert "Traceback" in (broken.folder / "runs" / "pkd-2x24" / "seed0.failed.txt").read_text()
+    again = run(shelf, tmp_path / "broken", **options)  # is tried again, and fails again
+    assert rows_of(again, method="pkd")[0]["status"] == "failed"
+
+
+def test_nothing_but_failures_is_an_error(shelf, tmp_path):
+    changes = [*SETTINGS[:3], "methods.pkd.weight_patient=1e38"]
+    with pytest.raises(StillhouseError, match="not one method's run was finished") as caught:
+        run(shelf, tmp_path / "broken", methods="pkd", seeds="0", grid="1e-3,3e-3", changes=changes)
+    assert caught.value.exit_status == 1
+    results = json.loads((tmp_path / "broken" / "comparison.json").read_text())
+    assert {row["status"] for row in results["rows"]} == {"done", "failed"}
+
+
+def test_what_a_method_cannot_do_is_said_before_anything_runs(shelf, tmp_path, capsys):
+    options = {"students": "2x24,2x16", "methods": "pkd,logit", "seeds": "0", "grid": False, "quiet": False}
+    partly = run(shelf, tmp_path / "partly", changes=SETTINGS[:3], **options)
+    said = capsys.readouterr().out
+    assert said.index("pkd on 2x16 is left out: pkd compares vectors") < said.index("[1/")
+    (row,) = rows_of(partly, method="pkd", student="2x16")
+    assert row["status"] == "refused"
+    assert "a linear map" in row["reason"]
+    assert "fresh weights" in rows_of(partly, method="finetune", student="2x16")[0]["start"]
+    with pytest.raises(UserError, match="pkd compares vectors"):
+        run(shelf, tmp_path / "none", students="2x16", methods="pkd", changes=SETTINGS[:3])
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_folder_of_another_comparison_is_refused(finished, shelf):
+    with pytest.raises(UserError, match=r"is the folder of another comparison: seeds is \[0, 3\] there, \[0, 1\] here"):
+        run(shelf, finished.folder, seeds="0,1")
+
+
+def test_the_folder_of_a_run_is_refused(shelf, tmp_path):
+    (tmp_path / "run.yaml").write_text("seed: 1\n")
+    with pytest.raises(UserError, match="is not a comparison folder and is not empty"):
+        run(shelf, tmp_path)
+
+
+def test_overwriting_never_deletes_what_it_is_made_from(finished, shelf):
+    with pytest.raises(UserError, match="--overwrite would delete"):
+        compare(
+            data=str(shelf / "data.csv"),
+            teacher=str(finished.folder / "teacher"),
+            out=finished.folder,
+            overwrite=True,
+            changes=SETTINGS,
+            **GIVEN,
+        )
+
+
+def test_a_weak_teacher_stops_the_comparison(shelf, tmp_path):
+    changes = ["teacher.finetune.learning_rate=1e-9", "teacher.finetune.epochs=1"]
+    with pytest.raises(UserError, match="no better than"):
+        run(shelf, tmp_path / "weak", changes=changes, methods="logit", allow_weak_teacher=None, seeds="0", grid=False)
+
+
+def test_the_file_of_a_comparison_repeats_it(finished):
+    path = finished.folder / "compare.yaml"
+    again = comparison_from_options({}, config=path)
+    assert again.model_dump(mode="json") == yaml.safe_load(path.read_text())
+
+
+TASKS = {
+    "multilabel": lambda folder: toy_data.multilabel(folder / "data.jsonl", rows=120),
+    "regression": lambda folder: toy_data.regression(folder / "data.tsv", rows=120),
+    "tagging": lambda folder: toy_data.tagging(folder / "data.txt", rows=80),
+    "qa": lambda folder: toy_data.questions(folder / "data.json", paragraphs=30),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task(shelf, tmp_path, task):
+    """And what the comparison makes of the predictions on disk is what the run made of them in memory."""
+    values = GIVEN | {"methods": "logit", "seeds": "0", "grid": False, "max_length": 48}
+    data = str(TASKS[task](tmp_path))
+    found = compare(data=data, teacher=str(shelf / "bert"), out=tmp_path / "out", changes=SETTINGS[:3], **values)
+    rows = {row["method"]: row for row in found.results["rows"]}
+    assert {row["status"] for row in rows.values()} == {"done"}
+    folder = found.folder / rows["logit"]["run"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert recorded_agreement(task, metrics["labels"], lines, lines) == pytest.approx(metrics["agreement"])
+    assert math.isfinite(rows["finetune"]["agreement"])
+    for role in ("teacher", "student"):
+        table = recorded_statistics(task, metrics["labels"], lines, role)
+        assert len(table) == len(lines)
+    (pair,) = found.results["pairs"]
+    assert pair["minus_baseline"] == pytest.approx(rows["logit"]["score"] - rows["finetune"]["score"])
+
+
+def test_text_for_transfer_is_for_those_who_use_it(shelf, tmp_path):
+    (tmp_path / "more.txt").write_text("a good day\na sad story\n")
+    options = {"methods": "logit,theseus", "seeds": "0", "grid": False, "transfer": [str(tmp_path / "more.txt")]}
+    found = run(shelf, tmp_path / "out", **options)
+    used = {
+        row["method"]: yaml.safe_load((found.folder / row["run"] / "run.yaml").read_text())["data"]["transfer"]
+        for row in found.results["rows"]
+    }
+    assert used == {"logit": [str(tmp_path / "more.txt")], "theseus": [], "finetune": []}
+
+
+def test_a_student_can_start_from_chosen_layers(shelf, tmp_path):
+    options = {"data": str(shelf / "data.csv"), "teacher": str(shelf / "bert"), "epochs": 1, "max_length": 32}
+    options |= {"method": "finetune", "student": "2x24"}
+    chosen = distill(**options, out=tmp_path / "chosen", changes=["student.layers=[4,2]"])
+    assert chosen.metrics["student"]["start"] == "layers 4, 2 of bert"
+    fitted = distill(
+        **options, out=tmp_path / "fitted", changes=["student.start=fitted", *SETTINGS[:3]], allow_weak_teacher=True
+    )
+    assert fitted.metrics["student"]["start"] == "layers 1, 4 of bert as it solves the task, with its head"
+    assert fitted.metrics["teacher"] is None
+    assert [stage["name"] for stage in fitted.metrics["stages"]] == ["teacher", "finetune"]
+    assert 0 <= evaluate(fitted.folder, str(shelf / "data.csv"))["student"]["score"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    {
+        "student.layers=[9,1]": "teacher layer 9 is to be copied, but the teacher has 4 layers",
+        "student.layers=[1]": "1 teacher layers are named for a student of 2 layers",
+        "student.layers=[0,1]": "student.layers.0",
+        "student.start=fited": "student.start",
+    }.items(),
+)
+def test_a_start_that_is_not_there(shelf, tmp_path, given, said):
+    with pytest.raises(UserError, match=said.replace("[", r"\[")):
+        distill(
+            data=str(shelf / "data.csv"), teacher=str(shelf / "bert"), student="2x24", changes=[given], out=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_needs_the_teachers_width(shelf, tmp_path):
+    for change in ("student.layers=[1,2]", "student.start=fitted"):
+        with pytest.raises(UserError, match="has another width than its teacher, of which it is told to start"):
+            distill(
+                data=str(shelf / "data.csv"), teacher=str(shelf / "bert"), student="2x16", changes=[change], out=tmp_path / "r"
+            )
+    with pytest.raises(UserError, match="theseus makes its student out of the fitted teacher"):
+        distill(data=str(shelf / "data.csv"), method="theseus", changes=["student.start=pretrained"], out=tmp_path / "r")

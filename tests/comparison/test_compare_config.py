@@ -1,0 +1,116 @@
+"""What a comparison is told, and what it makes of it; mistakes are said at once."""
+
+import pytest
+
+from stillhouse.cli.main import main
+from stillhouse.comparison.config import comparison_from_options, with_rate
+from stillhouse.methods import load_method, method_names
+
+
+def make(changes=(), **options):
+    return comparison_from_options({"data": "reviews.csv", **options}, changes=changes)
+
+
+def rates(config, label):
+    return {name: stage.learning_rate for name, stage in config.methods[label].stages}
+
+
+def test_everything_has_a_default():
+    config = comparison_from_options({})
+    assert set(config.methods) == set(method_names()) - {"finetune"}
+    assert config.seeds == (0, 1, 2)
+    assert config.grid == (3e-5, 1e-4, 3e-4)
+    # The built-in data come with the demo's settings, for the demo's method alone.
+    assert config.students == ("2x384",)
+    assert config.data.max_length == 32
+    assert config.methods["logit"].weight_soft == 0.9
+    assert config.methods["minilm"].weight_soft == 0.7
+
+
+def test_lists_come_as_text_or_as_lists():
+    as_text = make(methods="pkd, logit", students="3x384,half", seeds="4,2", grid="3e-4,1e-4")
+    as_lists = make(methods=["pkd", "logit"], students=["3x384", "half"], seeds=[4, 2], grid=[3e-4, 1e-4])
+    assert as_text == as_lists
+    assert list(as_text.methods) == ["pkd", "logit"]
+    assert as_text.grid == (1e-4, 3e-4)
+    assert as_text.seeds == (4, 2)
+    assert make(grid=()).grid == ()
+    assert make().students == ()
+
+
+def test_single_settings_choose_no_method():
+    config = make(changes=["methods.tinybert.layer_map=top"])
+    assert set(config.methods) == set(method_names()) - {"finetune"}
+    assert config.methods["tinybert"].layer_map == "top"
+
+
+def test_a_file_chooses_methods_and_options_change_it(tmp_path):
+    path = tmp_path / "compare.yaml"
+    path.write_text(
+        "data: reviews.csv\nmethods:\n  pkd: {temperature: 7}\n  top: {name: tinybert, layer_map: top}\nseeds: [5]\n"
+    )
+    config = comparison_from_options({"seeds": "6"}, config=path)
+    assert list(config.methods) == ["pkd", "top"]
+    assert config.methods["pkd"].temperature == 7
+    assert config.methods["top"] == load_method("tinybert").model_validate({"layer_map": "top"})
+    assert config.seeds == (6,)
+    path.write_text("data: reviews.csv\nmethods: [pkd, logit]\n")
+    assert list(comparison_from_options({}, config=path).methods) == ["pkd", "logit"]
+
+
+def test_one_rate_for_the_stages_that_are_scored():
+    config = make(learning_rate=2e-4, epochs=7)
+    assert config.grid == ()
+    assert rates(config, "theseus") == {"replacing": 2e-4, "successor": 2e-4}
+    assert rates(config, "tinybert") == {"intermediate": 5e-5, "prediction": 2e-4}
+    assert rates(config, "logit") == {"distil": 2e-4}
+    assert config.methods["theseus"].stages.successor.epochs == 7
+    assert config.methods["theseus"].stages.replacing.epochs == 10
+    minilm = load_method("minilm").model_validate({})
+    assert with_rate(minilm, 0.5).stages.relations == minilm.stages.relations
+    assert with_rate(minilm, 0.5).stages.distil.learning_rate == 0.5
+
+
+def test_official_reductions_are_for_those_who_know_them():
+    config = make(compat="official", methods="logit,pkd")
+    assert config.methods["pkd"].compat == "official"
+
+
+MISTAKES = {
+    "--methods pdk": "unknown method 'pdk'",
+    "--methods logit,logit": "--methods names logit twice",
+    "--methods finetune": "finetune leaves nothing to compare",
+    "--methods lo/git": "--methods 'lo/git'",
+    "--seeds 0,-1": "--seeds '-1'",
+    "--seeds one": "--seeds 'one'",
+    "--seeds 1,1": "--seeds names 1 twice",
+    "--seeds ,": "--seeds names none",
+    "--grid 0": "--grid '0'",
+    "--grid 1e-4,nan": "--grid 'nan'",
+    "--grid 1e-4 --no-grid": "--grid and --no-grid are given",
+    "--grid 1e-4 --learning-rate 1e-4": "--grid and --learning-rate are given",
+    "--learning-rate -1": "--learning-rate",
+    "--set methods.pkd.temprature=3": "unknown key 'method.temprature': did you mean 'temperature'?",
+    "--methods logit --set methods.pkd.temperature=3": "there are settings of pkd, which is not among the methods logit",
+    "--set method.temperature=3": "unknown key 'method': did you mean 'methods'?",
+    "--set enginee.log_every=3": "unknown key 'enginee': did you mean 'engine'?",
+    "--set methods.pkd.stages.distil.select_on=none": "is not scored on the selection rows, by which learning rates are chosen",
+    "--precision fp8": "--precision",
+    "--students 3x": "no shape",
+    "--data nowhere.csv": "nowhere.csv",
+}
+
+
+@pytest.mark.parametrize("given", MISTAKES)
+def test_one_message_and_nothing_written(given, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.csv").write_text("text,label\n" + "".join(f"a text {row},{row % 2}\n" for row in range(40)))
+    data = [] if "--data" in given else ["--data", "data.csv"]
+    with pytest.raises(SystemExit) as left:
+        main(["compare", *data, "--out", "out", *given.split()])
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert MISTAKES[given] in said
+    assert said.count("stillhouse: ") == 1
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
