@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.forward import compute_logits
 from stillhouse.models.loading import load_encoder, load_tokenizer
+from stillhouse.outcome import peak_memory_mib
 from stillhouse.students.build import build_student
 from stillhouse.training.engine import build_accelerator, environment, resolve_precision
 from stillhouse.training.log import RunLog
@@ -123,7 +123,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for name, measure in sides.items():
             measured[name].append(measure())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory_mib()
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "stillhouse", "--help"], check=True, capture_output=True)
     help_seconds = time.perf_counter() - started

@@ -6,7 +6,9 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,6 +171,9 @@ def _cost(outcome: Outcome) -> dict[str, float]:
 
 def peak_memory_mib() -> float:
     """Largest resident size of this process so far; 0 where the system does not say (Windows)."""
+    with suppress(OSError, StopIteration, ValueError):  # Linux; what getrusage says there may be the parent process's
+        status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 1024
     try:
         import resource
     except ImportError:

@@ -170,16 +170,29 @@ def test_relation_heads_that_divide_not():
     assert plan("minilmv2", encoder(2, windows=(None, None)), MODERN)
 
 
+def test_relations_that_weigh_nothing_are_left_out():
+    relations = terms(plan("minilmv2", encoder(6, 384), weight_query=0, weight_value=2.5)[0])["relation_kl"]
+    assert relations.relations == (("key", "key"), ("value", "value"))
+    assert relations.weights == (1.0, 2.5)
+    with pytest.raises(UserError, match="leave no relation to learn"):
+        plan("minilmv2", encoder(6, 384), weight_query=0, weight_key=0, weight_value=0)
+
+
 # Theseus.
 
 
 def test_theseus_replaces_then_tunes():
     replacing, successor = plan("theseus", encoder(6), schedule="constant", base=0.5, compat="official")
     assert list(terms(replacing)) == list(terms(successor)) == ["hard_labels"]
-    assert (replacing.side.schedule, replacing.side.base, replacing.side.keep_momentum) == ("constant", 0.5, True)
+    assert (replacing.side.schedule, replacing.side.base, replacing.side.official) == ("constant", 0.5, True)
     assert (replacing.side.trains, successor.side.trains) == ("layers", "layers")
     assert plan("theseus", encoder(6), train_head=True)[1].side.trains == "all"
-    assert load_method("theseus").model_validate({}).copied_layers(6, 12) == (1, 2, 3, 4, 5, 6)
+    copied = {
+        rule: load_method("theseus").model_validate({"copied": rule}) for rule in ("first", "module_first", "module_last")
+    }
+    assert copied["first"].copied_layers(3, 12) == (1, 2, 3)
+    assert copied["module_first"].copied_layers(3, 12) == (1, 5, 9)
+    assert copied["module_last"].copied_layers(3, 12) == (4, 8, 12)
 
 
 def test_theseus_refuses_what_it_cannot_do():

@@ -59,6 +59,41 @@ def test_identical_sides_are_zero():
         assert objective(relations)(of(one), of(one), batch_of(5, 3)).item() == pytest.approx(0.0, abs=1e-6)
 
 
+def whole_maps(student, teacher, mask):
+    """The formula with every map at once, differentiated by autograd."""
+    keys = mask.bool()[:, None, None, :]
+    ours, theirs = (
+        ((x * x.shape[-1] ** -0.5) @ y.transpose(-1, -2)).masked_fill(~keys, -1e9).log_softmax(dim=-1)
+        for x, y in (student, teacher)
+    )
+    rows = torch.nn.functional.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1).mean(dim=1)
+    return (rows.where(mask.bool(), 0.0).sum(dim=-1) / mask.sum(dim=-1)).mean()
+
+
+@pytest.mark.parametrize("entries", [1, 2 * 7 * 7, 5 * 7 * 7, 10**6])  # a head, some heads, an example, all of them at once
+@pytest.mark.parametrize("is_one_part", [False, True])
+def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, is_one_part):
+    monkeypatch.setattr("stillhouse.objectives.relation_kl.BLOCK_ENTRIES", entries)
+    generator = torch.Generator().manual_seed(4)
+    ours = [torch.randn(3, 5, 7, 4, generator=generator).requires_grad_() for _ in range(2)]
+    theirs = [torch.randn(3, 5, 7, 6, generator=generator).requires_grad_() for _ in range(2)]
+    student = (ours[0], ours[0]) if is_one_part else tuple(ours)
+    mask = batch_of(7, 3, 1).student_inputs["attention_mask"]
+    values, slopes = [], []
+    for formula in (relation_kl, whole_maps):
+        value = 2.5 * formula(student, tuple(theirs), mask)
+        used = [ours[0]] if is_one_part else ours
+        slopes.append(torch.autograd.grad(value, used))
+        values.append(value.item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    for one, other in zip(*slopes, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-7)
+        assert one.abs().max() > 1e-3
+    value = relation_kl(student, tuple(theirs), mask)
+    value.backward()
+    assert all(tensor.grad is None for tensor in theirs)
+
+
 @pytest.mark.parametrize("relations", [V1, V2])
 def test_it_is_the_loop_over_examples(relations):
     ours, theirs = attention(3, 2, 7, 4, seed=1), attention(3, 2, 7, 6, seed=2)  # each side has its own head width
@@ -104,6 +139,14 @@ def test_as_many_relation_heads_as_native_ones_is_the_first_version():
 def test_head_counts_and_widths_may_differ_with_relation_heads():
     ours, theirs = attention(2, 2, 5, 6, seed=1), attention(2, 3, 5, 8, seed=2)  # widths 12 and 24
     assert objective(heads=4)(of(ours), of(theirs), batch_of(5, 3)).isfinite()
+
+
+def test_weights_are_those_of_their_relations():
+    pairs = (("query", "query"), ("value", "value"))
+    ours, theirs = attention(2, 3, 5, 4, seed=1), attention(2, 3, 5, 4, seed=2)
+    values = [objective((pair,))(of(ours), of(theirs), batch_of(5, 3)).item() for pair in pairs]
+    weighed = RelationKL(relations=pairs, weights=(3.0, 0.5), student_layer=2, teacher_layer=2)
+    assert weighed(of(ours), of(theirs), batch_of(5, 3)).item() == pytest.approx(3 * values[0] + 0.5 * values[1], rel=1e-5)
 
 
 def test_an_example_without_tokens_is_no_nan():

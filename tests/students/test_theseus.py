@@ -137,6 +137,8 @@ def test_rates():
     constant = [replacing_rate(step, schedule="constant", base=0.5, slope=0.0, constant_steps=3) for step in range(5)]
     assert constant == [0.5, 0.5, 0.5, 1.0, 1.0]
     assert replacing_rate(9999, schedule="constant", base=0.5, slope=0.0) == 0.5
+    decreasing = [replacing_rate(step, schedule="decreasing", base=0.3, slope=0.25) for step in range(5)]
+    assert decreasing == [1.0, 0.75, 0.5, 0.3, 0.3]
 
 
 def test_the_rate_reaches_one_half_way_unless_a_slope_is_given():
@@ -149,12 +151,12 @@ def test_the_rate_reaches_one_half_way_unless_a_slope_is_given():
     assert rates == pytest.approx([0.2, 0.6, 1.0, 1.0])
 
 
-@pytest.mark.parametrize("keep_momentum", [False, True])
-def test_only_drawn_layers_of_the_successor_move(keep_momentum):
+@pytest.mark.parametrize("official", [False, True])
+def test_only_drawn_layers_of_the_successor_move(official):
     successor, predecessor = pair()
     before = {name: tensor.clone() for name, tensor in successor.state_dict().items()}
     theirs = {name: tensor.clone() for name, tensor in predecessor.state_dict().items()}
-    spec = Replacing(schedule="constant", base=0.5, keep_momentum=keep_momentum)
+    spec = Replacing(schedule="constant", base=0.5, official=official)
     side = spec.build(successor, predecessor, LOGITS, seed=0).train()
     spec.freeze(successor)
     trainable = [parameter for parameter in side.parameters() if parameter.requires_grad]
@@ -177,7 +179,7 @@ def test_only_drawn_layers_of_the_successor_move(keep_momentum):
                 drawn.add(layer)
                 assert has_moved
             else:
-                assert has_moved == (keep_momentum and layer in drawn)
+                assert has_moved == (official and layer in drawn)
             moved |= {layer} if has_moved else set()
     assert moved == {0, 1}
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in predecessor.state_dict().items())
@@ -191,6 +193,33 @@ def test_the_predecessor_is_neither_saved_nor_counted():
     side = Replacing().build(successor, predecessor, LOGITS, seed=0)
     assert list(side.state_dict()) == names
     assert sum(parameter.numel() for parameter in side.parameters()) == sum(p.numel() for p in successor.parameters())
+    assert not any(parameter.requires_grad for parameter in predecessor.parameters())
+
+
+def test_official_clipping_counts_gradients_of_what_is_not_trained():
+    """By hand: the norm over everything that a plain backward pass reaches, and the successor's step shrunk by it."""
+    successor, predecessor = pair()
+    spec = Replacing(schedule="constant", base=0.5, official=True)
+    side = silent(spec.build(successor, predecessor, LOGITS, seed=0), predecessor).train()
+    spec.freeze(successor)
+    trained = [parameter for parameter in side.parameters() if parameter.requires_grad]
+    for parameter in side.measured:
+        parameter.requires_grad_(True)
+    step = next(step for step in range(20) if side.before_step(step, 20, np.arange(4)) is None and side._gates[0].sum() == 1)
+    side.before_step(step, 20, np.arange(4))
+    logits(side, batch()).square().sum().backward()
+
+    def norm(parameters):
+        return torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
+
+    everything = [*successor.parameters(), *predecessor.parameters()]
+    assert norm(everything) == pytest.approx(norm([*trained, *side.measured]).item())
+    assert norm(everything) > 1.5 * norm(trained)
+    embeddings = successor.get_input_embeddings().weight
+    assert embeddings.grad.norm() > 0
+    side.before_step(step + 1, 20, np.arange(4))  # nothing is carried over to the next step
+    assert embeddings.grad is None
+    side.release()
     assert not any(parameter.requires_grad for parameter in predecessor.parameters())
 
 

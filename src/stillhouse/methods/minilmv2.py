@@ -1,6 +1,6 @@
 """MiniLMv2 (Wang et al., 2021; arXiv:2012.15828v2), on the text of a task.
 
-relations:  L = KL_rel(Q, Q) + KL_rel(K, K) + KL_rel(V, V)               eqs. 4 and 5; of one layer of teacher and student
+relations:  L = a_Q KL_rel(Q, Q) + a_K KL_rel(K, K) + a_V KL_rel(V, V)   eqs. 4 and 5; of one layer of teacher and student
 distil:     logit distillation, since the first stage trains no head
 
 KL_rel as in MiniLM, over relation heads: the heads' vectors side by side, cut into `relation_heads` parts on both sides, so
@@ -17,7 +17,7 @@ from stillhouse import layer_maps
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
 from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
-from stillhouse.features import Dimensions
+from stillhouse.features import Dimensions, Part
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.relation_kl import RelationKL
@@ -37,6 +37,9 @@ class MiniLMv2(Method):
 
     Attributes:
         teacher_layer: Whose relations are learnt, 1-based; None = the last.
+        weight_query: a_Q; 0 leaves the relation out.
+        weight_key: a_K.
+        weight_value: a_V.
         relation_heads: Has to divide both widths; None = 48, or the largest such number below.
         temperature: T of the second stage; > 0.
         weight_soft: Share of the soft term in the second stage.
@@ -45,6 +48,9 @@ class MiniLMv2(Method):
 
     name: Literal["minilmv2"] = "minilmv2"
     teacher_layer: PositiveInt | None = None
+    weight_query: NonNegativeFloat = 1.0
+    weight_key: NonNegativeFloat = 1.0
+    weight_value: NonNegativeFloat = 1.0
     relation_heads: PositiveInt | None = None
     temperature: PositiveFloat = 2.0
     weight_soft: Fraction = 0.7
@@ -52,8 +58,17 @@ class MiniLMv2(Method):
     stages: MiniLMv2Stages = MiniLMv2Stages()
 
     def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        weights: dict[Part, float] = {"query": self.weight_query, "key": self.weight_key, "value": self.weight_value}
+        weights = {part: weight for part, weight in weights.items() if weight}
+        if not weights:
+            raise UserError(
+                "method.weight_query, weight_key and weight_value are 0 and leave no relation to learn",
+                expected="at least one above 0",
+                fix="or choose --method logit",
+            )
         relations = RelationKL(
-            relations=(("query", "query"), ("key", "key"), ("value", "value")),
+            relations=tuple((part, part) for part in weights),
+            weights=tuple(weights.values()),
             student_layer=student.layers,
             teacher_layer=layer_maps.one_layer(self.teacher_layer, teacher.layers),
             heads=self._heads(student, teacher),

@@ -3,12 +3,14 @@
 replacing:   y_(i+1) = r_i scc_i(y_i) + (1 - r_i) prd_i(y_i),   r_i ~ Bernoulli(p(t))           eqs. 3 to 5
              p(t) = b for `constant_steps`, or the whole stage (`constant`);                    b -> base
              p(t) = min(1, k t + b) (`curriculum`)                                              eq. 8; k -> slope
+             p(t) = max(b, 1 - k t) (`decreasing`, the paper's counter-check)
 successor:   y_(i+1) = scc_i(y_i)                                                               section 3.2
 
 prd_i: N/M layers of the predecessor, the teacher as it solves the task; scc_i: one layer of the successor, at first a copy of
-the predecessor's layer i. L = L_hard in both stages: there is no other loss. Embeddings and head are the predecessor's and
-stay as they are. Departures from the paper: k defaults to what reaches 1 half way through the stage; a layer that was not
-drawn rests, where the authors' code moves it on its momentum (`compat: official`); clipping is over the successor alone.
+the predecessor's layer i (`copied`). L = L_hard in both stages: there is no other loss. Embeddings and head are the
+predecessor's and stay as they are. Departures from the paper: k defaults to what reaches 1 half way through the stage; a layer
+that was not drawn rests, and gradients are clipped by the norm over the successor alone, where the authors' code moves such a
+layer on its momentum and counts the predecessor's gradients too (`compat: official`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.students.side import StageSide
-from stillhouse.students.theseus import Replacing
+from stillhouse.students.theseus import Replacing, Schedule
 
 OPTIMISER = {"weight_decay": 0.0, "warmup": 0.0}
 
@@ -39,32 +41,38 @@ class Theseus(Method):
     """Compression by progressive module replacing.
 
     Attributes:
-        schedule: `curriculum` or `constant`, see the head of this file.
-        base: p of a constant schedule, b of a curriculum; 0..1.
-        slope: k of a curriculum, a step; None = p is 1 half way through the stage.
+        schedule: `curriculum`, `constant` or `decreasing`, see the head of this file.
+        base: p of a constant schedule, b of the others; 0..1.
+        slope: k of a curriculum, a step; None = p gets to its other end half way through the stage.
         constant_steps: Of a constant schedule: after so many steps p is 1; None = not in this stage.
         per_example: One gate for each example and module instead of one for each module and step; costs both branches.
         predecessor_dropout: Whether the predecessor's dropout is active.
         train_head: Whether embeddings and head are trained in the second stage too.
-        compat: `official`: layers that were not drawn move on their momentum.
+        copied: What a successor layer starts from: layer i of the predecessor (`first`), or the first or last layer of the
+            module that it replaces (`module_first`, `module_last`).
+        compat: `official`: momentum and clipping of the authors' code.
     """
 
     uses_plain_text: ClassVar[bool] = False
     starts_from_fitted_teacher: ClassVar[bool] = True
 
     name: Literal["theseus"] = "theseus"
-    schedule: Literal["constant", "curriculum"] = "curriculum"
+    schedule: Schedule = "curriculum"
     base: Fraction = 0.3
     slope: NonNegativeFloat | None = None
     constant_steps: PositiveInt | None = None
     per_example: bool = False
     predecessor_dropout: bool = True
     train_head: bool = False
+    copied: Literal["first", "module_first", "module_last"] = "first"
     compat: Literal["official"] | None = None
     stages: TheseusStages = TheseusStages()
 
     def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
-        return layer_maps.first(student_layers, teacher_layers)
+        size = max(1, teacher_layers // student_layers)
+        if self.copied == "first" or teacher_layers % student_layers:  # the plan refuses the latter
+            return layer_maps.first(student_layers, teacher_layers)
+        return tuple(range(1 if self.copied == "module_first" else size, teacher_layers + 1, size))
 
     def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
         _check(student, teacher)
@@ -75,7 +83,7 @@ class Theseus(Method):
             constant_steps=self.constant_steps,
             per_example=self.per_example,
             predecessor_dropout=self.predecessor_dropout,
-            keep_momentum=self.compat == "official",
+            official=self.compat == "official",
         )
         loss = (HardLabels(kind=kind),)
         return (

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional as F
+from torch.autograd.function import once_differentiable
 
-from stillhouse.config import PositiveInt
+from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
 from stillhouse.objectives.objective import Objective
 
 Relation = tuple[Part, Part]
+# Entries of the maps that are worked on at once: what a processor's cache holds, and what keeps a GPU busy.
+BLOCK_ENTRIES, BLOCK_ENTRIES_GPU = 2**18, 2**26
 
 
 def relation_heads(vectors: Float[Tensor, "batch heads tokens head_dim"], count: int | None) -> Tensor:
@@ -52,23 +55,73 @@ def relation_kl(
     keys = real[:, None, None, :]
     keys = keys if near is None else keys & near
     # A finite floor: the difference of two -inf is NaN, and its probability underflows to an exact zero.
-    ours, theirs = (
-        ((x.float() * x.shape[-1] ** -0.5) @ y.float().transpose(-1, -2)).masked_fill(~keys, -1e9).log_softmax(dim=-1)
-        for x, y in (student, teacher)
+    floor = torch.zeros_like(keys, dtype=torch.float32).masked_fill(~keys, -1e9)
+    share = real / (real.sum(dim=-1, keepdim=True).clamp(min=1) * real.shape[0] * student[0].shape[1])
+    (ours, our_keys), (theirs, their_keys) = (
+        (x.float() * x.shape[-1] ** -0.5, y.float()) for x, y in (student, (teacher[0].detach(), teacher[1].detach()))
     )
-    divergence = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1).mean(dim=1)
-    by_example: Tensor = divergence.where(real, 0.0).sum(dim=-1) / real.sum(dim=-1).clamp(min=1)
-    return by_example.mean()
+    total: Tensor = _BlockedKL.apply(  # type: ignore[no-untyped-call]
+        ours, our_keys, theirs, their_keys, floor, share[:, None, :, None]
+    )
+    return total
+
+
+class _BlockedKL(torch.autograd.Function):
+    """`sum of share * KL(softmax(A_t B_t^T) || softmax(A_s B_s^T))`, block by block, so that no map is kept.
+
+    With scores S = A B^T the gradient of a row's KL is `softmax(S_s) - softmax(S_t)`, known as soon as the value is: the
+    gradients of A_s and B_s are made in the same pass, while a block is in the processor's cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, their_a: Tensor, their_b: Tensor, floor: Tensor, share: Tensor) -> Tensor:
+        wants_gradient = a.requires_grad or b.requires_grad
+        by_a, by_b = torch.empty_like(a), torch.empty_like(b)
+        total = a.new_zeros(())
+        for block in _blocks(*a.shape[:3], on_cpu=a.device.type == "cpu"):
+            rows, _ = block
+            theirs = _log_probabilities(their_a[block], their_b[block], floor[rows])
+            ours = _log_probabilities(a[block], b[block], floor[rows])
+            probability = theirs.exp()
+            total += (theirs.sub_(ours).mul_(probability).sum(dim=-1, keepdim=True) * share[rows]).sum()
+            if wants_gradient:
+                slope = ours.exp_().sub_(probability).mul_(share[rows])
+                by_a[block] = slope @ b[block]
+                by_b[block] = slope.transpose(-1, -2) @ a[block]
+        if wants_gradient:
+            ctx.save_for_backward(by_a, by_b)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_a, by_b = ctx.saved_tensors
+        return gradient * by_a, gradient * by_b, None, None, None, None
+
+
+def _log_probabilities(a: Tensor, b: Tensor, floor: Tensor) -> Tensor:
+    return (a @ b.transpose(-1, -2)).add_(floor).log_softmax(dim=-1)
+
+
+def _blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[tuple[slice, slice]]:
+    """Slices of examples and heads whose maps together have about as many entries as are worked on at once."""
+    entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
+    head_step = max(1, min(heads, entries // tokens**2))
+    example_step = max(1, entries // (tokens**2 * head_step)) if head_step == heads else 1
+    for example in range(0, examples, example_step):
+        for head in range(0, heads, head_step):
+            yield slice(example, example + example_step), slice(head, head + head_step)
 
 
 class RelationKL(Objective):
-    """`relation_kl`, summed over relations, each with weight 1.
+    """`relation_kl`, summed over relations.
 
     Reference: MiniLM (Wang et al., 2020, arXiv:2002.10957v2), equations 4 to 7, for `(query, key)` and `(value, value)`;
     MiniLMv2 (Wang et al., 2021, arXiv:2012.15828v2), equations 4 and 5, for the other pairs and for relation heads.
 
     Attributes:
         relations: Which two parts are compared, pair by pair.
+        weights: The weight of each relation; None = 1 each.
         student_layer: The student's layer, 1-based.
         teacher_layer: The teacher's.
         heads: Relation heads; None = the native heads, of which both sides must have as many.
@@ -76,6 +129,7 @@ class RelationKL(Objective):
 
     name: ClassVar[str] = "relation_kl"
     relations: tuple[Relation, ...]
+    weights: tuple[PositiveFloat, ...] | None = None
     student_layer: PositiveInt
     teacher_layer: PositiveInt
     heads: PositiveInt | None = None
@@ -96,10 +150,10 @@ class RelationKL(Objective):
         ours, theirs = student.require_attention(self.student_layer), teacher.require_attention(self.teacher_layer)
         mask = batch.student_inputs["attention_mask"]
         values = []
-        for relation in self.relations:
+        for relation, weight in zip(self.relations, self.weights or (1.0,) * len(self.relations), strict=True):
             # Attention itself is local where its layer is; the other relations are ours to define, over all tokens.
             near = ours.near_pairs() if relation == ("query", "key") else None
-            values.append(relation_kl(self._parts(ours, relation), self._parts(theirs, relation), mask, near))
+            values.append(weight * relation_kl(self._parts(ours, relation), self._parts(theirs, relation), mask, near))
         return torch.stack(values).sum()
 
     def _parts(self, attention: Attention, relation: Relation) -> tuple[Tensor, Tensor]:

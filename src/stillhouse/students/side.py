@@ -31,6 +31,7 @@ class StudentSide(nn.Module):
 
     Attributes:
         may_rest: Whether there may be steps in which nothing is trained.
+        measured: Parameters that are not trained, but whose gradients count in the norm that is clipped.
     """
 
     may_rest: ClassVar[bool] = False
@@ -43,6 +44,7 @@ class StudentSide(nn.Module):
         maps = list(dict.fromkeys(projections.values()))
         self.projections = nn.ModuleList(maps)
         self._projection_of = {layer: maps.index(projection) for layer, projection in projections.items()}
+        self.measured: list[nn.Parameter] = []
 
     def forward(self, batch: Batch) -> Features:
         features = forward(self.encoder, batch, "student", self.needs)

@@ -23,24 +23,25 @@ from stillhouse.features import Features, Needs
 from stillhouse.students.copy_layers import layer_stack
 from stillhouse.students.side import StageSide, StudentSide
 
+Schedule = Literal["constant", "curriculum", "decreasing"]
 GATES = 1  # a stream of its own: the order of the rows is drawn from (seed, epoch)
 
 
-def replacing_rate(
-    step: int, *, schedule: Literal["constant", "curriculum"], base: float, slope: float, constant_steps: int | None = None
-) -> float:
+def replacing_rate(step: int, *, schedule: Schedule, base: float, slope: float, constant_steps: int | None = None) -> float:
     """The probability p that a module is the successor's, at a step.
 
     Args:
         step: Optimiser steps taken so far.
         schedule: `constant`: `base` for the first `constant_steps` steps (None = all), then 1. `curriculum`:
-            `min(1, slope * step + base)`.
-        base: p of the first step, 0..1.
-        slope: Growth of p with each step, >= 0.
+            `min(1, slope * step + base)`. `decreasing`, the paper's counter-check: `max(base, 1 - slope * step)`.
+        base: p of the first step, 0..1; of a decreasing schedule its last value.
+        slope: Change of p with each step, >= 0.
         constant_steps: See `schedule`.
     """
     if schedule == "curriculum":
         return min(1.0, slope * step + base)
+    if schedule == "decreasing":
+        return max(base, 1.0 - slope * step)
     return base if constant_steps is None or step < constant_steps else 1.0
 
 
@@ -50,21 +51,22 @@ class Replacing(StageSide):
     Attributes:
         schedule: See `replacing_rate`.
         base: See `replacing_rate`.
-        slope: See `replacing_rate`; None = p reaches 1 half way through the stage.
+        slope: See `replacing_rate`; None = p reaches its other end half way through the stage.
         constant_steps: See `replacing_rate`.
         per_example: One gate for each example and module instead of one for each module and step: both branches run.
         predecessor_dropout: Whether the predecessor's dropout is active in training.
-        keep_momentum: Whether a layer that was not drawn still moves on its optimiser's momentum.
+        official: As the authors' code does: a layer that was not drawn still moves on its optimiser's momentum, and the
+            norm by which gradients are clipped counts those of predecessor, embeddings and head, which are not trained.
     """
 
     trains: Literal["all", "layers"] = "layers"
-    schedule: Literal["constant", "curriculum"] = "curriculum"
+    schedule: Schedule = "curriculum"
     base: Fraction = 0.3
     slope: NonNegativeFloat | None = None
     constant_steps: PositiveInt | None = None
     per_example: bool = False
     predecessor_dropout: bool = True
-    keep_momentum: bool = False
+    official: bool = False
 
     def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs, seed: int) -> StudentSide:
         assert isinstance(encoder, PreTrainedModel)
@@ -96,6 +98,10 @@ class ReplacingSide(StudentSide):
         # In lists that are no modules: what is in them is neither trained, saved, nor counted.
         self._modules_replaced = [list(layers)[index * size : (index + 1) * size] for index in range(len(successors))]
         predecessor.requires_grad_(False)
+        if spec.official:
+            trained = {id(parameter) for parameter in successors.parameters()}
+            self.measured = [parameter for parameter in encoder.parameters() if id(parameter) not in trained]
+            self.measured += [parameter for layer in layers for parameter in layer.parameters()]
         self._spec = spec
         self._seed = seed
         self._rate = spec.base
@@ -115,10 +121,13 @@ class ReplacingSide(StudentSide):
         draws = (len(rows) if spec.per_example else 1, len(self._successors))
         self._gates = np.random.default_rng((self._seed, step, GATES)).random(draws) < self._rate
         self._rows = rows
-        if spec.keep_momentum:
-            for parameter in self.parameters():
-                if parameter.requires_grad and parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
+        if spec.official:
+            for layer in self._successors:
+                for parameter in layer.parameters():
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+            for parameter in self.measured:
+                parameter.grad = None
 
     def values(self) -> dict[str, float]:
         return {"replacing_rate": self._rate}
@@ -141,6 +150,9 @@ class ReplacingSide(StudentSide):
     def release(self) -> None:
         for layer in self._successors:
             layer.__dict__.pop("forward", None)
+        for parameter in self.measured:
+            parameter.requires_grad_(False)
+            parameter.grad = None
 
     def _gated(self, index: int, successor: Callable[..., Any]) -> Callable[..., Any]:
         predecessors: Sequence[nn.Module] = self._modules_replaced[index]

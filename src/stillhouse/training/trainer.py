@@ -119,6 +119,8 @@ class Trainer:
         accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=is_partly_idle)
         self.module, self.optimizer = accelerator.prepare(student, optimizer)
         self.trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        for parameter in student.measured:
+            parameter.requires_grad_(True)
         self.weights = torch.tensor([objective.weight for objective in stage.objectives], device=accelerator.device)
         self.progress = Progress()
         self._unread: list[Tensor] = []
@@ -212,13 +214,20 @@ class Trainer:
                     self.accelerator.backward(loss)
                 totals[:-1] += values.detach()
         if self.stage.config.max_grad_norm > 0:
-            totals[-1] = torch.nn.utils.clip_grad_norm_(self.trainable, self.stage.config.max_grad_norm)
+            totals[-1] = self._clip()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         self.progress.examples += len(rows)
         self._unread.append(totals)
         self.report(self.progress.step, self.steps, self.stage.name)
+
+    def _clip(self) -> Tensor:
+        """Clips the gradients of what is trained, and gives the norm by which they were."""
+        for parameter in self.student.measured:
+            if parameter.grad is not None and self.accelerator.num_processes > 1:  # nobody else averages these
+                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+        return torch.nn.utils.clip_grad_norm_([*self.trainable, *self.student.measured], self.stage.config.max_grad_norm)
 
     def _shares(self, own: Mapping[Unit, int], counts: Mapping[Unit, int], processes: int) -> list[float]:
         """For each objective the share of the whole step's mean that a batch makes up; see `TokenizedSplit.counts`."""

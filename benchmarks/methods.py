@@ -1,0 +1,142 @@
+"""What a training step of each method costs, beside a step of `logit`: time at length 128, peak memory at length 512.
+
+    python benchmarks/methods.py [--rounds 5] [--steps 4] [--json FILE]
+
+Teacher: the bundled all-MiniLM-L6-v2, run beside the student in every step. Student: 3x384 from its layers. The first stage of
+each method, which is the one that looks inside the teacher; text of random words that fills the length. Steps of 32 examples
+for time: a figure is the median over rounds in which the methods run in turn. Steps of 8 examples for memory, each method in a
+process of its own: the largest resident size, and what of it is above the size with both models loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from stillhouse.config import EngineConfig, StageConfig
+from stillhouse.data.batch import TokenizedSplit, tokenized_split
+from stillhouse.data.task import Examples, Task
+from stillhouse.data.tokenize import encode
+from stillhouse.method import Stage
+from stillhouse.methods import load_method
+from stillhouse.models.adapter import dimensions
+from stillhouse.models.checkpoint import find_checkpoint
+from stillhouse.models.loading import load_encoder, load_tokenizer
+from stillhouse.outcome import peak_memory_mib
+from stillhouse.students.build import build_student
+from stillhouse.students.copy_layers import copy_layers
+from stillhouse.training.engine import build_accelerator, environment
+from stillhouse.training.log import RunLog
+from stillhouse.training.stages import Workshop, run_stages
+
+METHODS = ("logit", "finetune", "pkd", "tinybert", "minilm", "minilmv2", "theseus")
+TIME = {"length": 128, "batch": 32}
+MEMORY = {"length": 512, "batch": 8}
+TASK = Task("words", "classification", labels=("a", "b"))
+
+
+class Bench:
+    """Teacher, student and text of one length.
+
+    Args:
+        length: Tokens of every example.
+        batch: Examples of a step.
+    """
+
+    def __init__(self, length: int, batch: int) -> None:
+        torch.manual_seed(0)
+        self.length, self.batch = length, batch
+        checkpoint = find_checkpoint("offline")
+        self.tokenizer = load_tokenizer(checkpoint)
+        self.teacher, _ = load_encoder(checkpoint, TASK)
+        self.words = sorted(word for word in self.tokenizer.get_vocab() if word.isalpha())
+
+    def rows(self, count: int) -> TokenizedSplit:
+        """Random text without any padding."""
+        draw = random.Random(0)
+        texts = [" ".join(draw.choices(self.words, k=self.length)) for _ in range(count)]
+        examples = Examples(text=texts, labels=[row % 2 for row in range(count)])
+        return tokenized_split(examples, TASK, encode(examples, TASK, self.tokenizer, max_length=self.length))
+
+    def step_seconds(self, name: str, rows: TokenizedSplit) -> float:
+        """Seconds a step of a method's first stage takes, the teacher's part included; nothing is saved or selected."""
+        method = load_method(name).model_validate({})
+        student, _ = build_student(
+            "3x384", teacher=self.teacher, teacher_checkpoint_name="teacher", task=TASK, layers_rule=method.copied_layers
+        )
+        if method.starts_from_fitted_teacher:
+            copy_layers(student, self.teacher, method.copied_layers(3, 6), with_head=True)
+        plan = method.plan(TASK.kind, dimensions(student.config), dimensions(self.teacher.config))
+        config = StageConfig(epochs=1, batch_size=self.batch, select_on="none")
+        stage = Stage(plan[0].name, plan[0].objectives, config, side=plan[0].side)
+        engine = EngineConfig(log_every=10_000, checkpoint_seconds=1e9)
+        with tempfile.TemporaryDirectory() as folder:
+            shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None)
+            teacher = copy.deepcopy(self.teacher) if method.starts_from_fitted_teacher else self.teacher
+            (result,) = run_stages((stage,), student, rows, lambda: 0.0, shop, teacher=teacher, features="online", seed=0)
+        return result.seconds / result.steps
+
+
+def measure_memory(name: str) -> None:
+    """Two steps of a method in this process; prints its peak, and what it was before the first step, as JSON."""
+    bench = Bench(**MEMORY)
+    rows = bench.rows(2 * MEMORY["batch"])
+    before = peak_memory_mib()
+    bench.step_seconds(name, rows)
+    print(json.dumps({"peak_mib": round(peak_memory_mib(), 1), "above_models_mib": round(peak_memory_mib() - before, 1)}))
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--memory-of", choices=METHODS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory_of:
+        measure_memory(options.memory_of)
+        return
+    bench = Bench(**TIME)
+    rows = bench.rows(options.steps * TIME["batch"])
+    seconds: dict[str, list[float]] = {name: [] for name in METHODS}
+    bench.step_seconds("logit", rows)  # warm-up
+    for _ in range(options.rounds):
+        for name in METHODS:
+            seconds[name].append(bench.step_seconds(name, rows))
+    memory = {}
+    for name in METHODS:
+        command = [sys.executable, __file__, "--memory-of", name]
+        memory[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+    machine = environment(build_accelerator(EngineConfig()))
+    print(f"machine: {machine['processor']}, {machine['threads']} threads, {machine['precision']}, torch {machine['torch']}")
+    print(f"time: batch {TIME['batch']}, {TIME['length']} tokens; memory: batch {MEMORY['batch']}, {MEMORY['length']} tokens\n")
+    head = f"{'s a step':>10}{'range':>16}{'x logit':>9}{'peak MiB':>10}{'x logit':>9}{'above models':>14}{'x':>7}"
+    print(f"{'first stage of':<16}{head}")
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    for name in METHODS:
+        peak, above = memory[name]["peak_mib"], memory[name]["above_models_mib"]
+        print(
+            f"{name:<16}{middle[name]:>10.3f}{min(seconds[name]):>8.3f}-{max(seconds[name]):<7.3f}"
+            f"{middle[name] / middle['logit']:>8.2f}x{peak:>10.0f}{peak / memory['logit']['peak_mib']:>8.2f}x"
+            f"{above:>14.0f}{above / memory['logit']['above_models_mib']:>6.2f}x"
+        )
+    if options.json:
+        record = {"machine": machine, "time": TIME | {"seconds_a_step": seconds}, "memory": MEMORY | {"methods": memory}}
+        record |= {"command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), "date": time.strftime("%Y-%m-%d")}
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
