@@ -13,6 +13,7 @@ from stillhouse import StillhouseError, UserError, compare, distill, evaluate
 from stillhouse.comparison import compare as runner
 from stillhouse.comparison.config import comparison_from_options
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
+from stillhouse.files import write_text
 
 SETTINGS = ["teacher.finetune.learning_rate=0.003", "teacher.finetune.epochs=8", "teacher.finetune.batch_size=16"]
 SETTINGS += ["methods.theseus.stages.replacing.epochs=2"]
@@ -33,8 +34,16 @@ def run(shelf, out, changes=SETTINGS, **options):
     return compare(data=str(shelf / "data.csv"), teacher=str(shelf / "bert"), out=out, changes=changes, **values)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def empty_run_reports():
+    """Most of such a small run's time goes into drawing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stillhouse.run.write_report", lambda folder: write_text(folder / "report.html", ""))
+        yield
+
+
 @pytest.fixture(scope="module")
-def finished(shelf, tmp_path_factory):
+def finished(shelf, empty_run_reports, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STILLHOUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
         return run(shelf, shelf / "finished")

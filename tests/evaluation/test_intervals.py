@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.evaluation.intervals import bootstrap_interval, paired_difference, paired_difference_over_seeds
+from stillhouse.evaluation.intervals import (
+    Pairing,
+    bootstrap_interval,
+    paired_difference,
+    paired_difference_over_seeds,
+    pooled_difference,
+)
 from stillhouse.evaluation.metrics import accuracy, macro_f1, pearson
 
 
@@ -139,3 +145,22 @@ def test_what_makes_no_interval_is_refused():
         bootstrap_interval(rows, accuracy.value, level=95)
     with pytest.raises(ValueError, match="resamples must be positive"):
         bootstrap_interval(rows, accuracy.value, resamples=0)
+
+
+def test_pooling_over_sets():
+    """One set is the set itself; two independent sets of equal spread: the mean, with an interval narrower by sqrt 2."""
+    random = np.random.default_rng(0)
+    sides = [[(random.random((400, 1)) < share).astype(float) for _ in range(2)] for share in (0.8, 0.7)]
+
+    def value(total):
+        return total[..., 0] / 400
+
+    single = paired_difference_over_seeds(*sides, value, resamples=4000)
+    one = Pairing(*sides, value)
+    assert pooled_difference([one], resamples=4000) == single
+    both = pooled_difference([one, one], resamples=4000)
+    assert both.difference == pytest.approx(single.difference)
+    width = (both.high - both.low) / (single.high - single.low)
+    assert width == pytest.approx(1 / np.sqrt(2), abs=0.05)
+    with pytest.raises(ValueError, match="can't be paired"):
+        pooled_difference([Pairing(sides[0], sides[1][:1], value)])

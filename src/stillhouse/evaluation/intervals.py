@@ -92,9 +92,48 @@ def paired_difference_over_seeds(
         seed: Of the resampling.
         level: Probability inside the interval.
     """
+    return pooled_difference([Pairing(statistics_a, statistics_b, value)], resamples, seed, level)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two models on one data set.
+
+    Attributes:
+        statistics_a: For each seed one row an example, `(examples, k)`.
+        statistics_b: The same seeds and examples in the same order.
+        value: Score of summed rows.
+    """
+
+    statistics_a: Sequence[Array]
+    statistics_b: Sequence[Array]
+    value: Value
+
+
+def pooled_difference(
+    pairings: Sequence[Pairing], resamples: int = RESAMPLES, seed: int = 0, level: float = 0.95
+) -> Difference:
+    """Interval of the mean over data sets of the mean over seeds of score(a) - score(b); every set weighs the same.
+
+    Each replicate resamples every set's examples and seeds, as `paired_difference_over_seeds` does, and averages.
+
+    Args:
+        pairings: One a data set.
+        resamples: Number of resamples.
+        seed: Of the resampling.
+        level: Probability inside the interval.
+    """
+    random = _random(seed)
+    found = [_replicates(pairing, resamples, random) for pairing in pairings]
+    difference = float(np.mean([value for value, _ in found]))
+    return Difference(difference, *_percentiles([np.mean([values for _, values in found], axis=0)], level))
+
+
+def _replicates(pairing: Pairing, resamples: int, random: np.random.Generator) -> tuple[float, Array]:
+    """The difference of one data set, and what it is under resampling, `(resamples,)`."""
+    statistics_a, statistics_b, value = pairing.statistics_a, pairing.statistics_b, pairing.value
     if not statistics_a or len(statistics_a) != len(statistics_b):
         raise ValueError(f"{len(statistics_a)} runs can't be paired with {len(statistics_b)}")
-    random = _random(seed)
     seeds = len(statistics_a)
     kinds = _Kinds([*statistics_a, *statistics_b])
 
@@ -106,7 +145,7 @@ def paired_difference_over_seeds(
     for weights in kinds.resample(resamples, random):
         drawn = random.integers(seeds, size=(len(weights), seeds))
         replicates.append(np.take_along_axis(differences(weights), drawn, axis=1).mean(axis=1))
-    return Difference(float(differences(kinds.counts).mean()), *_percentiles(replicates, level))
+    return float(differences(kinds.counts).mean()), np.concatenate(replicates)
 
 
 class _Kinds:

@@ -1,0 +1,61 @@
+"""What a method is worth over several data sets: its gain over the baseline, pooled over finished comparisons.
+
+    python benchmarks/pool.py runs/sst2-compare runs/mrpc-compare ... [--json FILE]
+
+For every method and student that all the comparisons have: the mean over data sets of the mean over seeds of student minus
+baseline, each set weighing the same, with a 95 % interval from a paired bootstrap over rows and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from stillhouse.evaluation.intervals import Pairing, pooled_difference
+from stillhouse.evaluation.recorded import main_metric, read_predictions, recorded_statistics
+
+
+def main() -> None:
+    """Pools and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("comparisons", type=Path, nargs="+")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    contents = [json.loads((folder / "comparison.json").read_text(encoding="utf-8")) for folder in options.comparisons]
+    shared = [
+        line
+        for line in contents[0]["pairs"]
+        if all(line["line"] in {pair["line"] for pair in one["pairs"]} for one in contents)
+    ]
+    record: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "sets": [one["data"] for one in contents], "methods": []}
+    print(f"{'':<24}" + "".join(f"{one['data']:>24}" for one in contents) + f"{'pooled':>28}")
+    for line in shared:
+        pairs = [next(pair for pair in one["pairs"] if pair["line"] == line["line"]) for one in contents]
+        found = zip(options.comparisons, contents, pairs, strict=True)
+        pooled = pooled_difference([_pairing(folder, content, pair) for folder, content, pair in found])
+        cells = "".join(f"{pair['minus_baseline']:>+8.3f} ({pair['low']:+.3f} {pair['high']:+.3f})" for pair in pairs)
+        print(f"{line['line']:<24}{cells}   {pooled.difference:>+8.4f} ({pooled.low:+.4f} {pooled.high:+.4f})")
+        entry = {"method": line["method"], "student": line["student"], "by_set": [pair["minus_baseline"] for pair in pairs]}
+        record["methods"].append(entry | {"pooled": pooled.difference, "low": pooled.low, "high": pooled.high})
+    if options.json:
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _pairing(folder: Path, content: dict[str, Any], pair: dict[str, Any]) -> Pairing:
+    """The predictions of a line and of its baseline, over the seeds that both have."""
+    runs = {(row["line"], row["seed"]): folder / row["run"] for row in content["rows"] if row["status"] == "done"}
+    seeds = [seed for seed in content["seeds"] if {(pair["line"], seed), (pair["baseline"], seed)} <= runs.keys()]
+    labels = json.loads((runs[pair["line"], seeds[0]] / "metrics.json").read_text(encoding="utf-8"))["labels"]
+    kind = content["task"]
+    sides = (
+        [recorded_statistics(kind, labels, read_predictions(runs[line, seed]), "student") for seed in seeds]
+        for line in (pair["line"], pair["baseline"])
+    )
+    return Pairing(*sides, main_metric(kind).value)
+
+
+if __name__ == "__main__":
+    main()

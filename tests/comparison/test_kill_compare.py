@@ -1,0 +1,60 @@
+"""A comparison that was killed goes on in the middle of a run, and ends as one that was never interrupted."""
+
+import json
+import time
+
+from tests import toy_data
+from tests.test_resume import LIMIT, finish, start, timeless
+from tests.tiny_models import make_tiny_checkpoint
+
+__all__ = ["start"]  # a fixture
+
+
+def weights(out):
+    return {path.relative_to(out): path.read_bytes() for path in sorted(out.glob("runs/*/*/student/model.safetensors"))}
+
+
+def record(out):
+    """What is not the clock's: a run that is done again measures its latency anew."""
+    content = timeless(json.loads((out / "comparison.json").read_text()))
+    for entry in (content["teacher"], *content["rows"], *content["summary"]):
+        entry.pop("latency_ms_p50")
+        entry.pop("train_seconds", None)
+    return content
+
+
+def test_kill_minus_nine_while_theseus_replaces(tmp_path, start):
+    data = toy_data.classification(tmp_path / "data.csv", rows=80, unlabelled=20)
+    teacher = make_tiny_checkpoint(tmp_path / "bare", "bert", layers=2)
+
+    def command(out):
+        options = f"--data {data} --teacher {teacher} --students 1x24 --methods theseus,minilmv2 --seeds 0,1 --grid 1e-3,3e-3"
+        options += f" --max-length 32 --out {out} --batch-size 8 --epochs 2 --allow-weak-teacher"
+        options += " --set methods.theseus.stages.replacing.epochs=6 --set methods.theseus.stages.replacing.batch_size=8"
+        options += " --set methods.minilmv2.stages.relations.epochs=1 --set teacher.finetune.epochs=2"
+        options += " --set engine.log_every=1 --set engine.checkpoint_seconds=0"
+        return ["compare", *options.split()]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(*start(command(whole), tmp_path / "cache"))
+    process, output = start(command(killed), tmp_path / "other-cache")
+    log = killed / "runs" / "theseus-1x24" / "rate0.003-seed0" / "log.jsonl"
+    deadline = time.monotonic() + LIMIT
+    while not log.exists() or log.read_text().count('{"stage": "replacing"') < 15:
+        assert process.is_alive(), output.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.join(LIMIT)
+    assert process.exitcode == -9
+    assert (log.parent / "checkpoints" / "replacing" / "checkpoint.pt").exists()
+    finished = {path: path.stat().st_mtime_ns for path in killed.glob("runs/*/*/metrics.json")}
+    assert len(finished) == 5  # both baselines' tries, and Theseus' first
+
+    finish(*start(command(killed), tmp_path / "other-cache"))
+    assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
+    assert weights(killed) == weights(whole)
+    assert len(weights(whole)) == 4 * 2
+    assert record(killed) == record(whole)
+    assert not list(killed.rglob(".*.tmp"))
+    assert not list(killed.rglob("checkpoints"))
