@@ -253,7 +253,7 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
         (["--set", "seed"], "--set 'seed'.*expected: key=value"),
         (["--set", "seed=[1"], "the value is not YAML"),
         (["--set", "seed.x=1"], r"--seed \(seed\): input should be a valid integer"),
-        (["--config", "nope.yaml"], r"cannot read the run file nope\.yaml.*fix: check --config"),
+        (["--config", "nope.yaml"], r"cannot read nope\.yaml.*fix: check --config"),
         (["--config", "data.csv"], r"data\.csv (holds a str|is not YAML)"),
         (["--label-map", "positive"], "--label-map 'positive'.*expected: data=teacher"),
         (["--label-map", "positive=good"], "the teacher has no labels of its own.*fix: leave --label-map out"),

@@ -89,3 +89,27 @@ def test_two_processes_end_where_one_does(tmp_path, task, method):
         assert torch.allclose(tensor, together[name], atol=1e-4), name
     stages = [json.loads((folder / "metrics.json").read_text())["stages"] for folder in (one, two)]
     assert [stage["steps"] for stage in stages[0]] == [stage["steps"] for stage in stages[1]]
+
+
+def test_two_processes_compare_as_one_does(tmp_path):
+    teacher = make_tiny_checkpoint(tmp_path / "bare", "bert", layers=2)
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    out = tmp_path / "comparison"
+    options = f"compare --data {data} --teacher {teacher} --students 1x24 --methods logit,theseus --seeds 0,1 --batch-size 7"
+    options += f" --grid 1e-3,1e-2 --epochs 3 --allow-weak-teacher --precision fp32 --out {out}"
+    options += " --set methods.theseus.stages.replacing.epochs=1 --set teacher.finetune.epochs=1"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "stillhouse"]
+    environment = os.environ | {
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "STILLHOUSE_CACHE": str(tmp_path / "cache"),
+    }
+    for _ in range(2):  # and begun anew, over what is there
+        command = [*launcher, *options.split(), "--overwrite"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("task: ") == 1
+        assert done.stdout.count("[1/") == 1
+    content = json.loads((out / "comparison.json").read_text())
+    assert {row["status"] for row in content["rows"]} == {"done"}
+    assert len(content["pairs"]) == 2

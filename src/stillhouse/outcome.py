@@ -169,8 +169,14 @@ def _cost(outcome: Outcome) -> dict[str, float]:
     }
 
 
+def forget_peak_memory() -> None:
+    """Lets `peak_memory_mib` begin anew, where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory_mib() -> float:
-    """Largest resident size of this process so far; 0 where the system does not say (Windows)."""
+    """Largest resident size of this process, since `forget_peak_memory` was called; 0 on Windows, which does not say."""
     with suppress(OSError, StopIteration, ValueError):  # Linux; what getrusage says there may be the parent process's
         status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 1024

@@ -11,7 +11,9 @@ from typing import Any, BinaryIO, ClassVar, Protocol
 
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS, explained, write_text
-from stillhouse.run_config import read_config
+from stillhouse.run_config import read_config, spelled_out
+
+MARK = "# Written by Stillhouse, which may delete this folder when it is told to overwrite it."
 
 
 class WholeConfig(Protocol):
@@ -78,6 +80,7 @@ class OwnedFolder:
         with explained(self.path):
             if (self / self.config_name).exists():
                 if overwrite:
+                    self._check_ours()
                     self._check_nothing_else()
                     self._check_inputs(config)
                 else:
@@ -111,7 +114,7 @@ class OwnedFolder:
                 _remove(leftover)
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                write_text(self / self.config_name, config.to_yaml())
+                write_text(self / self.config_name, f"{MARK}\n{config.to_yaml()}")
             except (OSError, UserError):
                 for folder in made:
                     with contextlib.suppress(OSError):
@@ -149,8 +152,17 @@ class OwnedFolder:
             return
         self._lock = handle
 
+    def _check_ours(self) -> None:
+        """Overwriting deletes what we wrote; a project may have a file of that name, too."""
+        if not (self / self.config_name).read_text(encoding="utf-8", errors="replace").startswith(MARK):
+            raise UserError(
+                f"{self / self.config_name} was not written by a {self.noun}: --overwrite deletes nothing here",
+                expected=f"the folder of a {self.noun}",
+                fix="choose another --out",
+            )
+
     def _check_nothing_else(self) -> None:
-        """Overwriting deletes what is ours, and must not meet anything else: a project may have a run.yaml, too."""
+        """Nor must it meet anything else."""
         foreign = {entry.name for entry in self.path.iterdir()} - {*self.own}
         foreign -= {entry.name for entry in self.path.glob(LEFTOVERS)}
         if foreign:
@@ -172,7 +184,7 @@ class OwnedFolder:
                 )
 
     def _check_same(self, config: WholeConfig) -> None:
-        before = read_config(self / self.config_name)
+        before = spelled_out(read_config(self / self.config_name))
         changes = self._differences(before, config.model_dump(mode="json"))
         if changes:
             raise UserError(
@@ -190,7 +202,15 @@ class OwnedFolder:
             for key in sorted(before.keys() | now.keys()):
                 changes += self._differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
             return changes
-        return [] if before == now else [f"{name} is {before!r} there, {now!r} here"]
+        if before == now:
+            return []
+        if before is None or now is None:  # such as a whole method
+            return [f"{name} is {_short(before)} there, {_short(now)} here"]
+        return [f"{name} is {before!r} there, {now!r} here"]
+
+
+def _short(value: Any) -> str:
+    return "given" if isinstance(value, dict) else repr(value)
 
 
 def _remove(path: Path) -> None:

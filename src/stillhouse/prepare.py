@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,9 +177,12 @@ def prepare(config: RunConfig) -> Prepared:
     student_checkpoint = None if is_shape(shape) else find_student(shape)
     dataset = load_dataset(config.data)
     notes = list(dataset.notes)
-    has_head = config.needs_fitted_teacher and head_kind(checkpoint.config) == dataset.task.kind
-    if has_head:
+    knows_task = head_kind(checkpoint.config) == dataset.task.kind
+    if knows_task and (config.needs_fitted_teacher or config.data.label_map):
         dataset = align_labels(dataset, head_labels(checkpoint.config), config.data.label_map)
+    elif knows_task:
+        with suppress(UserError):  # nothing is learnt from it: it may have labels of its own
+            dataset = align_labels(dataset, head_labels(checkpoint.config), {})
     elif config.data.label_map:
         raise UserError(
             "--label-map is given, but the teacher has no labels of its own",

@@ -18,7 +18,7 @@ from stillhouse.model_card import write_model_card
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.outcome import Outcome, write_outcome
+from stillhouse.outcome import Outcome, forget_peak_memory, write_outcome
 from stillhouse.prepare import Model, Prepared, prepare, with_defaults
 from stillhouse.report import summary_lines, write_report
 from stillhouse.run_config import RunConfig
@@ -31,8 +31,15 @@ from stillhouse.training.stages import Workshop, run_stages
 from stillhouse.training.trainer import Report, StageResult
 
 
-def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> RunFolder:
+def execute(config: RunConfig, console: Console, *, overwrite: bool = False, teachers: Path | None = None) -> RunFolder:
     """Runs a configuration to its end, from where it was interrupted; a finished run is shown and left alone.
+
+    Args:
+        config: The run.
+        console: What it says goes there.
+        overwrite: Delete the run that is in the folder.
+        teachers: Where several runs of this process keep the teachers that they fit, for each other. After the last of
+            them `Accelerator.end_training` is the caller's.
 
     Raises:
         UserError: A mistake in what was given; nothing has been trained or written.
@@ -60,7 +67,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
         console.say(f"  {note}")
     log = RunLog(folder / LOG if accelerator.is_main_process else None, accelerator if accelerator.log_with else None)
     workshop = Workshop(accelerator, config.engine, folder / CHECKPOINTS, log, console.progress, console.scoring)
-    run = _Run(prepared, workshop, folder, console)
+    forget_peak_memory()
+    run = _Run(prepared, workshop, folder, console, teachers)
     run.check_given_teacher()
     if accelerator.is_main_process:
         folder.require_space(_bytes_needed(prepared))
@@ -77,7 +85,11 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False) -> 
         accelerator.wait_for_everyone()
     finally:
         console.close()
-        accelerator.end_training()
+        if teachers is None:
+            accelerator.end_training()
+        else:
+            for tracker in accelerator.trackers:
+                tracker.finish()
         folder.release()
     show(folder, console)
     return folder
@@ -108,13 +120,16 @@ def show(folder: RunFolder, console: Console) -> None:
 class _Run:
     """The steps of one run, in order: teacher, student, baseline, evaluation."""
 
-    def __init__(self, prepared: Prepared, workshop: Workshop, folder: RunFolder, console: Console) -> None:
+    def __init__(
+        self, prepared: Prepared, workshop: Workshop, folder: RunFolder, console: Console, teachers: Path | None
+    ) -> None:
         self.prepared = prepared
         self.config = prepared.config
         self.method: Method = prepared.config.method
         self.workshop = workshop
         self.folder = folder
         self.console = console
+        self.teachers = teachers
         self.device = workshop.accelerator.device
         self.stages: list[StageResult] = []
         self.thresholds: dict[str, float] = {}
@@ -167,6 +182,7 @@ class _Run:
             seed=self.config.teacher.seed,
             selection=selection.fingerprint(),
             folder=self.folder / TEACHER,
+            shared=self.teachers,
             before_saving=lambda: self._remember_use(teacher, "teacher"),
         )
         teacher.start = f"{teacher.name}, fine-tuned here"

@@ -131,7 +131,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read the run file {path}: {error.strerror}", fix="check --config") from None
+        raise UserError(f"cannot read {path}: {error.strerror}", fix="check --config") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {error}", fix="see the run.yaml of a finished run") from None
     if content is None:

@@ -29,9 +29,11 @@ def shelf(tmp_path_factory):
     return folder
 
 
-def run(shelf, out, changes=SETTINGS, **options):
-    values = GIVEN | options
-    return compare(data=str(shelf / "data.csv"), teacher=str(shelf / "bert"), out=out, changes=changes, **values)
+def run(shelf, out, changes=None, **options):
+    values = GIVEN | {"data": str(shelf / "data.csv"), "teacher": str(shelf / "bert")} | options
+    if changes is None:
+        changes = SETTINGS if "theseus" in values["methods"] else SETTINGS[:3]
+    return compare(out=out, changes=changes, **values)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -97,10 +99,10 @@ def test_the_teacher_is_fitted_once_and_kept_once(finished):
     ]
     assert len(fitted) <= 1  # or a try that was not chosen did it
     assert (finished.folder / "teacher" / "model.safetensors").exists()
-    assert not list(finished.folder.glob("runs/*/*/teacher"))
+    assert not list(finished.folder.glob("rows/*/*/teacher"))
     teachers = {
         json.loads(path.read_text())["teacher"]["score"]
-        for path in finished.folder.glob("runs/*/*/metrics.json")
+        for path in finished.folder.glob("rows/*/*/metrics.json")
         if "finetune" not in str(path)
     }
     assert teachers == {results["teacher"]["score"]}
@@ -135,12 +137,14 @@ def test_a_baseline_takes_as_many_steps_as_the_longest_that_share_its_start(fini
 def test_a_finished_comparison_is_shown_at_once(finished, shelf, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.json")}
     finished.report.unlink()
+    (finished.folder / "comparison.md").unlink()
     run(shelf, finished.folder, quiet=False)
     said = capsys.readouterr().out
     assert "this comparison is finished" in said
     assert "minus baseline" in said
     assert before == {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.json")}
     assert "<html" in finished.report.read_text(encoding="utf-8")
+    assert "| logit |" in (finished.folder / "comparison.md").read_text(encoding="utf-8")
 
 
 def test_a_comparison_goes_on_with_the_rows_that_are_missing(finished, shelf, tmp_path, monkeypatch):
@@ -154,7 +158,12 @@ def test_a_comparison_goes_on_with_the_rows_that_are_missing(finished, shelf, tm
         shutil.rmtree(folder)
     executed = []
     execute = runner.execute
-    monkeypatch.setattr(runner, "execute", lambda config, console: executed.append(config.out) or execute(config, console))
+
+    def noted(config, *rest, **more):
+        executed.append(config.out)
+        return execute(config, *rest, **more)
+
+    monkeypatch.setattr(runner, "execute", noted)
     again = run(shelf, copy)
     assert sorted(executed) == sorted(map(str, missing))
 
@@ -176,7 +185,7 @@ def test_a_run_that_fails_takes_no_other_along(shelf, tmp_path):
     assert {row["status"] for row in rows_of(broken, method="logit")} == {"done"}
     assert [pair["method"] for pair in broken.results["pairs"]] == ["logit"]
     assert "Failed: pkd" in broken.report.read_text(encoding="utf-8")
-    assert "Traceback" in (broken.folder / "runs" / "pkd-2x24" / "seed0.failed.txt").read_text()
+    assert "Traceback" in (broken.folder / "rows" / "pkd-2x24" / "seed0.failed.txt").read_text()
     again = run(shelf, tmp_path / "broken", **options)  # is tried again, and fails again
     assert rows_of(again, method="pkd")[0]["status"] == "failed"
 
@@ -192,7 +201,7 @@ def test_nothing_but_failures_is_an_error(shelf, tmp_path):
 
 def test_what_a_method_cannot_do_is_said_before_anything_runs(shelf, tmp_path, capsys):
     options = {"students": "2x24,2x16", "methods": "pkd,logit", "seeds": "0", "grid": False, "quiet": False}
-    partly = run(shelf, tmp_path / "partly", changes=SETTINGS[:3], **options)
+    partly = run(shelf, tmp_path / "partly", **options)
     said = capsys.readouterr().out
     assert said.index("pkd on 2x16 is left out: pkd compares vectors") < said.index("[1/")
     (row,) = rows_of(partly, method="pkd", student="2x16")
@@ -200,7 +209,7 @@ def test_what_a_method_cannot_do_is_said_before_anything_runs(shelf, tmp_path, c
     assert "a linear map" in row["reason"]
     assert "fresh weights" in rows_of(partly, method="finetune", student="2x16")[0]["start"]
     with pytest.raises(UserError, match="pkd compares vectors"):
-        run(shelf, tmp_path / "none", students="2x16", methods="pkd", changes=SETTINGS[:3])
+        run(shelf, tmp_path / "none", students="2x16", methods="pkd")
     assert not (tmp_path / "none").exists()
 
 
@@ -216,15 +225,28 @@ def test_the_folder_of_a_run_is_refused(shelf, tmp_path):
 
 
 def test_overwriting_never_deletes_what_it_is_made_from(finished, shelf):
-    with pytest.raises(UserError, match="--overwrite would delete"):
-        compare(
-            data=str(shelf / "data.csv"),
-            teacher=str(finished.folder / "teacher"),
-            out=finished.folder,
-            overwrite=True,
-            changes=SETTINGS,
-            **GIVEN,
-        )
+    for content, said in (("precious", "holds more than a comparison: mine"), (None, "--overwrite would delete")):
+        mine = finished.folder / "mine"
+        mine.unlink(missing_ok=True) if content is None else mine.write_text(content)
+        with pytest.raises(UserError, match=said):
+            overwriting(finished, shelf)
+    (finished.folder / "mine").unlink(missing_ok=True)
+
+
+def test_a_file_of_that_name_does_not_make_a_folder_ours(shelf, tmp_path):
+    (tmp_path / "compare.yaml").write_text("data: data.csv\n")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "precious").write_text("mine")
+    with pytest.raises(UserError, match="was not written by a comparison"):
+        run(shelf, tmp_path, overwrite=True)
+    assert (tmp_path / "rows" / "precious").exists()
+
+
+def overwriting(finished, shelf):
+    teacher = str(finished.folder / "teacher")
+    return compare(
+        data=str(shelf / "data.csv"), teacher=teacher, out=finished.folder, overwrite=True, changes=SETTINGS, **GIVEN
+    )
 
 
 def test_a_weak_teacher_stops_the_comparison(shelf, tmp_path):
@@ -237,6 +259,112 @@ def test_the_file_of_a_comparison_repeats_it(finished):
     path = finished.folder / "compare.yaml"
     again = comparison_from_options({}, config=path)
     assert again.model_dump(mode="json") == yaml.safe_load(path.read_text())
+
+
+def test_a_weak_teacher_with_a_head_is_met_before_anything_is_trained(shelf, tmp_path):
+    weak = make_tiny_checkpoint(tmp_path / "weak", "bert", head="classification", labels=("negative", "positive"))
+    with pytest.raises(UserError, match="no better than"):
+        run(shelf, tmp_path / "out", teacher=str(weak), methods="logit", allow_weak_teacher=None, grid=False)
+    assert not list((tmp_path / "out").glob("rows/*/*/metrics.json"))
+    allowed = run(shelf, tmp_path / "allowed", teacher=str(weak), methods="logit", seeds="0", grid=False)
+    assert any("no better than" in note for note in allowed.results["notes"])
+    assert "no better than" in allowed.report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("names", ["ints", "case", "map"])
+def test_a_teacher_may_call_the_labels_otherwise(finished, shelf, tmp_path, names):
+    """All runs then speak of them by the teacher's names, the baselines too."""
+    known = {"ints": ("0", "1"), "case": ("Negative", "POSITIVE"), "map": ("schlecht", "gut")}[names]
+    text = (shelf / "data.csv").read_text()
+    rows = text.replace(",negative", f",{known[0]}").replace(",positive", f",{known[1]}")
+    (tmp_path / "named.csv").write_text(rows)
+    given = {"label_map": {"schlecht": "negative", "gut": "positive"}} if names == "map" else {}
+    options = {"data": str(tmp_path / "named.csv"), "teacher": str(finished.folder / "teacher"), "methods": "logit"}
+    found = run(shelf, tmp_path / "out", **options, **given, seeds="0", grid=False)
+    labels = [json.loads((found.folder / row["run"] / "metrics.json").read_text())["labels"] for row in found.results["rows"]]
+    assert labels == [["negative", "positive"]] * 2
+    said = {
+        row["method"]: [json.loads(line) for line in (found.folder / row["run"] / "predictions.jsonl").read_text().splitlines()]
+        for row in found.results["rows"]
+    }
+    for row in found.results["rows"]:
+        pairs = zip(said["logit"], said[row["method"]], strict=True)
+        same = [theirs["teacher"]["label"] == ours["student"]["label"] for theirs, ours in pairs]
+        assert row["agreement"] == pytest.approx(sum(same) / len(same))
+
+
+def test_finetune_may_have_labels_that_its_teacher_knows_not(finished, shelf, tmp_path):
+    (tmp_path / "other.csv").write_text((shelf / "data.csv").read_text().replace(",negative", ",dull"))
+    options = {"teacher": str(finished.folder / "teacher"), "method": "finetune", "student": "2x24", "epochs": 1}
+    alone = distill(data=str(tmp_path / "other.csv"), max_length=32, out=tmp_path / "run", **options)
+    assert alone.metrics["labels"] == ["dull", "positive"]
+
+
+def test_data_that_changed_meanwhile_are_noticed(shelf, tmp_path):
+    data = tmp_path / "data.csv"
+    shutil.copy(shelf / "data.csv", data)
+    options = {"data": str(data), "methods": "logit", "seeds": "0,1", "grid": False}
+    first = run(shelf, tmp_path / "out", **options)
+    shutil.rmtree(first.folder / rows_of(first, method="logit", seed=1)[0]["run"])
+    (first.folder / "comparison.json").unlink()
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join([lines[0], lines[1].replace("ive", "ife"), *lines[2:]]))
+    with pytest.raises(UserError, match=r"the .* rows.* changed since the comparison"):
+        run(shelf, tmp_path / "out", **options)
+
+
+def test_one_teacher_even_where_the_cache_cannot_be_written(shelf, tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", "/proc/nowhere")
+    found = run(shelf, tmp_path / "out", methods="logit,pkd", seeds="0", grid=False)
+    fits = [
+        stage
+        for row in found.results["rows"]
+        for stage in json.loads((found.folder / row["run"] / "metrics.json").read_text())["stages"]
+        if stage["name"] == "teacher"
+    ]
+    assert len(fits) == 1
+
+
+def test_students_of_one_name_in_different_places(shelf, tmp_path):
+    students = [
+        make_tiny_checkpoint(tmp_path / place, "bert", layers=1, seed=n) for n, place in enumerate(("a/m", "b/m", "c/m.2"))
+    ]
+    options = {"students": [str(student) for student in students], "methods": "logit", "seeds": "0", "grid": False}
+    found = run(shelf, tmp_path / "out", **options)
+    assert len({row["run"] for row in found.results["rows"]}) == 6
+    for row in found.results["rows"]:
+        settings = yaml.safe_load((found.folder / row["run"] / "run.yaml").read_text())
+        assert settings["student"]["shape"] == row["student"]
+    with pytest.raises(UserError, match=r"--students names .* twice"):
+        run(shelf, tmp_path / "twice", students=[str(students[0]), f"{students[0]}/"])
+
+
+@pytest.mark.parametrize("student", ["3y", "nowhere", "9x24", "2x25"])
+def test_a_student_that_nobody_can_make(shelf, tmp_path, capsys, student):
+    with pytest.raises(UserError):
+        run(shelf, tmp_path / "out", students=f"2x24,{student}", quiet=False)
+    assert "left out" not in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_of_the_teacher_are_not_for_methods_that_learn_from_gold(shelf, tmp_path):
+    found = run(shelf, tmp_path / "out", methods="logit,theseus", labels="teacher", seeds="0", grid=False)
+    assert {row["method"]: row["status"] for row in found.results["rows"]} == {
+        "finetune": "done",
+        "logit": "done",
+        "theseus": "refused",
+    }
+    with pytest.raises(UserError, match="leaves text without a label out"):
+        run(shelf, tmp_path / "none", methods="theseus", transfer=[str(shelf / "data.csv")])
+
+
+def test_without_a_grid_a_baseline_has_its_methods_rate(shelf, tmp_path):
+    changes = [*SETTINGS[:3], "methods.logit.stages.distil.learning_rate=0.003"]
+    changes += ["methods.minilm.stages.distil.learning_rate=0.001", "methods.minilm.stages.relations.epochs=1"]
+    found = run(shelf, tmp_path / "out", methods="logit,minilm", seeds="0", grid=False, changes=changes)
+    rates = {row["line"]: row["learning_rate"] for row in found.results["rows"]}
+    assert len(rates) == 4
+    assert {pair["method"]: rates[pair["baseline"]] for pair in found.results["pairs"]} == {"logit": 0.003, "minilm": 0.001}
 
 
 TASKS = {
@@ -271,6 +399,7 @@ def test_text_for_transfer_is_for_those_who_use_it(shelf, tmp_path):
     (tmp_path / "more.txt").write_text("a good day\na sad story\n")
     options = {"methods": "logit,theseus", "seeds": "0", "grid": False, "transfer": [str(tmp_path / "more.txt")]}
     found = run(shelf, tmp_path / "out", **options)
+    assert any("theseus learns from gold labels alone" in note for note in found.results["notes"])
     used = {
         row["method"]: yaml.safe_load((found.folder / row["run"] / "run.yaml").read_text())["data"]["transfer"]
         for row in found.results["rows"]

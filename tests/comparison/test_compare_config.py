@@ -2,6 +2,7 @@
 
 import pytest
 
+from stillhouse import UserError
 from stillhouse.cli.main import main
 from stillhouse.comparison.config import comparison_from_options, with_rate
 from stillhouse.methods import load_method, method_names
@@ -42,6 +43,17 @@ def test_single_settings_choose_no_method():
     config = make(changes=["methods.tinybert.layer_map=top"])
     assert set(config.methods) == set(method_names()) - {"finetune"}
     assert config.methods["tinybert"].layer_map == "top"
+
+
+def test_the_folder_is_a_path():
+    with pytest.raises(UserError, match="out is 5"):
+        make(changes=["out=5"])
+
+
+def test_a_list_chooses():
+    assert list(make(changes=["methods=[logit]"]).methods) == ["logit"]
+    assert make(changes=["methods={top: tinybert}"], methods="top").methods["top"].name == "tinybert"
+    assert make(changes=["seeds=null", "grid=null"]).seeds == (0, 1, 2)
 
 
 def test_a_file_chooses_methods_and_options_change_it(tmp_path):
@@ -98,6 +110,12 @@ MISTAKES = {
     "--precision fp8": "--precision",
     "--students 3x": "no shape",
     "--data nowhere.csv": "nowhere.csv",
+    "--set methods=5": "methods is 5",
+    "--set students=3": "students is 3",
+    "--set methods.logit=3": "methods.logit is 3",
+    "--set methods.finetune.steps=9": "there are settings of finetune, but the baseline takes",
+    "--methods finetune-like-logit": "a name that does not begin with finetune",
+    "--set methods.finetune.name=pkd": "there are settings of finetune",
 }
 
 

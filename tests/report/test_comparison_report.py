@@ -19,7 +19,7 @@ EVIL = "<script>alert(1)</script>|x"
 def row(line, method, seed, score, **changes):
     values = {"method": method, "student": "3x384", "start": "layers 1, 4, 6 of big", "seed": seed, "score": score}
     values |= {"retention": None, "gap_closed": None, "agreement": 0.9, "parameters": 17_000_000, "latency_ms_p50": 4.0}
-    values |= {"train_seconds": 61.0, "status": "done", "reason": "", "line": line, "learning_rate": 1e-4, "run": "runs/x"}
+    values |= {"train_seconds": 61.0, "status": "done", "reason": "", "line": line, "learning_rate": 1e-4, "run": "rows/x"}
     return values | changes
 
 

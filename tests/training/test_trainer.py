@@ -18,6 +18,8 @@ from stillhouse.method import Stage
 from stillhouse.models.loading import build_encoder
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import SoftLabels
+from stillhouse.students.copy_layers import layer_stack
+from stillhouse.students.theseus import Replacing
 from stillhouse.training.engine import build_accelerator
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
@@ -317,3 +319,27 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path, monkeypatch):
     assert torch.equal(frozen, before)
     assert any(raw > 0.05 for raw, _ in norms)
     assert all(left <= 0.05 * 1.001 and raw < 1e5 for raw, left in norms)
+
+
+def test_official_theseus_clips_by_the_norm_over_everything(tmp_path, monkeypatch):
+    """The first step's norm: the trained layers' alone, or with embeddings, head and predecessor."""
+    clip, norms = torch.nn.utils.clip_grad_norm_, {}
+
+    def noted(parameters, largest):
+        parameters = list(parameters)
+        norm = clip(parameters, largest)
+        norms.setdefault(is_official, (len(parameters), norm.item()))
+        return norm
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+    for is_official in (False, True):
+        predecessor, successor = toy_encoder(), toy_encoder()
+        side = Replacing(schedule="constant", base=0.5, official=is_official)
+        stage = Stage("replacing", (HardLabels(kind="classification"),), StageConfig(epochs=1, batch_size=16), side=side)
+        shop = workshop(tmp_path / str(is_official))
+        run_stages((stage,), successor, toy_split(), lambda: 0.0, shop, teacher=predecessor, seed=1)
+        assert not any(parameter.requires_grad or parameter.grad is not None for parameter in predecessor.parameters())
+    layers = sum(1 for _ in layer_stack(successor).parameters())
+    everything = sum(1 for _ in successor.parameters()) + layers
+    assert (norms[False][0], norms[True][0]) == (layers, everything)
+    assert norms[True][1] > 1.1 * norms[False][1] > 0

@@ -1,13 +1,14 @@
-"""Runs a comparison: the lines that are missing, one run folder each; a run that fails takes no other along."""
+"""Runs a comparison: the rows that are missing, one run folder each; a run that fails takes no other along."""
 
 from __future__ import annotations
 
 import shutil
 import traceback
 from pathlib import Path
+from typing import Any
 
 from stillhouse.comparison.config import BASELINE, CompareConfig
-from stillhouse.comparison.folder import COMPARISON, REPORT, RUNS, TABLE, TEACHER, ComparisonFolder
+from stillhouse.comparison.folder import COMPARISON, INPUTS, REPORT, ROWS, TABLE, TEACHER, TEACHERS, ComparisonFolder
 from stillhouse.comparison.plan import Line, Plan, comparison_out, make_plan
 from stillhouse.comparison.record import Key, Progress, Record
 from stillhouse.console import Console
@@ -16,7 +17,7 @@ from stillhouse.files import write_json, write_text
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
 from stillhouse.run import execute
 from stillhouse.run_folder import STUDENT, RunFolder
-from stillhouse.training.engine import is_main_process
+from stillhouse.training.engine import build_accelerator
 
 
 def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bool = False) -> ComparisonFolder:
@@ -29,24 +30,43 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
     folder = ComparisonFolder(Path(comparison_out(config)))
     folder.check(config, overwrite=overwrite)
     if folder.is_finished and not overwrite:
-        if not (folder / REPORT).exists():
-            write_comparison_report(folder.path)
+        _tell(folder)
         console.say("this comparison is finished; --overwrite runs it again, another --out keeps both\n")
     else:
-        _Comparison(config, make_plan(config, console), folder, console).go(overwrite=overwrite)
-    console.say(comparison_text(folder.result()))
+        accelerator = build_accelerator(config.engine.model_copy(update={"trackers": ()}))
+        if not accelerator.is_main_process:
+            console = Console(quiet=True)
+        plan = make_plan(config, console)
+        if not overwrite:
+            folder.check_inputs(plan.inputs)
+        try:
+            _Comparison(config, plan, folder, console, accelerator).go(overwrite=overwrite)
+        finally:
+            accelerator.end_training()
+    results = folder.result()
+    console.say(comparison_text(results))
     console.say(f"table:  {folder / TABLE}\nreport: {folder / REPORT}")
-    if not any(row["status"] == "done" and row["method"] != BASELINE for row in folder.result()["rows"]):
+    if not any(row["status"] == "done" and row["method"] != BASELINE for row in results["rows"]):
         raise StillhouseError(f"not one method's run was finished; the reasons are in {folder / COMPARISON}")
     return folder
 
 
-class _Comparison:
-    """The runs of a comparison in order: first the tries of every line on the first seed, then the other seeds."""
+def _tell(folder: ComparisonFolder) -> None:
+    """Table and page, made from the record."""
+    write_text(folder / TABLE, comparison_markdown(folder.result()))
+    write_comparison_report(folder.path)
 
-    def __init__(self, config: CompareConfig, plan: Plan, folder: ComparisonFolder, console: Console) -> None:
+
+class _Comparison:
+    """The runs of a comparison in order: first the tries of every line on the first seed, then the other seeds.
+
+    Methods come before baselines: a teacher that knows nothing is met before anything has been trained in vain.
+    """
+
+    def __init__(self, config: CompareConfig, plan: Plan, folder: ComparisonFolder, console: Console, accelerator: Any) -> None:
         self.config, self.plan, self.folder, self.console = config, plan, folder, console
-        self.lines = [line for line in plan.lines if not line.refusal]
+        self.accelerator = accelerator
+        self.lines = sorted((line for line in plan.lines if not line.refusal), key=lambda line: line.baseline is None)
         self.progress = Progress()
         self.tries: tuple[float | None, ...] = config.grid or (None,)
         self.runs = len(self.lines) * (len(self.tries) + len(config.seeds) - 1)
@@ -56,8 +76,12 @@ class _Comparison:
         for note in self.plan.notes:
             self.console.say(f"  {note}")
         self.console.say(f"  {len(self.lines)} lines, {self.runs} runs")
-        if is_main_process():
+        if self.accelerator.is_main_process:
             self.folder.create(self.config, overwrite=overwrite)
+            write_json(self.folder / INPUTS, self.plan.inputs)
+            for name in (TABLE, REPORT):  # of an earlier start, when rows were missing
+                (self.folder / name).unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
         first, *others = self.config.seeds
         try:
             for line in self.lines:
@@ -68,7 +92,7 @@ class _Comparison:
                 for line in self.lines:
                     if line.folder in self.progress.rates:
                         self._run(line, seed, self.progress.rates[line.folder])
-                    else:
+                    else:  # not one of its tries was finished
                         self.number += 1
             self._write(whole=True)
         finally:
@@ -77,45 +101,56 @@ class _Comparison:
     def _run(self, line: Line, seed: int, rate: float | None) -> None:
         self.number += 1
         key: Key = (line.folder, seed, rate)
-        config = line.run(seed, rate, str(self.folder / RUNS))
+        config = line.run(seed, rate, str(self.folder / ROWS))
         run = RunFolder(Path(str(config.out)))
-        said = f"[{self.number}/{self.runs}] {line.folder}, seed {seed}"
-        self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
         if not run.is_finished:
+            said = f"[{self.number}/{self.runs}] {line.folder}, seed {seed}"
+            self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
             try:
-                execute(config, self.console.only_progress())
+                execute(config, self.console.only_progress(), teachers=self.folder / TEACHERS)
             except UserError:
                 raise  # not this run's alone: no space, a teacher that knows nothing
             except Exception as error:  # whatever it is, the other runs go on
                 reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
                 self.console.say(f"  failed: {reason}")
                 self.progress.failed[key] = reason
-                if is_main_process():
+                if self.accelerator.is_main_process:
                     write_text(_failure(run), traceback.format_exc())
                 self._write()
                 return
+            self._tidy(run)
+            self._take(key, run)
+            self._write()
+        else:
+            self._tidy(run)
+            self._take(key, run)
+
+    def _take(self, key: Key, run: RunFolder) -> None:
         metrics = run.result()
-        self._tidy(run)
         self.progress.done[key] = run
         self.progress.selection[key] = metrics["stages"][-1]["selection"]
-        self._write()
+        for note in metrics["notes"]:
+            if note.startswith("teacher ") and note not in self.progress.notes:
+                self.progress.notes.append(note)
+                self.console.say(f"  {note}")
 
     def _choose(self, line: Line, seed: int) -> None:
         """The rate with the best score on the selection rows, the lowest of equals; the other students are dropped."""
         keys = [key for rate in self.tries if (key := (line.folder, seed, rate)) in self.progress.done]
-        scores = {rate: self.progress.selection[line.folder, seed, rate] or 0.0 for _, _, rate in keys}
+        scores = {key[2]: self.progress.selection[key] or 0.0 for key in keys}
         if not scores:
             return
         best = max(scores, key=scores.__getitem__)
         self.progress.rates[line.folder] = best
+        if best is not None:
+            self.console.say(f"  {line.folder}: learning rate {best:g}, {scores[best]:.4f} on the selection rows")
         for rate in scores:
-            if rate != best and is_main_process():
+            if rate != best and self.accelerator.is_main_process:
                 shutil.rmtree(self.progress.done[line.folder, seed, rate] / STUDENT, ignore_errors=True)
-        self._write()
 
     def _tidy(self, run: RunFolder) -> None:
         """Keeps one copy of the teacher, which all runs share."""
-        if not is_main_process():
+        if not self.accelerator.is_main_process:
             return
         _failure(run).unlink(missing_ok=True)
         run.forget_checkpoints()
@@ -127,14 +162,13 @@ class _Comparison:
                 (run / TEACHER).rename(kept)
 
     def _write(self, *, whole: bool = False) -> None:
-        """The record of what is finished so far; the table and the report when everything is."""
-        if not is_main_process():
-            return
-        content = Record(self.config, self.plan, self.progress, self.folder).content()
-        write_json(self.folder / COMPARISON, content)
-        if whole:
-            write_text(self.folder / TABLE, comparison_markdown(content))
-            write_comparison_report(self.folder.path)
+        """The record of what is finished so far; with intervals, and with table and report, when everything is."""
+        if self.accelerator.is_main_process:
+            content = Record(self.config, self.plan, self.progress, self.folder).content(whole=whole)
+            write_json(self.folder / COMPARISON, content)
+            if whole:
+                _tell(self.folder)
+        self.accelerator.wait_for_everyone()
 
 
 def _failure(run: RunFolder) -> Path:

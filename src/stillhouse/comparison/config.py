@@ -14,7 +14,7 @@ from stillhouse.errors import UserError, nearest
 from stillhouse.method import Method
 from stillhouse.methods import load_method, method_names
 from stillhouse.options import LAST_STAGE, PLACES, changed, over_demo
-from stillhouse.run_config import RunConfig, method_settings, parse_config, read_config, set_value, spelled_out
+from stillhouse.run_config import RunConfig, parse_config, read_config, set_value, spelled_out
 
 BASELINE = "finetune"
 ONE_RUN_ONLY = ("method", "student", "seed", "baseline", "compat")
@@ -63,9 +63,11 @@ def comparison_from_options(
     """
     given = {name: value for name, value in options.items() if value is not None}
     in_file = {} if config is None else read_config(config)
-    if "methods" in in_file and "methods" not in given:
-        given["methods"] = _list(in_file["methods"])
     mapping = changed(config, changes)
+    # Settings of a method given one by one choose none; a file, and a list, do.
+    choosing = mapping if not isinstance(mapping.get("methods"), Mapping) else in_file
+    if choosing.get("methods") is not None and "methods" not in given:
+        given["methods"] = _list("methods", choosing["methods"])
     for name in PLACES.keys() & given.keys() - {*ONE_RUN_ONLY}:
         set_value(mapping, PLACES[name], given[name])
     _check_keys(mapping)
@@ -73,7 +75,7 @@ def comparison_from_options(
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
     first = next(iter(runs.values()))
     demo_student = (first.student.shape,) if first.student.shape else ()
-    grid: Any = () if "learning_rate" in given else mapping.get("grid", CompareConfig.model_fields["grid"].default)
+    grid: Any = () if "learning_rate" in given else _or(mapping.get("grid"), CompareConfig.model_fields["grid"].default)
     if given.get("grid") and "learning_rate" in given:
         raise UserError("--grid and --learning-rate are given", expected="one of them", fix="leave --learning-rate out")
     grid = given.get("grid", grid)
@@ -85,15 +87,18 @@ def comparison_from_options(
                 expected=f"methods.{label}.stages.{last}.select_on: selection or last",
                 fix="or give --no-grid",
             )
+    out = given.get("out", mapping.get("out"))
+    if out is not None and not isinstance(out, str):
+        raise UserError(f"out is {out!r}", expected="the path of a folder")
     return CompareConfig(
         data=first.data,
         teacher=first.teacher,
         engine=first.engine,
         methods={label: run.method for label, run in runs.items()},
-        students=_unique("students", _list(given.get("students", mapping.get("students")) or demo_student)),
-        seeds=_unique("seeds", _numbers("seeds", given.get("seeds", mapping.get("seeds", (0, 1, 2))), int)),
+        students=_students(given.get("students", mapping.get("students")) or demo_student),
+        seeds=_unique("seeds", _numbers("seeds", given.get("seeds", _or(mapping.get("seeds"), (0, 1, 2))), int)),
         grid=tuple(sorted(_unique("grid", _numbers("grid", grid, float)))),
-        out=given.get("out", mapping.get("out")),
+        out=out,
     )
 
 
@@ -106,6 +111,10 @@ def with_rate(method: Method, rate: float) -> Method:
         name: config.model_copy(update={"learning_rate": rate}) for name, config in method.stages if config.select_on != "none"
     }
     return method.model_copy(update={"stages": method.stages.model_copy(update=stages)})
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
 
 
 def _check_keys(mapping: Mapping[str, Any]) -> None:
@@ -121,14 +130,27 @@ def _check_keys(mapping: Mapping[str, Any]) -> None:
 def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The settings of every method that is compared, by label."""
     known = mapping.get("methods") or {}
-    known = known if isinstance(known, Mapping) else {label: {} for label in _list(known)}
-    labels = _unique("methods", _list(given.get("methods", method_names())))
+    known = known if isinstance(known, Mapping) else {label: {} for label in _list("methods", known)}
+    labels = _unique("methods", _list("methods", given.get("methods", method_names())))
+    if known.get(BASELINE):
+        raise UserError(
+            f"there are settings of {BASELINE}, but the baseline takes its steps and schedule from the methods",
+            fix=f"leave methods.{BASELINE} out",
+        )
     result = {}
     for label in labels:
-        settings = {"name": label, **method_settings({"method": known.get(label)})}
+        own = known.get(label) or {}
+        own = {"name": own} if isinstance(own, str) else own
+        if not isinstance(own, Mapping):
+            raise UserError(f"methods.{label} is {own!r}", expected="settings, such as {temperature: 4}, or a method's name")
+        settings = {"name": label, **own}
+        if label != BASELINE and label.startswith(BASELINE):
+            raise UserError(f"--methods {label!r}", expected=f"a name that does not begin with {BASELINE}, the baseline's")
+        if label == BASELINE != settings["name"]:
+            raise UserError(f"methods.{BASELINE} has the name {settings['name']}", fix="call it something else")
         if not _LABEL.fullmatch(label):
             raise UserError(f"--methods {label!r}", expected="names such as pkd, of letters, digits, dots and dashes")
-        if load_method(settings["name"]).uses_teacher:  # the baseline is always there
+        if load_method(str(settings["name"])).uses_teacher:  # the baseline is always there
             result[label] = settings
     unused = [label for label in known if label not in labels]
     if unused:
@@ -166,14 +188,24 @@ def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], gi
     return run
 
 
-def _list(value: Any) -> tuple[str, ...]:
+def _list(name: str, value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Sequence | Mapping):
+        raise UserError(f"{name} is {value!r}", expected="a list, or values with commas between")
     return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
+def _students(value: Any) -> tuple[str, ...]:
+    """Each once, whatever path it is reached by."""
+    students = _list("students", value)
+    places = [Path(student).expanduser() for student in students]
+    _unique("students", tuple(str(place.resolve()) if place.exists() else str(place) for place in places))
+    return students
 
 
 def _numbers(name: str, value: Any, kind: type[int] | type[float]) -> tuple[Any, ...]:
     numbers = []
-    for part in _list([value] if isinstance(value, int | float) else value):
+    for part in _list(name, [value] if isinstance(value, int | float) else value):
         try:
             number = kind(part)
         except ValueError:

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import json
+
+from stillhouse.errors import UserError
 from stillhouse.owned_folder import OwnedFolder
 
 CONFIG = "compare.yaml"
 COMPARISON = "comparison.json"
 TABLE = "comparison.md"
 REPORT = "report.html"
-RUNS = "runs"
+ROWS = "rows"
 TEACHER = "teacher"
+TEACHERS = "teachers"
+INPUTS = "inputs.json"
 
 
 class ComparisonFolder(OwnedFolder):
-    """A folder that holds one comparison, with a run folder for every run below `runs`."""
+    """A folder that holds one comparison, with a run folder for every run below `rows`."""
 
     noun = "comparison"
     config_name = CONFIG
     result_name = COMPARISON
-    own = (COMPARISON, TABLE, REPORT, RUNS, TEACHER, CONFIG)
-    free = ("engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "teacher.allow_weak", "out")
+    own = (COMPARISON, TABLE, REPORT, INPUTS, ROWS, TEACHER, TEACHERS, CONFIG)
+    # The precision is among the inputs: what `auto` means depends on the machine.
+    free = ("engine.precision", "engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "teacher.allow_weak", "out")
+
+    def check_inputs(self, inputs: dict[str, str]) -> None:
+        """Refuses to go on with other data, or on another kind of machine, than the comparison was begun with.
+
+        Raises:
+            UserError: Something has changed.
+        """
+        if not (self / INPUTS).exists():
+            return
+        try:
+            before = json.loads((self / INPUTS).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{self / INPUTS} is damaged: {error}", fix="--overwrite, or another --out") from error
+        changed = [name for name in inputs if before.get(name) != inputs[name]]
+        if changed:
+            raise UserError(
+                f"{', '.join(changed)} changed since the comparison in {self.path} was begun",
+                expected="what its finished runs were made from",
+                fix="restore it, start anew with --overwrite, or choose another --out",
+            )
 
     @property
     def is_finished(self) -> bool:
         """Whether every line that can be run has been, for every seed."""
-        return (self / COMPARISON).exists() and all(row["status"] in ("done", "refused") for row in self.result()["rows"])
+        if not (self / COMPARISON).exists():
+            return False
+        result = self.result()
+        return bool(result["complete"]) and all(row["status"] in ("done", "refused") for row in result["rows"])

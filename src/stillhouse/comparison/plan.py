@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from stillhouse.comparison.config import BASELINE, CompareConfig, with_rate
-from stillhouse.config import StudentConfig
+from stillhouse.config import StageConfig, StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import layer_count
+from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.prepare import Prepared, data_name, prepare, short_name, with_defaults
 from stillhouse.run_config import RunConfig
-from stillhouse.students.build import is_shape
+from stillhouse.students.build import find_student, is_shape
+from stillhouse.students.shape import parse_shape, student_config
+from stillhouse.training.stages import weights_digest
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Plan:
-    """The lines in the order of the table, baselines first, and what was said about the data."""
+    """What is to be run.
+
+    Attributes:
+        lines: In the order of the table, baselines first.
+        notes: What was said about the data.
+        inputs: Fingerprints of what all runs are made from, by what it is.
+    """
 
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
+    inputs: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,54 +85,76 @@ def make_plan(config: CompareConfig, console: Console) -> Plan:
     """Prepares every method on every student once, so that what cannot be done is known before anything is trained.
 
     Raises:
-        UserError: No method can do with these models and data.
+        UserError: A student does not exist, or no method can do with these models and data.
     """
+    _check_students(config)
     checked: list[_Checked] = []
+    refused: list[tuple[str, UserError]] = []
     notes: dict[str, None] = {}
-    first_error: UserError | None = None
+    inputs: dict[str, str] = {}
     for label, method in config.methods.items():
         for student in config.students or (method.default_student,):
-            run = _run_of(config, label, student)
+            name = _free_name(f"{label}-{short_name(student)}", [one.line.folder for one in checked])
+            run = _run_of(config, label, student, notes)
             try:
+                run = with_defaults(run)
                 prepared = prepare(run)
             except UserError as error:
-                first_error = first_error or error
-                console.say(f"  {label} on {student} is left out: {error.given}")
-                line = Line(label, student, "", run, _folder(label, student), refusal=str(error))
+                refused.append((f"{label} on {student}", error))
+                line = Line(label, student, "", run, name, refusal=str(error))
                 checked.append(_Checked(line, run.student))
                 continue
             notes |= dict.fromkeys(note for note in prepared.notes if not note.startswith(("student starts", "stage ")))
-            checked.append(_check(prepared, label, student))
-    if first_error is not None and all(one.line.refusal for one in checked):
-        raise first_error
-    folders = [one.line.folder for one in checked]
-    for number, name in enumerate(folders):  # two students of one name in different places
-        if name in folders[:number]:
-            checked[number] = replace(checked[number], line=replace(checked[number].line, folder=f"{name}-{number + 1}"))
-    baselines = _baselines([one for one in checked if not one.line.refusal])
-    lines = [replace(one.line, baseline=None if one.line.refusal else baselines[_key(one)]) for one in checked]
-    return Plan((*baselines.values(), *lines), tuple(notes))
+            if not inputs or method.uses_plain_text:
+                inputs = _inputs(prepared)
+            checked.append(_check(prepared, label, student, name))
+    if len(refused) == len(checked):
+        raise refused[0][1]
+    for name, refusal in refused:
+        console.say(f"  {name} is left out: {refusal.given}")
+    able = [one for one in checked if not one.line.refusal]
+    baselines = _baselines(able, by_rate=not config.grid)
+    lines = [
+        one.line if one.line.refusal else replace(one.line, baseline=baselines[_key(one, by_rate=not config.grid)])
+        for one in checked
+    ]
+    return Plan((*baselines.values(), *lines), tuple(notes), inputs)
 
 
-def _run_of(config: CompareConfig, label: str, student: str) -> RunConfig:
-    method = config.methods[label]
-    data = config.data
-    if not method.uses_plain_text:  # it would be refused the text that it leaves out
-        data = data.model_copy(update={"transfer": (), "labels": "mixed"})
-    return with_defaults(
-        RunConfig(
-            data=data,
-            teacher=config.teacher,
-            student=StudentConfig(shape=student),
-            method=method,
-            baseline=False,
-            engine=config.engine,
-            seed=config.seeds[0],
-        )
+def _check_students(config: CompareConfig) -> None:
+    """A student that nobody can make is the user's mistake, not a method's."""
+    teacher = find_checkpoint(config.teacher.source).config
+    for student in config.students:
+        if is_shape(student):
+            student_config(teacher, parse_shape(student, teacher))
+        else:
+            find_student(student)
+
+
+def _run_of(config: CompareConfig, label: str, student: str, notes: dict[str, None]) -> RunConfig:
+    method, data = config.methods[label], config.data
+    if data.transfer and not method.uses_plain_text and any(other.uses_plain_text for other in config.methods.values()):
+        data = data.model_copy(update={"transfer": ()})
+        notes[f"{label} learns from gold labels alone: the text of --transfer is for the others"] = None
+    return RunConfig(
+        data=data,
+        teacher=config.teacher,
+        student=StudentConfig(shape=student),
+        method=method,
+        baseline=False,
+        engine=config.engine,
+        seed=config.seeds[0],
     )
 
 
-def _check(prepared: Prepared, label: str, student: str) -> _Checked:
+def _inputs(prepared: Prepared) -> dict[str, str]:
+    """Whatever the method: the rows, the teacher as it was given, and how numbers are multiplied."""
+    splits = {f"the {name} rows": split.fingerprint() for name, split in prepared.splits.items()}
+    backbone = prepared.teacher.encoder if prepared.teacher_has_head else prepared.teacher.encoder.base_model
+    return {**splits, "the teacher": weights_digest(backbone), "the precision": prepared.config.engine.precision}
+
+
+def _check(prepared: Prepared, label: str, student: str, folder: str) -> _Checked:
     config = prepared.config
     counts = prepared.step_counts()
     depths = layer_count(prepared.student.encoder.config), layer_count(prepared.teacher.encoder.config)
@@ -132,39 +165,47 @@ def _check(prepared: Prepared, label: str, student: str) -> _Checked:
         layers=config.copied_layers(*depths) if is_copied else None,
     )
     said = prepared.student.start + (" as it solves the task, with its head" if config.starts_from_fitted_teacher else "")
-    line = Line(label, student, said, config, _folder(label, student))
+    line = Line(label, student, said, config, folder)
     return _Checked(line, start, sum(steps for steps, _ in counts), counts[-1][1])
 
 
-def _baselines(checked: Sequence[_Checked]) -> dict[Any, Line]:
-    """By start: fine-tuning from it, for as many steps as the longest of the methods that share it."""
+def _baselines(checked: Sequence[_Checked], *, by_rate: bool) -> dict[Any, Line]:
+    """Fine-tuning from every start, for as many steps as the longest of the methods that share it."""
     longest: dict[Any, _Checked] = {}
     for one in checked:
-        if _key(one) not in longest or one.steps > longest[_key(one)].steps:
-            longest[_key(one)] = one
+        key = _key(one, by_rate=by_rate)
+        if key not in longest or one.steps > longest[key].steps:
+            longest[key] = one
     return {key: _baseline(one) for key, one in longest.items()}
 
 
 def _baseline(longest: _Checked) -> Line:
     """Steps, batches and schedule are the method's; the learning rate is found as everybody's."""
-    line = longest.line
-    stage = list(line.config.method.stages)[-1][1]
+    line, stage = longest.line, _last_stage(longest)
     select_on = "selection" if stage.select_on == "none" else stage.select_on
     # So many epochs that it is scored on the selection rows as often as the method.
     changes = {"epochs": longest.steps / longest.evaluate_every, "least_steps": 0, "select_on": select_on}
     settings = {"steps": longest.steps, "stages": {"finetune": stage.model_dump() | changes}}
     data = line.config.data.model_copy(update={"transfer": (), "labels": "mixed"})
     update = {"method": load_method(BASELINE).model_validate(settings), "student": longest.start, "data": data}
-    folder = f"{BASELINE}-like-{line.folder}"
-    return Line(BASELINE, line.student, line.start, line.config.model_copy(update=update), folder)
+    return Line(BASELINE, line.student, line.start, line.config.model_copy(update=update), f"{BASELINE}-like-{line.folder}")
 
 
-def _key(one: _Checked) -> tuple[Any, ...]:
-    return one.line.student, one.line.start, one.start.start, one.start.layers
+def _key(one: _Checked, *, by_rate: bool) -> tuple[Any, ...]:
+    """What decides a baseline: the start and, where no grid finds everybody's learning rate, that of the last stage."""
+    start = (one.line.student, one.line.start, one.start.start, one.start.layers)
+    return (*start, _last_stage(one).learning_rate) if by_rate else start
 
 
-def _folder(label: str, student: str) -> str:
-    return f"{label}-{short_name(student)}"
+def _last_stage(one: _Checked) -> StageConfig:
+    *_, (_, stage) = one.line.config.method.stages
+    return stage  # type: ignore[no-any-return]
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    """The name, or, where two students in different places have it, the name with a number."""
+    numbered = (f"{name}.{number}" for number in count(2))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
 def comparison_out(config: CompareConfig) -> str:

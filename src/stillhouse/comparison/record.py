@@ -30,12 +30,14 @@ class Progress:
         failed: Why the others failed, of those that were begun.
         selection: Score of the finished runs on the selection rows.
         rates: By line the learning rate that was chosen.
+        notes: What the runs said of the teacher.
     """
 
     done: dict[Key, RunFolder] = field(default_factory=dict)
     failed: dict[Key, str] = field(default_factory=dict)
     selection: dict[Key, float | None] = field(default_factory=dict)
     rates: dict[str, float | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Record:
@@ -49,6 +51,7 @@ class Record:
     """
 
     def __init__(self, config: CompareConfig, plan: Plan, progress: Progress, folder: ComparisonFolder) -> None:
+        self.whole = True
         self.config, self.plan, self.progress, self.folder = config, plan, progress, folder
         self.runs = {
             (line.folder, seed): progress.done[key]
@@ -61,11 +64,18 @@ class Record:
         self.taught = next((key for key, found in self.metrics.items() if found["teacher"]), None)
         self.teacher = None if self.taught is None else self.metrics[self.taught]["teacher"]
 
-    def content(self) -> dict[str, Any]:
+    def content(self, *, whole: bool = True) -> dict[str, Any]:
+        """The record.
+
+        Args:
+            whole: With all that has to be made from the rows' predictions: intervals, and the baselines' agreement.
+        """
+        self.whole = whole
         rows = [self._row(line, seed) for seed in self.config.seeds for line in self.plan.lines]
         _share_latencies(rows)
         return {
             "schema": 1,
+            "complete": whole,
             "data": data_name(self.config.data.source),
             "split": "validation",
             **{name: self.any.get(name) for name in ("task", "metric")},
@@ -73,10 +83,10 @@ class Record:
             "seeds": list(self.config.seeds),
             "grid": list(self.config.grid),
             "rows": rows,
-            "pairs": [pair for line in self.plan.lines if line.baseline and (pair := self._pair(line, line.baseline))],
+            "pairs": self._pairs() if whole else [],
             "summary": [self._summary(line, rows) for line in self.plan.lines],
             "tries": [self._try(line, rate) for line in self.plan.lines for rate in self.config.grid if not line.refusal],
-            "notes": list(self.plan.notes),
+            "notes": [*self.plan.notes, *self.progress.notes],
             **{name: self.any.get(name) for name in ("splits", "latency", "environment")},
         }
 
@@ -84,7 +94,7 @@ class Record:
         row = {"method": line.method, "student": line.student, "start": line.start, "seed": seed}
         row |= dict.fromkeys(MEASURED)
         status, reason = self._status(line, seed)
-        rate = self.progress.rates.get(line.folder)
+        rate = self._rate(line)
         row |= {"status": status, "reason": reason, "line": line.folder, "learning_rate": rate, "run": None}
         found = self.metrics.get((line.folder, seed))
         if found is None:
@@ -122,17 +132,32 @@ class Record:
     def _agreement(self, key: tuple[str, int]) -> float | None:
         """With the teacher; of a baseline, whose own run has none, with the teacher of another run on the same rows."""
         own = self.metrics[key]["agreement"]
-        if own is not None or self.taught is None:
+        if own is not None or self.taught is None or not self.whole:
             return None if own is None else float(own)
         teacher, student = (read_predictions(self.runs[one].path) for one in (self.taught, key))
-        return recorded_agreement(self.any["task"], self.any["labels"], teacher, student)
+        return recorded_agreement(self.any["task"], self.metrics[key]["labels"], teacher, student)
+
+    def _rate(self, line: Line) -> float | None:
+        """The learning rate of a line's last stage, where it is known."""
+        if self.config.grid:
+            return self.progress.rates.get(line.folder)
+        *_, (_, stage) = line.config.method.stages
+        return float(stage.learning_rate)
 
     def _teacher(self) -> dict[str, Any] | None:
         if self.teacher is None:
             return None
         latencies = [found["teacher"]["latency_ms"]["p50"] for found in self.metrics.values() if found["teacher"]]
         entry = {name: self.teacher[name] for name in ("name", "score", "interval", "parameters", "start")}
-        return entry | {"latency_ms_p50": statistics.median(latencies)}
+        assert self.taught is not None
+        test = self.metrics[self.taught].get("test")
+        return entry | {
+            "latency_ms_p50": statistics.median(latencies),
+            "test_score": test["teacher"]["score"] if test else None,
+        }
+
+    def _pairs(self) -> list[dict[str, Any]]:
+        return [pair for line in self.plan.lines if line.baseline and (pair := self._pair(line, line.baseline))]
 
     def _pair(self, line: Line, baseline: Line) -> dict[str, Any] | None:
         """A line against its baseline, over the seeds that both have; None where there is none."""
@@ -155,7 +180,7 @@ class Record:
 
     def _statistics(self, keys: Iterable[tuple[str, int]]) -> list[Array]:
         return [
-            recorded_statistics(self.any["task"], self.any["labels"], read_predictions(self.runs[key].path), "student")
+            recorded_statistics(self.any["task"], self.metrics[key]["labels"], read_predictions(self.runs[key].path), "student")
             for key in keys
         ]
 
@@ -168,7 +193,7 @@ class Record:
             "student": line.student,
             "start": own[0]["start"] if own else line.start,
             "line": line.folder,
-            "learning_rate": self.progress.rates.get(line.folder),
+            "learning_rate": self._rate(line),
             "seeds": len(own),
             "mean": statistics.mean(scores) if own else None,
             "standard_deviation": statistics.stdev(scores) if len(own) > 1 else None,

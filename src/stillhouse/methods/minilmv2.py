@@ -14,22 +14,16 @@ from math import gcd
 from typing import Literal
 
 from stillhouse import layer_maps
-from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
+from stillhouse.config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions, Part
 from stillhouse.method import Method, Stage
+from stillhouse.methods.minilm import MiniLMStages
 from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.relation_kl import RelationKL
 
 PUBLISHED_HEADS = 48  # for teachers of BERT-base's width
-
-
-class MiniLMv2Stages(Frozen):
-    """Relations first, labels then."""
-
-    relations: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=3e-4, select_on="none")
-    distil: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=5e-5)
 
 
 class MiniLMv2(Method):
@@ -55,7 +49,7 @@ class MiniLMv2(Method):
     temperature: PositiveFloat = 2.0
     weight_soft: Fraction = 0.7
     weight_hard: NonNegativeFloat | None = None
-    stages: MiniLMv2Stages = MiniLMv2Stages()
+    stages: MiniLMStages = MiniLMStages()
 
     def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
         weights: dict[Part, float] = {"query": self.weight_query, "key": self.weight_key, "value": self.weight_value}

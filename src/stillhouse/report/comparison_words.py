@@ -9,6 +9,7 @@ from stillhouse.report import words
 from stillhouse.report.tables import Cell, Row, Table
 
 BASELINE = "finetune"
+LESS = ("of the teacher", "agreement", "parameters", "training", "learning rate")  # not on the terminal
 DASH = words.score(None)
 
 
@@ -60,8 +61,8 @@ def comparison_markdown(content: Mapping[str, Any]) -> str:
 
 def comparison_text(content: Mapping[str, Any]) -> str:
     """The same for a terminal: the columns that matter most."""
-    shown = ("", *lines_table(content).columns[1:3], "latency")
     table = lines_table(content)
+    shown = tuple(name for name in table.columns if name not in LESS)
     places = [table.columns.index(name) for name in shown[1:]]
     rows = [shown] + [(row.name, *(_in_one(row.cells[place - 1]) for place in places)) for row in table.rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(shown))]
@@ -85,7 +86,8 @@ def lines_table(content: Mapping[str, Any]) -> Table:
     rows = []
     teacher = content["teacher"]
     if teacher is not None:
-        cells = [Cell(words.score(teacher["score"])), *([Cell(DASH)] if has_test else []), *[Cell(DASH)] * 3]
+        test = [Cell(words.score(teacher["test_score"]))] if has_test else []
+        cells = [Cell(words.score(teacher["score"])), *test, *[Cell(DASH)] * 3]
         cells += [Cell(words.count(teacher["parameters"])), Cell(words.milliseconds(teacher["latency_ms_p50"]))]
         rows.append(Row("teacher", (*cells, Cell(DASH), Cell(DASH)), note=str(teacher["start"])))
     for line in content["summary"]:
@@ -124,8 +126,10 @@ def reasons_of(content: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _mean(line: Mapping[str, Any], content: Mapping[str, Any]) -> Cell:
     if line["mean"] is None:
         return Cell(next(str(row["status"]) for row in content["rows"] if row["line"] == line["line"]))
-    spread = line["standard_deviation"]
-    return Cell(words.score(line["mean"]), "" if spread is None else f"± {words.score(spread)}")
+    spread, asked = line["standard_deviation"], len(content["seeds"])
+    note = "" if spread is None else f"± {words.score(spread)}"
+    some = f"{line['seeds']} of {asked} seeds" if line["seeds"] < asked else ""
+    return Cell(words.score(line["mean"]), "; ".join(part for part in (note, some) if part))
 
 
 def _difference(pair: Mapping[str, Any] | None) -> Cell:
@@ -143,8 +147,7 @@ def _agreement(value: float | None, task: str | None) -> Cell:
 
 
 def _rate(line: Mapping[str, Any]) -> Cell:
-    rate = line["learning_rate"]
-    return Cell(f"{rate:g}" if rate is not None else "its own" if line["mean"] is not None else DASH)
+    return Cell(DASH if line["learning_rate"] is None else f"{line['learning_rate']:g}")
 
 
 def _in_one(cell: Cell) -> str:

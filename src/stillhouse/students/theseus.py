@@ -154,15 +154,15 @@ class ReplacingSide(StudentSide):
             parameter.requires_grad_(False)
             parameter.grad = None
 
-    def _gated(self, index: int, successor: Callable[..., Any]) -> Callable[..., Any]:
+    def _gated(self, index: int, successor: Callable[..., Tensor]) -> Callable[..., Tensor]:
         predecessors: Sequence[nn.Module] = self._modules_replaced[index]
 
-        def replaced(hidden: Tensor, *rest: Any, **options: Any) -> Any:
+        def replaced(hidden: Tensor, *rest: Any, **options: Any) -> Tensor:
             for layer in predecessors:
-                hidden = _hidden(layer(hidden, *rest, **options))
+                hidden = layer(hidden, *rest, **options)
             return hidden
 
-        def forward(hidden_states: Tensor, *rest: Any, **options: Any) -> Any:
+        def forward(hidden_states: Tensor, *rest: Any, **options: Any) -> Tensor:
             if not self.encoder.training or self._gates[:, index].all():
                 return successor(hidden_states, *rest, **options)
             if not self._spec.per_example:
@@ -170,15 +170,6 @@ class ReplacingSide(StudentSide):
             assert self._gates_of_batch is not None
             ours = successor(hidden_states, *rest, **options)
             gate = self._gates_of_batch[:, index][:, None, None]
-            return _with_hidden(ours, torch.where(gate, _hidden(ours), replaced(hidden_states, *rest, **options)))
+            return torch.where(gate, ours, replaced(hidden_states, *rest, **options))
 
         return forward
-
-
-def _hidden(output: Any) -> Tensor:
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
-    return hidden
-
-
-def _with_hidden(output: Any, hidden: Tensor) -> Any:
-    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden

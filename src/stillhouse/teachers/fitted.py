@@ -39,6 +39,7 @@ def fit_teacher(
     seed: int,
     selection: str,
     folder: Path,
+    shared: Path | None = None,
     before_saving: Callable[[], None] = lambda: None,
 ) -> StageResult | None:
     """Fine-tunes `encoder` in place on gold labels, or takes the one that was fitted on the same things before.
@@ -53,6 +54,7 @@ def fit_teacher(
         seed: The teacher's seed.
         selection: Fingerprint of the rows on which the checkpoint is chosen.
         folder: Where the fitted teacher is saved.
+        shared: Where it is kept if the user's cache cannot be written: a folder of the caller's own.
         before_saving: Called when the encoder has its final weights.
 
     Returns:
@@ -69,11 +71,12 @@ def fit_teacher(
     stage = Stage("teacher", (HardLabels(kind=kind),), config)
     parts = [RECIPE, weights_digest(encoder), labelled.fingerprint(), selection, config.model_dump(), seed]
     parts += [str(workshop.accelerator.mixed_precision), labelled.student.pad_token_id]
-    kept = cache_folder("teachers") / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    places = [place / name for place in (cache_folder("teachers"), shared) if place is not None]
     result = None
     # A run that was interrupted after its own fit goes on with that one, and reports it.
     fitted_here = (workshop.checkpoints / stage.name / "finished.json").exists()
-    if not fitted_here and _load_kept(kept, encoder):
+    if not fitted_here and any(_load_kept(kept, encoder) for kept in places):
         encoder.eval()
     else:
         (result,) = run_stages((stage,), encoder, labelled, score, workshop, selection=selection, seed=seed)
@@ -82,7 +85,7 @@ def fit_teacher(
         # Always anew: a folder of an earlier start may hold a teacher that was fitted on other data.
         write_folder(folder, lambda path: save_model(encoder, tokenizer, path))
         if result is not None:
-            _keep(kept, folder)
+            any(_keep(kept, folder) for kept in places)
     return result
 
 
@@ -113,8 +116,8 @@ def _load_kept(kept: Path, encoder: Any) -> bool:
     return True
 
 
-def _keep(kept: Path, folder: Path) -> None:
-    """Copies a fitted teacher into the cache; a cache that cannot be written costs only the next run's time."""
+def _keep(kept: Path, folder: Path) -> bool:
+    """Copies a fitted teacher to where it is kept; a place that cannot be written costs only the next run's time."""
 
     def copy(path: Path) -> None:
         shutil.copytree(folder, path, dirs_exist_ok=True)
@@ -124,4 +127,5 @@ def _keep(kept: Path, folder: Path) -> None:
         if not _is_kept(kept):  # another run may have been faster
             write_folder(kept, copy)
     except (OSError, UserError):
-        return
+        return False
+    return True

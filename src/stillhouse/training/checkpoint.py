@@ -94,14 +94,14 @@ def load_checkpoint(path: Path, identity: str) -> tuple[Progress, dict[str, Any]
     return progress, content
 
 
-def read_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """Weights that the run wrote.
 
     Raises:
         UserError: The file is missing or damaged.
     """
     try:
-        return load_file(path, device=device)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         raise damaged(path, error) from error
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, LoggerType
 
 from stillhouse.config import EngineConfig
@@ -27,11 +27,6 @@ def resolve_precision(precision: str) -> str:
     if precision != "auto":
         return precision
     return "bf16" if has_bfloat16() else "fp32"
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that writes what all of them know."""
-    return bool(PartialState().is_main_process)
 
 
 def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accelerator:

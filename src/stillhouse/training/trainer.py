@@ -337,7 +337,7 @@ class Trainer:
     def _restore_best(self) -> None:
         self.accelerator.wait_for_everyone()
         if self.progress.best_step not in (0, self.steps):
-            self.student.load_state_dict(read_weights(self._best, device=str(self.accelerator.device)))
+            self.student.load_state_dict(read_weights(self._best))
         self.student.eval()
 
 
