@@ -53,4 +53,4 @@ class ComparisonFolder(OwnedFolder):
         if not (self / COMPARISON).exists():
             return False
         result = self.result()
-        return bool(result["complete"]) and all(row["status"] in ("done", "refused") for row in result["rows"])
+        return bool(result.get("complete")) and all(row["status"] in ("done", "refused") for row in result["rows"])
