@@ -47,6 +47,7 @@ def content():
             "parameters": 22_700_000,
             "start": "big, fine-tuned here",
             "latency_ms_p50": 8.0,
+            "test_score": None,
         },
         "seeds": [0, 1],
         "grid": [1e-4, 3e-4],
@@ -116,10 +117,18 @@ def test_the_table(content):
 
 def test_test_scores_have_a_column_where_there_are_any(content):
     content["summary"][1]["test_score"] = 0.8765
+    content["teacher"]["test_score"] = 0.9
     table = lines_table(content)
     assert table.columns[2] == "test split"
     assert all(len(row.cells) == len(table.columns) - 1 for row in table.rows)
     assert table.rows[2].cells[1].value == "0.876"
+    assert table.rows[0].cells[1].value == "0.900"
+    assert "minus baseline" in comparison_text(content)
+
+
+def test_fewer_seeds_than_asked_are_said(content):
+    content["summary"][1] |= {"seeds": 1, "standard_deviation": None}
+    assert lines_table(content).rows[2].cells[0].note == "1 of 2 seeds"
 
 
 def test_baselines_of_one_student_are_told_apart(content):
