@@ -164,7 +164,7 @@ class _Comparison:
     def _write(self, *, whole: bool = False) -> None:
         """The record of what is finished so far; with intervals, and with table and report, when everything is."""
         if self.accelerator.is_main_process:
-            content = Record(self.config, self.plan, self.progress, self.folder).content(whole=whole)
+            content = Record(self.config, self.plan, self.progress, self.folder, whole=whole).content()
             write_json(self.folder / COMPARISON, content)
             if whole:
                 _tell(self.folder)

@@ -146,8 +146,6 @@ def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         settings = {"name": label, **own}
         if label != BASELINE and label.startswith(BASELINE):
             raise UserError(f"--methods {label!r}", expected=f"a name that does not begin with {BASELINE}, the baseline's")
-        if label == BASELINE != settings["name"]:
-            raise UserError(f"methods.{BASELINE} has the name {settings['name']}", fix="call it something else")
         if not _LABEL.fullmatch(label):
             raise UserError(f"--methods {label!r}", expected="names such as pkd, of letters, digits, dots and dashes")
         if load_method(str(settings["name"])).uses_teacher:  # the baseline is always there

@@ -48,10 +48,13 @@ class Record:
         plan: Its lines.
         progress: What has been run.
         folder: Its folder.
+        whole: With all that has to be made from the rows' predictions: intervals, and the baselines' agreement.
     """
 
-    def __init__(self, config: CompareConfig, plan: Plan, progress: Progress, folder: ComparisonFolder) -> None:
-        self.whole = True
+    def __init__(
+        self, config: CompareConfig, plan: Plan, progress: Progress, folder: ComparisonFolder, *, whole: bool = True
+    ) -> None:
+        self.whole = whole
         self.config, self.plan, self.progress, self.folder = config, plan, progress, folder
         self.runs = {
             (line.folder, seed): progress.done[key]
@@ -64,18 +67,12 @@ class Record:
         self.taught = next((key for key, found in self.metrics.items() if found["teacher"]), None)
         self.teacher = None if self.taught is None else self.metrics[self.taught]["teacher"]
 
-    def content(self, *, whole: bool = True) -> dict[str, Any]:
-        """The record.
-
-        Args:
-            whole: With all that has to be made from the rows' predictions: intervals, and the baselines' agreement.
-        """
-        self.whole = whole
+    def content(self) -> dict[str, Any]:
         rows = [self._row(line, seed) for seed in self.config.seeds for line in self.plan.lines]
         _share_latencies(rows)
         return {
             "schema": 1,
-            "complete": whole,
+            "complete": self.whole,
             "data": data_name(self.config.data.source),
             "split": "validation",
             **{name: self.any.get(name) for name in ("task", "metric")},
@@ -83,7 +80,7 @@ class Record:
             "seeds": list(self.config.seeds),
             "grid": list(self.config.grid),
             "rows": rows,
-            "pairs": self._pairs() if whole else [],
+            "pairs": self._pairs() if self.whole else [],
             "summary": [self._summary(line, rows) for line in self.plan.lines],
             "tries": [self._try(line, rate) for line in self.plan.lines for rate in self.config.grid if not line.refusal],
             "notes": [*self.plan.notes, *self.progress.notes],
