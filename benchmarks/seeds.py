@@ -13,15 +13,10 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from stillhouse.cli.main import main as stillhouse
-from stillhouse.data.task import METRICS as MAIN_METRIC
-from stillhouse.evaluation.evaluate import multi_hot
 from stillhouse.evaluation.intervals import paired_difference_over_seeds
-from stillhouse.evaluation.metrics import METRICS_OF
+from stillhouse.evaluation.recorded import main_metric, read_predictions, recorded_statistics
 
 
 def main() -> None:
@@ -40,9 +35,12 @@ def main() -> None:
             if left.code:
                 raise
     metrics = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
-    metric = next(metric for metric in METRICS_OF[metrics[0]["task"]] if metric.name == MAIN_METRIC[metrics[0]["task"]])
+    metric = main_metric(metrics[0]["task"])
     tables = {
-        role: [_statistics(metric, run, folder, role) for run, folder in zip(metrics, folders, strict=True)]
+        role: [
+            recorded_statistics(run["task"], run["labels"], read_predictions(folder), role)
+            for run, folder in zip(metrics, folders, strict=True)
+        ]
         for role in ("student", "baseline")
     }
     paired = paired_difference_over_seeds(tables["student"], tables["baseline"], metric.value)
@@ -76,24 +74,6 @@ def main() -> None:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def _statistics(metric: Any, run: dict[str, Any], folder: Path, role: str) -> Any:
-    """Per-example statistics of one model, from the predictions that its run wrote down."""
-    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").split("\n") if line]
-    gold, said = [line["gold"] for line in lines], [line[role] for line in lines]
-    names = {name: number for number, name in enumerate(run["labels"])}
-    if run["task"] == "classification":
-        pair = np.array([names[label] for label in gold]), np.array([names[value["label"]] for value in said])
-    elif run["task"] == "multilabel":
-        pair = tuple(
-            multi_hot([[names[label] for label in labels] for labels in rows], len(names))
-            for rows in (gold, [value["labels"] for value in said])
-        )
-    else:
-        key = {"regression": "value", "tagging": "tags", "qa": "answer"}[run["task"]]
-        pair = gold, [value[key] for value in said]
-    return metric.statistics(*pair)
 
 
 if __name__ == "__main__":
