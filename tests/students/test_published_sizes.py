@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification, BertConfig
 
 from stillhouse.students.shape import parse_shape, student_config
 
@@ -37,6 +37,7 @@ def test_encoders(spec, parameters):
 
 def test_with_a_head_for_two_classes():
     assert count("4x312", AutoModelForSequenceClassification) == 14_350_874
+    assert count("4x312", AutoModelForPreTraining) == 14_479_676  # TinyBERT4 as its authors publish it
     assert count("half", AutoModelForSequenceClassification) == 66_956_546  # Theseus' successor
     # In Theseus' training: the predecessor, and the six layers that are to replace its twelve.
     assert count(None, AutoModelForSequenceClassification) == 109_483_778
