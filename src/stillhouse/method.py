@@ -95,6 +95,12 @@ class Method(Frozen, ABC):
             UserError: The method cannot do with these models.
         """
 
+    @property
+    def last_config(self) -> StageConfig:
+        """How the last stage runs."""
+        config: StageConfig = getattr(self.stages, self.last_stage())
+        return config
+
     @classmethod
     def last_stage(cls) -> str:
         """Name of the last stage: the one that `--epochs` and its like speak of."""

@@ -103,7 +103,8 @@ class _Comparison:
         key: Key = (line.folder, seed, rate)
         config = line.run(seed, rate, str(self.folder / ROWS))
         run = RunFolder(Path(str(config.out)))
-        if not run.is_finished:
+        is_new = not run.is_finished
+        if is_new:
             said = f"[{self.number}/{self.runs}] {line.folder}, seed {seed}"
             self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
             try:
@@ -118,12 +119,10 @@ class _Comparison:
                     write_text(_failure(run), traceback.format_exc())
                 self._write()
                 return
-            self._tidy(run)
-            self._take(key, run)
+        self._tidy(run)
+        self._take(key, run)
+        if is_new:
             self._write()
-        else:
-            self._tidy(run)
-            self._take(key, run)
 
     def _take(self, key: Key, run: RunFolder) -> None:
         metrics = run.result()

@@ -74,14 +74,15 @@ def comparison_from_options(
     methods = _methods(mapping, given)
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
     first = next(iter(runs.values()))
+    default = {name: CompareConfig.model_fields[name].default for name in ("seeds", "grid")}
     demo_student = (first.student.shape,) if first.student.shape else ()
-    grid: Any = () if "learning_rate" in given else _or(mapping.get("grid"), CompareConfig.model_fields["grid"].default)
+    grid: Any = () if "learning_rate" in given else _or(mapping.get("grid"), default["grid"])
     if given.get("grid") and "learning_rate" in given:
         raise UserError("--grid and --learning-rate are given", expected="one of them", fix="leave --learning-rate out")
     grid = given.get("grid", grid)
     for label, run in runs.items():
-        *_, (last, stage) = run.method.stages
-        if grid and stage.select_on == "none":
+        if grid and run.method.last_config.select_on == "none":
+            last = run.method.last_stage()
             raise UserError(
                 f"stage {last} of {label} is not scored on the selection rows, by which learning rates are chosen",
                 expected=f"methods.{label}.stages.{last}.select_on: selection or last",
@@ -96,7 +97,7 @@ def comparison_from_options(
         engine=first.engine,
         methods={label: run.method for label, run in runs.items()},
         students=_students(given.get("students", mapping.get("students")) or demo_student),
-        seeds=_unique("seeds", _numbers("seeds", given.get("seeds", _or(mapping.get("seeds"), (0, 1, 2))), int)),
+        seeds=_unique("seeds", _numbers("seeds", given.get("seeds", _or(mapping.get("seeds"), default["seeds"])), int)),
         grid=tuple(sorted(_unique("grid", _numbers("grid", grid, float)))),
         out=out,
     )

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from stillhouse.comparison.config import BASELINE, CompareConfig, with_rate
-from stillhouse.config import StageConfig, StudentConfig
+from stillhouse.config import StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
 from stillhouse.methods import load_method
@@ -181,7 +181,7 @@ def _baselines(checked: Sequence[_Checked], *, by_rate: bool) -> dict[Any, Line]
 
 def _baseline(longest: _Checked) -> Line:
     """Steps, batches and schedule are the method's; the learning rate is found as everybody's."""
-    line, stage = longest.line, _last_stage(longest)
+    line, stage = longest.line, longest.line.config.method.last_config
     select_on = "selection" if stage.select_on == "none" else stage.select_on
     # So many epochs that it is scored on the selection rows as often as the method.
     changes = {"epochs": longest.steps / longest.evaluate_every, "least_steps": 0, "select_on": select_on}
@@ -194,12 +194,7 @@ def _baseline(longest: _Checked) -> Line:
 def _key(one: _Checked, *, by_rate: bool) -> tuple[Any, ...]:
     """What decides a baseline: the start and, where no grid finds everybody's learning rate, that of the last stage."""
     start = (one.line.student, one.line.start, one.start.start, one.start.layers)
-    return (*start, _last_stage(one).learning_rate) if by_rate else start
-
-
-def _last_stage(one: _Checked) -> StageConfig:
-    *_, (_, stage) = one.line.config.method.stages
-    return stage  # type: ignore[no-any-return]
+    return (*start, one.line.config.method.last_config.learning_rate) if by_rate else start
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:

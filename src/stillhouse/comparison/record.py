@@ -138,8 +138,7 @@ class Record:
         """The learning rate of a line's last stage, where it is known."""
         if self.config.grid:
             return self.progress.rates.get(line.folder)
-        *_, (_, stage) = line.config.method.stages
-        return float(stage.learning_rate)
+        return line.config.method.last_config.learning_rate
 
     def _teacher(self) -> dict[str, Any] | None:
         if self.teacher is None:

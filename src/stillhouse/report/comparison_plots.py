@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stillhouse.report import words
-from stillhouse.report.svg import BASELINE, MUTED, STUDENT, TEACHER, TEXT, drawing, figure, inline_svg, printable
+from stillhouse.report.plots import COLOURS
+from stillhouse.report.svg import BASELINE, MUTED, STUDENT, TEXT, drawing, figure, inline_svg, printable
 
 LINE_HEIGHT, LETTER_WIDTH, GAP = 14.0, 6.4, 12.0  # of a label and before it, in points
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -33,9 +34,6 @@ class Point:
     cost: float
     score: float
     seeds: tuple[float, ...] = ()
-
-
-_COLOURS = {"teacher": TEACHER, "student": STUDENT, "baseline": BASELINE}
 
 
 def pareto_front(points: Sequence[Point]) -> list[bool]:
@@ -90,12 +88,12 @@ def score_against_cost(points: Sequence[Point], metric: str, cost: str, name: st
         for point in points:
             seeds = point.seeds if len(point.seeds) > 1 else ()
             axes.plot(
-                [point.cost] * len(seeds), seeds, "o", color=_COLOURS[point.role], markersize=4, alpha=0.4, markeredgewidth=0
+                [point.cost] * len(seeds), seeds, "o", color=COLOURS[point.role], markersize=4, alpha=0.4, markeredgewidth=0
             )
         front = sorted((p for p, best in zip(points, pareto_front(points), strict=True) if best), key=lambda p: p.cost)
         axes.plot([p.cost for p in front], [p.score for p in front], "--", color=MUTED, linewidth=1.2, zorder=1)
         for point in points:
-            colour = _COLOURS[point.role]
+            colour = COLOURS[point.role]
             axes.plot([point.cost], [point.score], "o", color=colour, markersize=9)
             if point in front:
                 axes.plot([point.cost], [point.score], "o", color=colour, markersize=15, fillstyle="none", markeredgewidth=1.4)

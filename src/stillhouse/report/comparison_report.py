@@ -13,7 +13,7 @@ from stillhouse.errors import UserError
 from stillhouse.files import write_text
 from stillhouse.report import comparison_plots as plots
 from stillhouse.report import tables, words
-from stillhouse.report.comparison_words import comparison_lines, line_name, lines_table, reasons_of
+from stillhouse.report.comparison_words import BASELINE, comparison_lines, line_name, lines_table, reasons_of
 from stillhouse.report.page import render_page
 
 COMPARISON = "comparison.json"
@@ -89,7 +89,7 @@ def _costs(content: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         for line in content["summary"]:
             if line["mean"] is None or not line[key]:
                 continue
-            role = "baseline" if line["method"] == "finetune" else "student"
+            role = "baseline" if line["method"] == BASELINE else "student"
             seeds = tuple(row["score"] for row in content["rows"] if row["line"] == line["line"] and row["status"] == "done")
             points.append(plots.Point(line_name(line, content), role, line[key], line["mean"], seeds))
         teacher = content["teacher"]
