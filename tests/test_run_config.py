@@ -63,15 +63,22 @@ def test_unknown_method_lists_the_valid_ones():
         config_from_options({"method": "logits"})
 
 
-def test_options_go_over_changes_and_those_over_the_file(tmp_path):
+def test_options_and_changes_go_over_the_file(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("seed: 1\ndata: {source: a.csv}\nmethod: {name: logit, temperature: 7}\n")
-    config = config_from_options(
-        {"seed": 5, "epochs": 2.5, "data": None}, config=file, changes=["seed=4", "method.weight_soft=0.25"]
-    )
+    config = config_from_options({"seed": 5, "epochs": 2.5, "data": None}, config=file, changes=["method.weight_soft=0.25"])
     assert (config.seed, config.data.source) == (5, "a.csv")
     method = config.method.model_dump()
     assert (method["temperature"], method["weight_soft"], method["stages"]["distil"]["epochs"]) == (7, 0.25, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("option", "change"),
+    [({"seed": 5}, "seed=4"), ({"data": "a.csv"}, "data.source=b.csv"), ({"epochs": 1}, "method.stages.distil.epochs=3")],
+)
+def test_one_setting_is_given_once(option, change):
+    with pytest.raises(UserError, match=rf"(?s)--{next(iter(option))} and --set {change} are given.*expected: one of them"):
+        config_from_options(option, changes=[change])
 
 
 def test_a_change_of_one_key_leaves_its_neighbours_at_their_own_defaults():

@@ -43,7 +43,7 @@ LAST_STAGE = {"epochs": "epochs", "batch_size": "batch_size", "learning_rate": "
 
 
 def config_from_options(options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()) -> RunConfig:
-    """A run's configuration from a run file, single changes `key=value` to it, and options, the later over the earlier.
+    """A run's configuration from a run file, over which single changes `key=value` and options go.
 
     Args:
         options: Values by option name (see `PLACES`); None means not given.
@@ -51,7 +51,7 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
         changes: Single changes such as `method.temperature=4`; values are read as YAML.
 
     Raises:
-        UserError: An unknown key or a value that does not fit.
+        UserError: An unknown key, a value that does not fit, or one setting by an option and by a change.
     """
     mapping = changed(config, changes)
     given = {name: value for name, value in options.items() if value is not None}
@@ -63,6 +63,7 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
     mapping = over_demo(spelled_out(mapping))
     last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
     places = PLACES | {name: f"method.stages.{last_stage}.{key}" for name, key in LAST_STAGE.items()}
+    refuse_two_values(changes, {places[name]: name for name in given if name in places})
     for name in LAST_STAGE.keys() & given.keys():
         set_value(mapping, places[name], given[name])
     return parse_config(mapping, {place: f"--{name.replace('_', '-')}" for name, place in places.items()})
@@ -84,6 +85,23 @@ def changed(config: Path | None, changes: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise UserError(f"--set {change!r}: the value is not YAML", expected="a number, a word, or [a, list]") from None
     return mapping
+
+
+def refuse_two_values(changes: Sequence[str], places: Mapping[str, str]) -> None:
+    """An option and a change of what the option sets: whoever gave both has overlooked one.
+
+    Args:
+        changes: `key=value`.
+        places: The keys that options set -> the options' names.
+
+    Raises:
+        UserError: There is such a pair.
+    """
+    for change in changes:
+        key = change.partition("=")[0].strip()
+        if key in places:
+            option = f"--{places[key].replace('_', '-')}"
+            raise UserError(f"{option} and --set {change} are given, which set the same", expected="one of them")
 
 
 def over_demo(mapping: dict[str, Any]) -> dict[str, Any]:

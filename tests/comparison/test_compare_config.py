@@ -28,6 +28,24 @@ def test_everything_has_a_default():
     assert config.methods["minilm"].weight_soft == 0.7
 
 
+@pytest.mark.parametrize(
+    ("option", "change"),
+    [
+        ({"epochs": 1}, "methods.tinybert.stages.prediction.epochs=3"),
+        ({"seeds": "1"}, "seeds=[2]"),
+        ({"max_train": 10}, "data.max_train=20"),
+    ],
+)
+def test_one_setting_is_given_once(option, change):
+    with pytest.raises(UserError, match=r"(?s)--set .* are given, which set the same.*expected: one of them"):
+        make([change], methods="logit,tinybert", **option)
+
+
+def test_the_common_option_is_not_about_other_stages():
+    config = make(["methods.tinybert.stages.intermediate.epochs=3"], methods="tinybert", epochs=1)
+    assert [stage.epochs for _, stage in config.methods["tinybert"].stages] == [3, 1]
+
+
 def test_lists_come_as_text_or_as_lists():
     as_text = make(methods="pkd, logit", students="3x384,half", seeds="4,2", grid="3e-4,1e-4")
     as_lists = make(methods=["pkd", "logit"], students=["3x384", "half"], seeds=[4, 2], grid=[3e-4, 1e-4])

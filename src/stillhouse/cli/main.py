@@ -22,6 +22,31 @@ app = typer.Typer(
 )
 
 
+# Options that several commands share.
+Data = Annotated[str | None, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name. [pydocs]")]
+Text = Annotated[str | None, typer.Option(help="Column of the text. [found]")]
+TextPair = Annotated[str | None, typer.Option(help="Column of the second text. [found]")]
+Label = Annotated[str | None, typer.Option(help="Column of the label. [found]")]
+Task = Annotated[str | None, typer.Option(help="classification, multilabel, regression, tagging or qa. [found]")]
+LabelMap = Annotated[list[str] | None, typer.Option(help="data=teacher label names where they differ; may be repeated.")]
+MaxTrain = Annotated[int | None, typer.Option(help="Use so many training rows. [all]")]
+MaxLabels = Annotated[int | None, typer.Option(help="Keep so many gold labels; the other rows become plain text. [all]")]
+Transfer = Annotated[list[str] | None, typer.Option(help="Files with more text without labels: --transfer A B.")]
+Labels = Annotated[str | None, typer.Option(help="gold, teacher or mixed. [mixed]")]
+Teacher = Annotated[str | None, typer.Option(help="Local folder or hub id. [the bundled encoder]")]
+AllowWeakTeacher = Annotated[
+    bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than the majority class.")
+]
+TeacherFeatures = Annotated[str | None, typer.Option(help="auto or online. [auto]")]
+Compat = Annotated[
+    str | None, typer.Option(help="official: the reductions of the authors' own code, where a method knows them.")
+]
+BatchSize = Annotated[int | None, typer.Option(help="Examples a step, last stage. [the method's]")]
+MaxLength = Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")]
+Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16. [auto]")]
+Track = Annotated[list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")]
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"stillhouse {version('stillhouse')}")
@@ -39,41 +64,33 @@ def options(
 
 @app.command()
 def distill(
-    data: Annotated[str | None, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name. [pydocs]")] = None,
-    text: Annotated[str | None, typer.Option(help="Column of the text. [found]")] = None,
-    text_pair: Annotated[str | None, typer.Option(help="Column of the second text. [found]")] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the label. [found]")] = None,
-    task: Annotated[str | None, typer.Option(help="classification, multilabel, regression, tagging or qa. [found]")] = None,
-    label_map: Annotated[
-        list[str] | None, typer.Option(help="data=teacher label names where they differ; may be repeated.")
-    ] = None,
-    max_train: Annotated[int | None, typer.Option(help="Use so many training rows. [all]")] = None,
-    max_labels: Annotated[
-        int | None, typer.Option(help="Keep so many gold labels; the other rows become plain text. [all]")
-    ] = None,
-    transfer: Annotated[list[str] | None, typer.Option(help="Files with more text without labels: --transfer A B.")] = None,
-    labels: Annotated[str | None, typer.Option(help="gold, teacher or mixed. [mixed]")] = None,
-    teacher: Annotated[str | None, typer.Option(help="Local folder or hub id. [the bundled encoder]")] = None,
-    allow_weak_teacher: Annotated[
-        bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than the majority class.")
-    ] = False,
-    teacher_features: Annotated[str | None, typer.Option(help="auto or online. [auto]")] = None,
+    data: Data = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    task: Task = None,
+    label_map: LabelMap = None,
+    max_train: MaxTrain = None,
+    max_labels: MaxLabels = None,
+    transfer: Transfer = None,
+    labels: Labels = None,
+    teacher: Teacher = None,
+    allow_weak_teacher: AllowWeakTeacher = False,
+    teacher_features: TeacherFeatures = None,
     method: Annotated[str | None, typer.Option(help="See `stillhouse methods`. [logit]")] = None,
-    compat: Annotated[
-        str | None, typer.Option(help="official: the reductions of the authors' own code, where a method knows them.")
-    ] = None,
+    compat: Compat = None,
     student: Annotated[str | None, typer.Option(help="LxH such as 3x384, half, a folder or hub id. [half]")] = None,
     baseline: Annotated[
         bool | None,
         typer.Option("--baseline/--no-baseline", help="Also train the same student without the teacher. [for pydocs]"),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Epochs of the last stage. [the method's]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step, last stage. [the method's]")] = None,
+    batch_size: BatchSize = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate, last stage. [the method's]")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16. [auto]")] = None,
+    max_length: MaxLength = None,
+    precision: Precision = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the student's training. [0]")] = None,
-    track: Annotated[list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")] = None,
+    track: Track = None,
     out: Annotated[str | None, typer.Option(help="Run folder. [runs/<data>-<method>-<student>]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
     config: Annotated[Path | None, typer.Option(help="Run file (YAML); other options change it.")] = None,
@@ -93,7 +110,7 @@ def distill(
 
 @app.command()
 def compare(
-    data: Annotated[str | None, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name. [pydocs]")] = None,
+    data: Data = None,
     methods: Annotated[
         str | None, typer.Option("--methods", "--method", help="Names with commas between: logit,pkd. [all]")
     ] = None,
@@ -105,35 +122,27 @@ def compare(
         str | None, typer.Option(help="Learning rates that every line tries, chosen on the selection rows. [3e-5,1e-4,3e-4]")
     ] = None,
     no_grid: Annotated[bool, typer.Option("--no-grid", help="Every method with its own learning rate.")] = False,
-    text: Annotated[str | None, typer.Option(help="Column of the text. [found]")] = None,
-    text_pair: Annotated[str | None, typer.Option(help="Column of the second text. [found]")] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the label. [found]")] = None,
-    task: Annotated[str | None, typer.Option(help="classification, multilabel, regression, tagging or qa. [found]")] = None,
-    label_map: Annotated[
-        list[str] | None, typer.Option(help="data=teacher label names where they differ; may be repeated.")
-    ] = None,
-    max_train: Annotated[int | None, typer.Option(help="Use so many training rows. [all]")] = None,
-    max_labels: Annotated[
-        int | None, typer.Option(help="Keep so many gold labels; the other rows become plain text. [all]")
-    ] = None,
-    transfer: Annotated[list[str] | None, typer.Option(help="Files with more text without labels: --transfer A B.")] = None,
-    labels: Annotated[str | None, typer.Option(help="gold, teacher or mixed. [mixed]")] = None,
-    teacher: Annotated[str | None, typer.Option(help="Local folder or hub id. [the bundled encoder]")] = None,
-    allow_weak_teacher: Annotated[
-        bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than the majority class.")
-    ] = False,
-    teacher_features: Annotated[str | None, typer.Option(help="auto or online. [auto]")] = None,
-    compat: Annotated[
-        str | None, typer.Option(help="official: the reductions of the authors' own code, where a method knows them.")
-    ] = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    task: Task = None,
+    label_map: LabelMap = None,
+    max_train: MaxTrain = None,
+    max_labels: MaxLabels = None,
+    transfer: Transfer = None,
+    labels: Labels = None,
+    teacher: Teacher = None,
+    allow_weak_teacher: AllowWeakTeacher = False,
+    teacher_features: TeacherFeatures = None,
+    compat: Compat = None,
     epochs: Annotated[float | None, typer.Option(help="Epochs of the last stages. [the methods']")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step, last stages. [the methods']")] = None,
+    batch_size: BatchSize = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="One rate instead of the grid, for stages scored on the selection rows.")
     ] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16. [auto]")] = None,
-    track: Annotated[list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")] = None,
+    max_length: MaxLength = None,
+    precision: Precision = None,
+    track: Track = None,
     out: Annotated[str | None, typer.Option(help="Folder of the comparison. [runs/<data>-compare]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the comparison that is in the folder.")] = False,
     config: Annotated[Path | None, typer.Option(help="Comparison file (YAML); other options change it.")] = None,
@@ -159,11 +168,11 @@ def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model with a head, or a run folder.")],
     data: Annotated[str, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name.")],
     teacher: Annotated[str | None, typer.Option(help="Compare with this model.")] = None,
-    text: Annotated[str | None, typer.Option(help="Column of the text. [found]")] = None,
-    text_pair: Annotated[str | None, typer.Option(help="Column of the second text. [found]")] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the label. [found]")] = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
     label_map: Annotated[list[str] | None, typer.Option(help="data=model label names where they differ.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")] = None,
+    max_length: MaxLength = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
 ) -> None:

@@ -13,7 +13,7 @@ from stillhouse.config import DataConfig, EngineConfig, Frozen, PositiveFloat, T
 from stillhouse.errors import UserError, nearest
 from stillhouse.method import Method
 from stillhouse.methods import load_method, method_names
-from stillhouse.options import LAST_STAGE, PLACES, changed, over_demo
+from stillhouse.options import LAST_STAGE, PLACES, changed, over_demo, refuse_two_values
 from stillhouse.run_config import RunConfig, parse_config, read_config, set_value, spelled_out
 
 BASELINE = "finetune"
@@ -50,7 +50,7 @@ class CompareConfig(Frozen):
 def comparison_from_options(
     options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()
 ) -> CompareConfig:
-    """A comparison's configuration from a file, single changes to it, and options, the later over the earlier.
+    """A comparison's configuration from a file, over which single changes and options go.
 
     Args:
         options: Values by option name: those of a run, `methods`, `students`, `seeds` and `grid` (lists, or text with
@@ -59,7 +59,7 @@ def comparison_from_options(
         changes: Single changes such as `methods.pkd.temperature=4`.
 
     Raises:
-        UserError: An unknown key or a value that does not fit.
+        UserError: An unknown key, a value that does not fit, or one setting by an option and by a change.
     """
     given = {name: value for name, value in options.items() if value is not None}
     in_file = {} if config is None else read_config(config)
@@ -72,6 +72,7 @@ def comparison_from_options(
         set_value(mapping, PLACES[name], given[name])
     _check_keys(mapping)
     methods = _methods(mapping, given)
+    refuse_two_values(changes, _places(methods, given))
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
     first = next(iter(runs.values()))
     default = {name: CompareConfig.model_fields[name].default for name in ("seeds", "grid")}
@@ -112,6 +113,14 @@ def with_rate(method: Method, rate: float) -> Method:
         name: config.model_copy(update={"learning_rate": rate}) for name, config in method.stages if config.select_on != "none"
     }
     return method.model_copy(update={"stages": method.stages.model_copy(update=stages)})
+
+
+def _places(methods: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, str]:
+    """Where the options that were given stand in a comparison file -> their names."""
+    shared = {place: name for name, place in PLACES.items() if name in given and name not in ONE_RUN_ONLY}
+    lists = {name: name for name in ("students", "seeds", "grid") if name in given}
+    stages = [f"methods.{label}.stages.{load_method(own['name']).last_stage()}" for label, own in methods.items()]
+    return shared | lists | {f"{stage}.{key}": name for stage in stages for name, key in LAST_STAGE.items() if name in given}
 
 
 def _or(value: Any, default: Any) -> Any:
