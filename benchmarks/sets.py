@@ -1,0 +1,127 @@
+"""The comparisons behind the documentation: the methods that look inside the teacher, and logit, on real data sets.
+
+    python benchmarks/sets.py sst2 mrpc --data FOLDER [--out runs/sets] [--json docs/results]
+
+`--data` is a folder with a folder for each set. Every method of a set is trained for as many epochs, in one stage or in two,
+and so is the baseline; every line has the same two learning rates to choose from on the selection rows. Given again, the
+command goes on with what is missing. `benchmarks/pool.py` pools the finished comparisons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import stillhouse
+
+STUDENT = "3x384"
+GRID = "1e-4,3e-4"
+INSIDE_RATE = 3e-4  # of the stages that train no head: no score chooses it
+TEACHER_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a set is used.
+
+    Attributes:
+        folder: Its name below `--data`.
+        first: Epochs of the first of two stages.
+        last: Epochs of the second; a method of one stage has both.
+        teacher: Epochs of the teacher.
+        seeds: Of the students.
+        options: Of `compare`.
+    """
+
+    folder: str
+    first: int = 2
+    last: int = 1
+    teacher: int = 3
+    seeds: str = "0,1,2"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+SETS = {
+    "sst2": Protocol("sst2", options={"max_train": 20000}),
+    "sst2-2000-labels": Protocol("sst2", teacher=5, options={"max_train": 12000, "max_labels": 2000}),
+    "mrpc": Protocol("mrpc", first=5, last=5, teacher=5),
+    "stsb": Protocol("stsb", first=3, last=3, teacher=5),
+    "conll2003": Protocol("conll2003"),
+    "rte": Protocol("rte", first=5, last=5, teacher=5),
+    "qqp": Protocol("qqp_lite", seeds="0"),
+    "squad2": Protocol("squad2", seeds="0"),
+}
+# Of each method its stages, in order; the card says what they do.
+STAGES = {
+    "logit": ("distil",),
+    "pkd": ("distil",),
+    "tinybert": ("intermediate", "prediction"),
+    "minilmv2": ("relations", "distil"),
+    "theseus": ("replacing", "successor"),
+}
+
+
+def main() -> None:
+    """Runs what is missing of each set, then writes its record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sets", nargs="+", choices=SETS)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--methods", default=",".join(STAGES))
+    parser.add_argument("--students", default=STUDENT)
+    parser.add_argument("--seeds", help="[the set's]")
+    parser.add_argument("--out", type=Path, default=Path("runs/sets"))
+    parser.add_argument("--json", type=Path, help="folder of the records")
+    options = parser.parse_args()
+    for name in options.sets:
+        protocol = SETS[name]
+        found = stillhouse.compare(
+            data=str(options.data / protocol.folder),
+            methods=options.methods,
+            students=options.students,
+            seeds=options.seeds or protocol.seeds,
+            grid=GRID,
+            changes=_changes(protocol, options.methods.split(",")),
+            out=options.out / name,
+            quiet=False,
+            **protocol.options,
+        )
+        if options.json:
+            given = "".join(
+                f" --{key} {getattr(options, key)}" for key in ("methods", "students", "seeds") if getattr(options, key)
+            )
+            record = {"command": f"benchmarks/sets.py {name}{given}", "date": time.strftime("%Y-%m-%d"), **_record(found)}
+            path = options.json / f"methods-{name}.json"
+            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _changes(protocol: Protocol, methods: list[str]) -> list[str]:
+    changes = [
+        f"teacher.finetune.epochs={protocol.teacher}",
+        f"teacher.finetune.learning_rate={TEACHER_RATE}",
+    ]
+    for method in methods:
+        *first, last = STAGES[method]
+        changes += [f"methods.{method}.stages.{stage}.epochs={protocol.first}" for stage in first]
+        epochs = protocol.last if first else protocol.first + protocol.last
+        changes.append(f"methods.{method}.stages.{last}.epochs={epochs}")
+        if first and method != "theseus":  # whose first stage trains the head, and is scored
+            changes.append(f"methods.{method}.stages.{first[0]}.learning_rate={INSIDE_RATE}")
+    return changes
+
+
+def _record(found: stillhouse.Comparison) -> dict[str, Any]:
+    """Of comparison.json what the documentation speaks of."""
+    content = found.results
+    kept = ("data", "task", "metric", "splits", "teacher", "grid", "summary", "pairs", "tries", "environment")
+    names = ("line", "seed", "score", "agreement", "train_seconds", "status")
+    rows = [{name: row[name] for name in names} for row in content["rows"]]
+    return {name: content[name] for name in kept} | {"rows": rows}
+
+
+if __name__ == "__main__":
+    main()
