@@ -41,6 +41,15 @@ def test_one_setting_is_given_once(option, change):
         make([change], methods="logit,tinybert", **option)
 
 
+@pytest.mark.parametrize("stage", ["replacing", "successor"])
+@pytest.mark.parametrize("decider", [{}, {"grid": "1e-4"}, {"learning_rate": 1e-4}])
+def test_a_rate_that_something_else_decides_is_refused(stage, decider):
+    change = f"methods.theseus.stages.{stage}.learning_rate=1e-3"
+    with pytest.raises(UserError, match=rf"(?s)--set methods\.theseus\.stages\.{stage}\.learning_rate.*expected: one of them"):
+        make([change], methods="theseus", **decider)
+    assert rates(make([change], methods="theseus", grid=()), "theseus")[stage] == 1e-3
+
+
 def test_the_common_option_is_not_about_other_stages():
     config = make(["methods.tinybert.stages.intermediate.epochs=3"], methods="tinybert", epochs=1)
     assert [stage.epochs for _, stage in config.methods["tinybert"].stages] == [3, 1]

@@ -89,6 +89,8 @@ def comparison_from_options(
                 expected=f"methods.{label}.stages.{last}.select_on: selection or last",
                 fix="or give --no-grid",
             )
+    if grid or "learning_rate" in given:
+        _refuse_rates(changes, runs, "--learning-rate" if "learning_rate" in given else "the grid")
     out = given.get("out", mapping.get("out"))
     if out is not None and not isinstance(out, str):
         raise UserError(f"out is {out!r}", expected="the path of a folder")
@@ -121,6 +123,19 @@ def _places(methods: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) 
     lists = {name: name for name in ("students", "seeds", "grid") if name in given}
     stages = [f"methods.{label}.stages.{load_method(own['name']).last_stage()}" for label, own in methods.items()]
     return shared | lists | {f"{stage}.{key}": name for stage in stages for name, key in LAST_STAGE.items() if name in given}
+
+
+def _refuse_rates(changes: Sequence[str], runs: Mapping[str, RunConfig], decider: str) -> None:
+    """A rate set for one stage would be lost where something else decides the rates of all stages that are scored."""
+    for label, run in runs.items():
+        for name, stage in run.method.stages:
+            place = f"methods.{label}.stages.{name}.learning_rate"
+            if stage.select_on != "none" and any(change.partition("=")[0].strip() == place for change in changes):
+                raise UserError(
+                    f"--set {place} is given, but {decider} decides the learning rate of stages scored on the selection rows",
+                    expected="one of them",
+                    fix="give --no-grid, or leave it out",
+                )
 
 
 def _or(value: Any, default: Any) -> Any:
