@@ -27,6 +27,7 @@ from stillhouse.config import EngineConfig, StageConfig
 from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.task import Examples, Task
 from stillhouse.data.tokenize import encode
+from stillhouse.files import write_json
 from stillhouse.method import Stage
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import dimensions
@@ -135,7 +136,7 @@ def main() -> None:
     if options.json:
         record = {"machine": machine, "time": TIME | {"seconds_a_step": seconds}, "memory": MEMORY | {"methods": memory}}
         record |= {"command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), "date": time.strftime("%Y-%m-%d")}
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, record)
 
 
 if __name__ == "__main__":

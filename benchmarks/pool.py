@@ -16,6 +16,7 @@ from typing import Any
 
 from stillhouse.evaluation.intervals import Pairing, pooled_difference
 from stillhouse.evaluation.recorded import main_metric, read_predictions, recorded_statistics
+from stillhouse.files import write_json
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
         entry = {"method": line["method"], "student": line["student"], "by_set": [pair["minus_baseline"] for pair in pairs]}
         record["methods"].append(entry | {"pooled": pooled.difference, "low": pooled.low, "high": pooled.high})
     if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, record)
 
 
 def _pairing(folder: Path, content: dict[str, Any], pair: dict[str, Any]) -> Pairing:

@@ -17,6 +17,7 @@ from pathlib import Path
 from stillhouse.cli.main import main as stillhouse
 from stillhouse.evaluation.intervals import paired_difference_over_seeds
 from stillhouse.evaluation.recorded import main_metric, read_predictions, recorded_statistics
+from stillhouse.files import write_json
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def main() -> None:
     print(f"  student minus baseline: {paired.difference:+.4f} (95 % interval {paired.low:+.4f} to {paired.high:+.4f})")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, record)
 
 
 if __name__ == "__main__":

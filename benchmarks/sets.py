@@ -10,7 +10,6 @@ command goes on with what is missing. `benchmarks/pool.py` pools the finished co
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import stillhouse
+from stillhouse.files import write_json
+from stillhouse.methods import load_method
 
+METHODS = "logit,pkd,tinybert,minilmv2,theseus"
 STUDENT = "3x384"
 GRID = "1e-4,3e-4"
 INSIDE_RATE = 3e-4  # of the stages that train no head: no score chooses it
@@ -56,14 +58,6 @@ SETS = {
     "qqp": Protocol("qqp_lite", seeds="0"),
     "squad2": Protocol("squad2", seeds="0"),
 }
-# Of each method its stages, in order; the card says what they do.
-STAGES = {
-    "logit": ("distil",),
-    "pkd": ("distil",),
-    "tinybert": ("intermediate", "prediction"),
-    "minilmv2": ("relations", "distil"),
-    "theseus": ("replacing", "successor"),
-}
 
 
 def main() -> None:
@@ -71,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sets", nargs="+", choices=SETS)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--methods", default=",".join(STAGES))
+    parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--students", default=STUDENT)
     parser.add_argument("--seeds", help="[the set's]")
     parser.add_argument("--out", type=Path, default=Path("runs/sets"))
@@ -95,8 +89,7 @@ def main() -> None:
                 f" --{key} {getattr(options, key)}" for key in ("methods", "students", "seeds") if getattr(options, key)
             )
             record = {"command": f"benchmarks/sets.py {name}{given}", "date": time.strftime("%Y-%m-%d"), **_record(found)}
-            path = options.json / f"methods-{name}.json"
-            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            write_json(options.json / f"methods-{name}.json", record)
 
 
 def _changes(protocol: Protocol, methods: list[str]) -> list[str]:
@@ -105,12 +98,12 @@ def _changes(protocol: Protocol, methods: list[str]) -> list[str]:
         f"teacher.finetune.learning_rate={TEACHER_RATE}",
     ]
     for method in methods:
-        *first, last = STAGES[method]
-        changes += [f"methods.{method}.stages.{stage}.epochs={protocol.first}" for stage in first]
-        epochs = protocol.last if first else protocol.first + protocol.last
-        changes.append(f"methods.{method}.stages.{last}.epochs={epochs}")
-        if first and method != "theseus":  # whose first stage trains the head, and is scored
-            changes.append(f"methods.{method}.stages.{first[0]}.learning_rate={INSIDE_RATE}")
+        stages = dict(load_method(method)().stages)
+        epochs = (protocol.first, protocol.last) if len(stages) == 2 else (protocol.first + protocol.last,)
+        for (name, stage), share in zip(stages.items(), epochs, strict=True):
+            changes.append(f"methods.{method}.stages.{name}.epochs={share}")
+            if stage.select_on == "none":
+                changes.append(f"methods.{method}.stages.{name}.learning_rate={INSIDE_RATE}")
     return changes
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from stillhouse.config import DataConfig, EngineConfig, StageConfig
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, tokenized_split
 from stillhouse.data.dataset import load_dataset
 from stillhouse.data.tokenize import encode
+from stillhouse.files import write_json
 from stillhouse.method import Stage
 from stillhouse.methods.finetune import Finetune
 from stillhouse.methods.logit import Logit
@@ -140,7 +140,7 @@ def main() -> None:
     if options.json:
         record = {"machine": machine, "rows": len(split), "examples_per_second": measured}
         record |= {"peak_memory_mib": peak, "help_seconds": help_seconds, "date": time.strftime("%Y-%m-%d")}
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, record)
 
 
 if __name__ == "__main__":

@@ -57,3 +57,8 @@ def unknown_name(kind: str, given: str, valid: Iterable[str]) -> UserError:
     close = nearest(given, names)
     fix = f"did you mean {close!r}?" if close else "use one of the names above"
     return UserError(f"unknown {kind} {given!r}", expected=f"one of {', '.join(names)}", fix=fix)
+
+
+def option_name(name: str) -> str:
+    """An option as it is typed: `max_train` -> `--max-train`."""
+    return f"--{name.replace('_', '-')}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, option_name
 from stillhouse.methods import load_method
 from stillhouse.run_config import RunConfig, merged, method_settings, parse_config, read_config, set_value, spelled_out
 
@@ -63,10 +63,10 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
     mapping = over_demo(spelled_out(mapping))
     last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
     places = PLACES | {name: f"method.stages.{last_stage}.{key}" for name, key in LAST_STAGE.items()}
-    refuse_two_values(changes, {places[name]: name for name in given if name in places})
+    refuse_two_values(changes, {places[name]: option_name(name) for name in given if name in places})
     for name in LAST_STAGE.keys() & given.keys():
         set_value(mapping, places[name], given[name])
-    return parse_config(mapping, {place: f"--{name.replace('_', '-')}" for name, place in places.items()})
+    return parse_config(mapping, {place: option_name(name) for name, place in places.items()})
 
 
 def changed(config: Path | None, changes: Sequence[str]) -> dict[str, Any]:
@@ -88,11 +88,11 @@ def changed(config: Path | None, changes: Sequence[str]) -> dict[str, Any]:
 
 
 def refuse_two_values(changes: Sequence[str], places: Mapping[str, str]) -> None:
-    """An option and a change of what the option sets: whoever gave both has overlooked one.
+    """A change of what something else sets: whoever gave both has overlooked one.
 
     Args:
         changes: `key=value`.
-        places: The keys that options set -> the options' names.
+        places: The keys that are set -> by what, such as an option as it is typed.
 
     Raises:
         UserError: There is such a pair.
@@ -100,8 +100,7 @@ def refuse_two_values(changes: Sequence[str], places: Mapping[str, str]) -> None
     for change in changes:
         key = change.partition("=")[0].strip()
         if key in places:
-            option = f"--{places[key].replace('_', '-')}"
-            raise UserError(f"{option} and --set {change} are given, which set the same", expected="one of them")
+            raise UserError(f"{places[key]} and --set {change} are given, which set the same", expected="one of them")
 
 
 def over_demo(mapping: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ BatchSize = Annotated[int | None, typer.Option(help="Examples a step, last stage
 MaxLength = Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16. [auto]")]
 Track = Annotated[list[str] | None, typer.Option(help="Experiment tracker, such as tensorboard; may be repeated.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model with a head, or a run folder.")]
+ScoringPrecision = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -165,7 +167,7 @@ def compare(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model with a head, or a run folder.")],
+    model: Model,
     data: Annotated[str, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name.")],
     teacher: Annotated[str | None, typer.Option(help="Compare with this model.")] = None,
     text: Text = None,
@@ -173,7 +175,7 @@ def evaluate(
     label: Label = None,
     label_map: Annotated[list[str] | None, typer.Option(help="data=model label names where they differ.")] = None,
     max_length: MaxLength = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    precision: ScoringPrecision = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
 ) -> None:
     """Score a model: main metrics with intervals, calibration and, with --teacher, agreement."""
@@ -193,12 +195,12 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model with a head, or a run folder.")],
+    model: Model,
     text: Annotated[list[str] | None, typer.Option(help="A text; may be repeated.")] = None,
     text_pair: Annotated[list[str] | None, typer.Option(help="Second text or context, one for each --text.")] = None,
     data: Annotated[str | None, typer.Option(help="File with texts; labels are not needed.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest input in tokens. [128; qa 384]")] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    max_length: MaxLength = None,
+    precision: ScoringPrecision = "auto",
     out: Annotated[Path | None, typer.Option(help="Write JSON lines to this file instead of the screen.")] = None,
 ) -> None:
     """Labels, values, tags or answers for text, as JSON lines."""

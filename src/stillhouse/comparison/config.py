@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny
 
-from stillhouse.config import DataConfig, EngineConfig, Frozen, PositiveFloat, TeacherConfig
-from stillhouse.errors import UserError, nearest
+from stillhouse.config import DataConfig, EngineConfig, Frozen, PositiveFloat, StageConfig, TeacherConfig
+from stillhouse.errors import UserError, nearest, option_name
 from stillhouse.method import Method
 from stillhouse.methods import load_method, method_names
 from stillhouse.options import LAST_STAGE, PLACES, changed, over_demo, refuse_two_values
@@ -72,7 +72,6 @@ def comparison_from_options(
         set_value(mapping, PLACES[name], given[name])
     _check_keys(mapping)
     methods = _methods(mapping, given)
-    refuse_two_values(changes, _places(methods, given))
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
     first = next(iter(runs.values()))
     default = {name: CompareConfig.model_fields[name].default for name in ("seeds", "grid")}
@@ -89,8 +88,7 @@ def comparison_from_options(
                 expected=f"methods.{label}.stages.{last}.select_on: selection or last",
                 fix="or give --no-grid",
             )
-    if grid or "learning_rate" in given:
-        _refuse_rates(changes, runs, "--learning-rate" if "learning_rate" in given else "the grid")
+    refuse_two_values(changes, _places(runs, given, has_grid=bool(grid)))
     out = given.get("out", mapping.get("out"))
     if out is not None and not isinstance(out, str):
         raise UserError(f"out is {out!r}", expected="the path of a folder")
@@ -111,31 +109,29 @@ def with_rate(method: Method, rate: float) -> Method:
 
     Stages that train no head keep their own: what they want is another matter, and no score tells it.
     """
-    stages = {
-        name: config.model_copy(update={"learning_rate": rate}) for name, config in method.stages if config.select_on != "none"
-    }
+    stages = {name: config.model_copy(update={"learning_rate": rate}) for name, config in _scored(method).items()}
     return method.model_copy(update={"stages": method.stages.model_copy(update=stages)})
 
 
-def _places(methods: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, str]:
-    """Where the options that were given stand in a comparison file -> their names."""
-    shared = {place: name for name, place in PLACES.items() if name in given and name not in ONE_RUN_ONLY}
-    lists = {name: name for name in ("students", "seeds", "grid") if name in given}
-    stages = [f"methods.{label}.stages.{load_method(own['name']).last_stage()}" for label, own in methods.items()]
-    return shared | lists | {f"{stage}.{key}": name for stage in stages for name, key in LAST_STAGE.items() if name in given}
+def _scored(method: Method) -> dict[str, StageConfig]:
+    """The stages that are scored on the selection rows."""
+    return {name: config for name, config in method.stages if config.select_on != "none"}
 
 
-def _refuse_rates(changes: Sequence[str], runs: Mapping[str, RunConfig], decider: str) -> None:
-    """A rate set for one stage would be lost where something else decides the rates of all stages that are scored."""
+def _places(runs: Mapping[str, RunConfig], given: Mapping[str, Any], *, has_grid: bool) -> dict[str, str]:
+    """What options and the grid set in a comparison file -> by what it is set."""
+    places = {place: name for name, place in PLACES.items() if name not in ONE_RUN_ONLY}
+    places |= {name: name for name in ("students", "seeds", "grid")}
     for label, run in runs.items():
-        for name, stage in run.method.stages:
-            place = f"methods.{label}.stages.{name}.learning_rate"
-            if stage.select_on != "none" and any(change.partition("=")[0].strip() == place for change in changes):
-                raise UserError(
-                    f"--set {place} is given, but {decider} decides the learning rate of stages scored on the selection rows",
-                    expected="one of them",
-                    fix="give --no-grid, or leave it out",
-                )
+        last = run.method.last_stage()
+        places |= {f"methods.{label}.stages.{last}.{key}": name for name, key in LAST_STAGE.items()}
+    by = {place: option_name(name) for place, name in places.items() if name in given}
+    if has_grid or "learning_rate" in given:
+        rates = option_name("learning_rate") if "learning_rate" in given else "a grid (--no-grid leaves it out)"
+        by |= {
+            f"methods.{label}.stages.{name}.learning_rate": rates for label, run in runs.items() for name in _scored(run.method)
+        }
+    return by
 
 
 def _or(value: Any, default: Any) -> Any:
@@ -200,7 +196,7 @@ def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], gi
         set_value(whole, place, given[name])
     if "compat" in given and "compat" in method.model_fields:
         set_value(whole, "method.compat", given["compat"])
-    places = {place: f"--{name.replace('_', '-')}" for name, place in (PLACES | names).items()}
+    places = {place: option_name(name) for name, place in (PLACES | names).items()}
     try:
         run = parse_config(whole, places)
     except UserError as error:

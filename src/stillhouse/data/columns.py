@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from stillhouse.config import DataConfig
 from stillhouse.data.table import Table
 from stillhouse.data.task import TaskKind
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, option_name
 
 # In the order in which they are tried; names are compared without case.
 PAIRS = (
@@ -185,5 +185,5 @@ def _no_label(table: Table, usual: Sequence[str]) -> NoReturn:
 def _missing(table: Table, what: str, option: str) -> NoReturn:
     raise UserError(
         f"{table.source} has no column that is known as the {what}; its columns are {', '.join(table.columns)}",
-        fix=f"name the column with --{option.replace('_', '-')}",
+        fix=f"name the column with {option_name(option)}",
     )
