@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from stillhouse.benchmark.memory import peak_memory_mib
 from stillhouse.config import EngineConfig, StageConfig
 from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.task import Examples, Task
@@ -33,7 +34,6 @@ from stillhouse.methods import load_method
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import load_encoder, load_tokenizer
-from stillhouse.outcome import peak_memory_mib
 from stillhouse.students.build import build_student
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.training.engine import build_accelerator, environment

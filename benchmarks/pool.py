@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.evaluation.intervals import Pairing, pooled_difference
-from stillhouse.evaluation.recorded import main_metric, read_predictions, recorded_statistics
+from stillhouse.evaluation.metrics import main_metric
+from stillhouse.evaluation.recorded import read_predictions, recorded_statistics
 from stillhouse.files import write_json
 
 

@@ -4,7 +4,8 @@
 
 `--data` is a folder with a folder for each set. Every method of a set is trained for as many epochs, in one stage or in two,
 and so is the baseline; every line has the same two learning rates to choose from on the selection rows. Given again, the
-command goes on with what is missing. `benchmarks/pool.py` pools the finished comparisons.
+command goes on with what is missing. Other students than the usual one make a comparison of their own, `SET-STUDENTS`.
+`benchmarks/pool.py` pools the finished comparisons.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ class Protocol:
 SETS = {
     "sst2": Protocol("sst2", options={"max_train": 20000}),
     "sst2-2000-labels": Protocol("sst2", teacher=5, options={"max_train": 12000, "max_labels": 2000}),
-    "mrpc": Protocol("mrpc", first=5, last=5, teacher=5),
-    "stsb": Protocol("stsb", first=3, last=3, teacher=5),
+    "mrpc": Protocol("mrpc", first=7, last=3, teacher=5),
+    "stsb": Protocol("stsb", first=4, last=2, teacher=5),
     "conll2003": Protocol("conll2003"),
-    "rte": Protocol("rte", first=5, last=5, teacher=5),
+    "rte": Protocol("rte", first=7, last=3, teacher=5),
     "qqp": Protocol("qqp_lite", seeds="0"),
     "squad2": Protocol("squad2", seeds="0"),
 }
@@ -73,6 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.sets:
         protocol = SETS[name]
+        title = name if options.students == STUDENT else f"{name}-{options.students}"
         found = stillhouse.compare(
             data=str(options.data / protocol.folder),
             methods=options.methods,
@@ -80,7 +82,7 @@ def main() -> None:
             seeds=options.seeds or protocol.seeds,
             grid=GRID,
             changes=_changes(protocol, options.methods.split(",")),
-            out=options.out / name,
+            out=options.out / title,
             quiet=False,
             **protocol.options,
         )
@@ -89,7 +91,7 @@ def main() -> None:
                 f" --{key} {getattr(options, key)}" for key in ("methods", "students", "seeds") if getattr(options, key)
             )
             record = {"command": f"benchmarks/sets.py {name}{given}", "date": time.strftime("%Y-%m-%d"), **_record(found)}
-            write_json(options.json / f"methods-{name}.json", record)
+            write_json(options.json / f"methods-{title}.json", record)
 
 
 def _changes(protocol: Protocol, methods: list[str]) -> list[str]:
@@ -111,7 +113,7 @@ def _record(found: stillhouse.Comparison) -> dict[str, Any]:
     """Of comparison.json what the documentation speaks of."""
     content = found.results
     kept = ("data", "task", "metric", "splits", "teacher", "grid", "summary", "pairs", "tries", "environment")
-    names = ("line", "seed", "score", "agreement", "train_seconds", "status")
+    names = ("line", "seed", "selection", "score", "agreement", "train_seconds", "status")
     rows = [{name: row[name] for name in names} for row in content["rows"]]
     return {name: content[name] for name in kept} | {"rows": rows}
 

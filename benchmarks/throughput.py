@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from stillhouse.benchmark.memory import peak_memory_mib
 from stillhouse.config import DataConfig, EngineConfig, StageConfig
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, tokenized_split
 from stillhouse.data.dataset import load_dataset
@@ -34,7 +35,6 @@ from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.forward import compute_logits
 from stillhouse.models.loading import load_encoder, load_tokenizer
-from stillhouse.outcome import peak_memory_mib
 from stillhouse.students.build import build_student
 from stillhouse.training.engine import build_accelerator, environment, resolve_precision
 from stillhouse.training.log import RunLog

@@ -74,7 +74,14 @@ def test_options_and_changes_go_over_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "change"),
-    [({"seed": 5}, "seed=4"), ({"data": "a.csv"}, "data.source=b.csv"), ({"epochs": 1}, "method.stages.distil.epochs=3")],
+    [
+        ({"seed": 5}, "seed=4"),
+        ({"data": "a.csv"}, "data.source=b.csv"),
+        ({"data": "a.csv"}, "data=b.csv"),
+        ({"method": "logit"}, "method=pkd"),
+        ({"epochs": 1}, "method.stages.distil.epochs=3"),
+        ({"epochs": 1}, "method.stages.distil={epochs: 3}"),
+    ],
 )
 def test_one_setting_is_given_once(option, change):
     with pytest.raises(UserError, match=rf"(?s)--{next(iter(option))} and --set {change} are given.*expected: one of them"):

@@ -72,7 +72,7 @@ class StageConfig(Frozen):
         head_learning_rate: The same for the task head, which starts fresh and has a longer way to go; None = `learning_rate`.
         batch_size: Examples per optimiser step.
         accumulate: Micro-batches that a step's batch is cut into; they lower the peak of memory, not the result.
-        warmup: Share of the steps in which the learning rate rises linearly from 0.
+        warmup: Share of the steps in which the learning rate rises linearly.
         decay: Shape of the learning rate after the warm-up.
         weight_decay: Decoupled weight decay; biases and normalisation weights are exempt.
         max_grad_norm: Clip the norm of the gradient over trainable parameters; 0 = no clipping.

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
+
+OnProgress = Callable[[int, int, str], None]
+"""Told step, steps and the name of what is going on."""
 
 SECONDS_BETWEEN_LINES = 15.0
 

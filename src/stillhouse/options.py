@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ PLACES = {
     "seed": "seed",
     "out": "out",
 }
-LAST_STAGE = {"epochs": "epochs", "batch_size": "batch_size", "learning_rate": "learning_rate"}
+LAST_STAGE = ("epochs", "batch_size", "learning_rate")
 
 
 def config_from_options(options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()) -> RunConfig:
@@ -62,9 +62,9 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
             set_value(mapping, PLACES[name], given[name])
     mapping = over_demo(spelled_out(mapping))
     last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
-    places = PLACES | {name: f"method.stages.{last_stage}.{key}" for name, key in LAST_STAGE.items()}
+    places = PLACES | {name: f"method.stages.{last_stage}.{name}" for name in LAST_STAGE}
     refuse_two_values(changes, {places[name]: option_name(name) for name in given if name in places})
-    for name in LAST_STAGE.keys() & given.keys():
+    for name in given.keys() & set(LAST_STAGE):
         set_value(mapping, places[name], given[name])
     return parse_config(mapping, {place: option_name(name) for name, place in places.items()})
 
@@ -98,9 +98,18 @@ def refuse_two_values(changes: Sequence[str], places: Mapping[str, str]) -> None
         UserError: There is such a pair.
     """
     for change in changes:
-        key = change.partition("=")[0].strip()
-        if key in places:
-            raise UserError(f"{places[key]} and --set {change} are given, which set the same", expected="one of them")
+        for key in _keys(spelled_out(changed(None, [change]))):
+            if key in places:
+                raise UserError(f"{places[key]} and --set {change} are given, which set the same", expected="one of them")
+
+
+def _keys(mapping: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The full names of the values in nested dictionaries: `a.b.c`."""
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"
 
 
 def over_demo(mapping: dict[str, Any]) -> dict[str, Any]:

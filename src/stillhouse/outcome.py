@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stillhouse.benchmark.latency import measure_latency, random_inputs
+from stillhouse.benchmark.memory import peak_memory_mib
 from stillhouse.benchmark.size import count_parameters, weights_mib
-from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.evaluation.evaluate import Predictions, Split, readable, statistics
+from stillhouse.evaluation.fidelity import gap_closed, retention
 from stillhouse.evaluation.intervals import paired_difference
 from stillhouse.evaluation.likeness import Likeness, likeness_to_teacher
+from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.scores import scores_entry
 from stillhouse.files import write_json, write_text
 from stillhouse.models.adapter import input_names
-from stillhouse.prepare import Model, Prepared, data_name
+from stillhouse.names import data_name
+from stillhouse.prepare import Model, Prepared
 from stillhouse.run_folder import METRICS, PREDICTIONS, RunFolder
 from stillhouse.training.engine import environment
 from stillhouse.training.trainer import StageResult
@@ -63,12 +63,11 @@ def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accel
 
 def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likeness], accelerator: Any) -> dict[str, Any]:
     config, task = prepared.config, prepared.task
-    metric = MAIN_METRIC[task.kind]
     models = {
         role: _model_entry(model, prepared.splits["validation"], outcome.predictions["validation"][role])
         for role, model in outcome.models.items()
     }
-    latency, conditions = _latency(prepared, outcome.models, accelerator)
+    latency, conditions = _latency(prepared, outcome.models)
     for role, entry in models.items():
         entry["latency_ms"] = latency[role]
         if role in likeness:
@@ -82,7 +81,7 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
         "task": task.kind,
         "method": config.method.name,
         "seed": config.seed,
-        "metric": metric,
+        "metric": main_metric(task.kind).name,
         "teacher": teacher,
         "student": student,
     }
@@ -114,22 +113,6 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
     return result
 
 
-def retention(teacher: Mapping[str, Any] | None, student: Mapping[str, Any]) -> float | None:
-    """Student's share of the teacher's score; None without a teacher, or one whose score is not positive."""
-    if teacher is None or teacher["score"] <= 0:
-        return None
-    return float(student["score"] / teacher["score"])
-
-
-def gap_closed(
-    teacher: Mapping[str, Any] | None, student: Mapping[str, Any], baseline: Mapping[str, Any] | None
-) -> float | None:
-    """Share of the way from baseline to teacher; None without a baseline, or where the teacher is not above it."""
-    if teacher is None or baseline is None or teacher["score"] <= baseline["score"]:
-        return None
-    return float((student["score"] - baseline["score"]) / (teacher["score"] - baseline["score"]))
-
-
 def _model_entry(model: Model, split: Split, predictions: Predictions) -> dict[str, Any]:
     return {
         "name": model.name,
@@ -142,7 +125,7 @@ def _model_entry(model: Model, split: Split, predictions: Predictions) -> dict[s
 
 def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
     """Paired differences of the main score between the student and the others, each with its 95 % interval."""
-    name = MAIN_METRIC[split.task.kind]
+    name = main_metric(split.task.kind).name
     table = {role: statistics(split, prediction)[name] for role, prediction in predictions.items()}
     result = {}
     for other in ("baseline", "teacher"):
@@ -169,33 +152,12 @@ def _cost(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def forget_peak_memory() -> None:
-    """Lets `peak_memory_mib` begin anew, where the system can (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_memory_mib() -> float:
-    """Largest resident size of this process, since `forget_peak_memory` was called; 0 on Windows, which does not say."""
-    with suppress(OSError, StopIteration, ValueError):  # Linux; what getrusage says there may be the parent process's
-        status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 1024
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    unit = 1024**2 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
 def _split_sizes(prepared: Prepared) -> dict[str, int]:
     sizes = {name: len(split.examples) for name, split in prepared.splits.items()}
     return {"train": sizes.pop("train"), "labelled": len(prepared.splits["train"].examples.labelled), **sizes}
 
 
-def _latency(
-    prepared: Prepared, models: Mapping[str, Model], accelerator: Any
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+def _latency(prepared: Prepared, models: Mapping[str, Model]) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """Milliseconds a single text of the usual length takes, all models measured in turn."""
     tokens = max(LATENCY_TOKENS_MINIMUM, int(np.median(prepared.splits["validation"].tokens.student.lengths)))
     inputs = {
@@ -204,12 +166,8 @@ def _latency(
     }
     # In fp32, as plain transformers runs the saved model: under autocast a pass would mostly cast weights.
     measured = measure_latency({role: model.encoder for role, model in models.items()}, inputs, batch=1, tokens=tokens)
-    conditions = {
-        "batch": 1,
-        "tokens": tokens,
-        "threads": environment(accelerator)["threads"],
-        "precision": next(iter(measured.values())).precision,
-    }
+    held = next(iter(measured.values()))
+    conditions = {name: getattr(held, name) for name in ("batch", "tokens", "threads", "precision")}
     return {role: {"p50": value.p50_ms, "p95": value.p95_ms} for role, value in measured.items()}, conditions
 
 

@@ -12,16 +12,16 @@ import torch
 
 from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.dataset import align_labels, load_dataset
-from stillhouse.data.files import SUFFIXES
 from stillhouse.data.task import Dataset, Examples, Task
 from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.method import Stage
 from stillhouse.models.adapter import dimensions, layer_count
-from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
+from stillhouse.models.checkpoint import Checkpoint, find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
+from stillhouse.names import data_name, short_name
 from stillhouse.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, is_shape, load_student
 from stillhouse.training.engine import resolve_precision
@@ -38,12 +38,14 @@ class Model:
 
     Attributes:
         start: Where its weights come from, in words.
+        is_fresh: Whether none of them come from anywhere.
     """
 
     name: str
     encoder: Any
     tokenizer: Any
     start: str = ""
+    is_fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Prepared:
         student: The student at its start.
         stages: What the student is trained with, in order.
         splits: `train`, `selection`, `validation` and, where there is one with labels, `test`.
+        data_notes: What was decided about the data.
+        model_notes: How the student starts, and from which layers it learns.
     """
 
     config: RunConfig
@@ -66,7 +70,12 @@ class Prepared:
     student: Model
     stages: tuple[Stage, ...]
     splits: dict[str, Split]
-    notes: tuple[str, ...]
+    data_notes: tuple[str, ...]
+    model_notes: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self.data_notes, *self.model_notes)
 
     @property
     def task(self) -> Task:
@@ -147,21 +156,6 @@ def with_defaults(config: RunConfig) -> RunConfig:
     )
 
 
-def data_name(source: str) -> str:
-    """Short name of the data: the file without its endings, or the last part of a name."""
-    if source.startswith("hub:"):
-        return source.removeprefix("hub:").split(":")[0].rpartition("/")[2]
-    return short_name(source)
-
-
-def short_name(source: str) -> str:
-    """The last part of a path or hub id, without endings such as `.csv.gz`."""
-    name = Path(source).expanduser().resolve().name if Path(source).expanduser().exists() else source.rpartition("/")[2]
-    for ending in (".gz", *SUFFIXES):
-        name = name.removesuffix(ending)
-    return name or "run"
-
-
 def prepare(config: RunConfig) -> Prepared:
     """Loads data, teacher and student and checks that they fit.
 
@@ -171,98 +165,116 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         UserError: Something does not fit; nothing has been written.
     """
-    method = config.method
-    shape = str(config.student.shape)
+    method, shape = config.method, str(config.student.shape)
     checkpoint = find_checkpoint(config.teacher.source)
     student_checkpoint = None if is_shape(shape) else find_student(shape)
-    dataset = load_dataset(config.data)
-    notes = list(dataset.notes)
+    dataset = _aligned(load_dataset(config.data), checkpoint, config)
+    task, data_notes, model_notes = dataset.task, list(dataset.notes), []
+    unused = len(dataset.train) - len(dataset.train.labelled)
+    if unused and (config.data.labels == "gold" or not method.uses_plain_text):
+        data_notes.append(f"train: the {unused:,} rows without a label are left out")
+
+    tokenizer = load_tokenizer(checkpoint)
+    torch.manual_seed(stage_seed(config.teacher.seed, TEACHER_STREAM))
+    encoder, has_head_weights = load_encoder(checkpoint, task)
+    teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
+    torch.manual_seed(stage_seed(config.seed, STUDENT_STREAM))
+    if student_checkpoint is None:
+        student, said = _build_student(config, teacher, task)
+    else:
+        student, said = _load_student(config, student_checkpoint, task)
+    if said:
+        model_notes.append(f"student starts from {student.start}: {said}")
+
+    one_tokenizer = not method.uses_teacher or same_tokens(tokenizer, student.tokenizer)
+    stages = method.plan(task.kind, dimensions(student.encoder.config), dimensions(encoder.config))
+    _check_stages(stages, config, student.encoder, encoder)
+    model_notes += _layer_notes(stages)
+    if not one_tokenizer:
+        _check_tokens(stages, config, teacher, student, task)
+    models = [(model.encoder, model.tokenizer) for model in (teacher, student)]
+    length = max_length(config.data.max_length, task.kind, models)
+    config = _completed(config, {**dataset.columns, "task": task.kind, "max_length": length})
+    splits = {
+        name: _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
+        for name in ("train", "selection", "validation", "test")
+        if (examples := getattr(dataset, name)) is not None
+    }
+    data_notes += cut_notes({name: split.tokens.student for name, split in splits.items()}, task, length)
+    notes = tuple(data_notes), tuple(model_notes)
+    return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, *notes)
+
+
+def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dataset:
+    """The data with the labels of a teacher that knows the task, in its order."""
     knows_task = head_kind(checkpoint.config) == dataset.task.kind
     if knows_task and (config.needs_fitted_teacher or config.data.label_map):
-        dataset = align_labels(dataset, head_labels(checkpoint.config), config.data.label_map)
-    elif knows_task:
+        return align_labels(dataset, head_labels(checkpoint.config), config.data.label_map)
+    if knows_task:
         with suppress(UserError):  # nothing is learnt from it: it may have labels of its own
-            dataset = align_labels(dataset, head_labels(checkpoint.config), {})
+            return align_labels(dataset, head_labels(checkpoint.config), {})
     elif config.data.label_map:
         raise UserError(
             "--label-map is given, but the teacher has no labels of its own",
             expected="a teacher that was fine-tuned for the task",
             fix="leave --label-map out",
         )
-    task = dataset.task
-    unused = len(dataset.train) - len(dataset.train.labelled)
-    if unused and (config.data.labels == "gold" or not method.uses_plain_text):
-        notes.append(f"train: the {unused:,} rows without a label are left out")
-    tokenizer = load_tokenizer(checkpoint)
-    torch.manual_seed(stage_seed(config.teacher.seed, TEACHER_STREAM))
-    encoder, has_head_weights = load_encoder(checkpoint, task)
-    teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
+    return dataset
 
-    torch.manual_seed(stage_seed(config.seed, STUDENT_STREAM))
-    if student_checkpoint is None:
-        student_encoder, start = build_student(
-            shape,
-            teacher=encoder,
-            teacher_checkpoint_name=checkpoint.name,
-            task=task,
-            layers_rule=config.copied_layers,
-        )
-        student = Model(f"{data_name(config.data.source)}-{method.name}-{shape}", student_encoder, tokenizer)
-        student.start = start.description
-        if start.is_fresh and (config.student.layers or config.student.start == "fitted"):
-            raise UserError(
-                f"student {shape} has another width than its teacher, of which it is told to start",
-                expected=f"a student of width {dimensions(encoder.config).width}",
-                fix="choose such a student, or leave student.layers and student.start out",
-            )
-        if not config.starts_from_fitted_teacher:
-            notes.append(f"student starts from {start.description}: {start.sentence()}")
-    else:
-        if config.starts_from_fitted_teacher:
-            what = f"method {method.name}" if method.starts_from_fitted_teacher else "student.start: fitted"
-            raise UserError(
-                f"{what} makes its student out of its teacher, but --student names a model, {shape}",
-                expected="LxH such as 3x384 (layers x width), or half",
-            )
-        student_encoder, start = load_student(shape, task)
-        student = Model(student_checkpoint.name, student_encoder, load_tokenizer(student_checkpoint), start.description)
-        notes.append(f"student starts from {start.description}: {start.sentence()}")
-    one_tokenizer = not method.uses_teacher or same_tokens(tokenizer, student.tokenizer)
-    stages = method.plan(task.kind, dimensions(student.encoder.config), dimensions(encoder.config))
-    _check_stages(stages, config, student.encoder, encoder)
-    notes += _layer_notes(stages)
-    if not one_tokenizer and any(stage.teacher_needs.inside for stage in stages):
+
+def _build_student(config: RunConfig, teacher: Model, task: Task) -> tuple[Model, str]:
+    """A new student of the teacher's family, and what there is to say of its start yet."""
+    shape = str(config.student.shape)
+    encoder, start = build_student(
+        shape, teacher=teacher.encoder, teacher_checkpoint_name=teacher.name, task=task, layers_rule=config.copied_layers
+    )
+    if start.is_fresh and (config.student.layers or config.student.start == "fitted"):
         raise UserError(
-            f"method {method.name} compares tokens, but teacher {teacher.name} and student {student.name} cut text differently",
+            f"student {shape} has another width than its teacher, of which it is told to start",
+            expected=f"a student of width {dimensions(teacher.encoder.config).width}",
+            fix="choose such a student, or leave student.layers and student.start out",
+        )
+    name = f"{data_name(config.data.source)}-{config.method.name}-{shape}"
+    student = Model(name, encoder, teacher.tokenizer, start.description, start.is_fresh)
+    return student, "" if config.starts_from_fitted_teacher else start.sentence()
+
+
+def _load_student(config: RunConfig, checkpoint: Checkpoint, task: Task) -> tuple[Model, str]:
+    """A student that is a model already, and where its weights come from."""
+    shape = str(config.student.shape)
+    if config.starts_from_fitted_teacher:
+        method = config.method
+        what = f"method {method.name}" if method.starts_from_fitted_teacher else "student.start: fitted"
+        raise UserError(
+            f"{what} makes its student out of its teacher, but --student names a model, {shape}",
+            expected="LxH such as 3x384 (layers x width), or half",
+        )
+    encoder, start = load_student(shape, task)
+    return Model(checkpoint.name, encoder, load_tokenizer(checkpoint), start.description), start.sentence()
+
+
+def _check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: Model, student: Model, task: Task) -> None:
+    """Refuses what cannot be done with two tokenizers."""
+    both = f"teacher {teacher.name} and student {student.name}"
+    if any(stage.teacher_needs.inside for stage in stages):
+        raise UserError(
+            f"method {config.method.name} compares tokens, but {both} cut text differently",
             expected="one tokenizer for both",
             fix="choose a student of the teacher's family (such as --student half), or --method logit",
         )
-    if not one_tokenizer and task.kind == "qa":
+    if task.kind == "qa":
         raise UserError(
-            f"teacher {teacher.name} and student {student.name} cut text into different tokens",
+            f"{both} cut text into different tokens",
             expected="one tokenizer for question answering, whose answers are positions of tokens",
             fix="choose a student of the teacher's family (such as --student half)",
         )
-    length = max_length(
-        config.data.max_length,
-        task.kind,
-        [(model.encoder, model.tokenizer) for model in (teacher, student)],
-    )
-    found = {**dataset.columns, "task": task.kind, "max_length": length}
-    precision = resolve_precision(config.engine.precision)
-    config = config.model_copy(
-        update={
-            "data": config.data.model_copy(update=found),
-            "engine": config.engine.model_copy(update={"precision": precision}),
-        }
-    )
-    splits = {}
-    for name in ("train", "selection", "validation", "test"):
-        examples = getattr(dataset, name)
-        if examples is not None:
-            splits[name] = _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
-    notes += cut_notes({name: split.tokens.student for name, split in splits.items()}, task, length)
-    return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, tuple(notes))
+
+
+def _completed(config: RunConfig, found: dict[str, Any]) -> RunConfig:
+    """The configuration with what was found out about the data, and with the precision that `auto` means here."""
+    data = config.data.model_copy(update=found)
+    engine = config.engine.model_copy(update={"precision": resolve_precision(config.engine.precision)})
+    return config.model_copy(update={"data": data, "engine": engine})
 
 
 def _check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teacher: Any) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.console import Console
+from stillhouse.benchmark.memory import forget_peak_memory
+from stillhouse.console import Console, OnProgress
 from stillhouse.errors import NotFinite, UserError
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import check_teacher
@@ -18,17 +19,17 @@ from stillhouse.model_card import write_model_card
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.outcome import Outcome, forget_peak_memory, write_outcome
+from stillhouse.outcome import Outcome, write_outcome
 from stillhouse.prepare import Model, Prepared, prepare, with_defaults
 from stillhouse.report import summary_lines, write_report
 from stillhouse.run_config import RunConfig
 from stillhouse.run_folder import CHECKPOINTS, LOG, REPORT, STUDENT, TEACHER, TRACKERS, RunFolder
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.teachers.fitted import fit_teacher, save_model
-from stillhouse.training.engine import build_accelerator
+from stillhouse.training.engine import build_accelerator, is_first_process
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
-from stillhouse.training.trainer import Report, StageResult
+from stillhouse.training.trainer import StageResult
 
 
 def execute(config: RunConfig, console: Console, *, overwrite: bool = False, teachers: Path | None = None) -> RunFolder:
@@ -49,6 +50,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False, tea
     folder = RunFolder(Path(str(config.out)))
     folder.check(config, overwrite=overwrite)
     if folder.is_finished and not overwrite:
+        if not is_first_process():
+            return folder
         if not (folder / REPORT).exists():
             write_report(folder.path)
         folder.forget_checkpoints()  # a kill may have come before they were deleted
@@ -277,7 +280,7 @@ class _Run:
                     outcome.predictions.setdefault(name, {})[role] = predictions
         return outcome
 
-    def _report_scoring(self, role: str, split: str) -> Report:
+    def _report_scoring(self, role: str, split: str) -> OnProgress:
         return lambda step, steps, _name: self.console.scoring(step, steps, f"{role} on {split}")
 
     def _save(self, student: Model) -> None:

@@ -34,6 +34,8 @@ def test_everything_has_a_default():
         ({"epochs": 1}, "methods.tinybert.stages.prediction.epochs=3"),
         ({"seeds": "1"}, "seeds=[2]"),
         ({"max_train": 10}, "data.max_train=20"),
+        ({"max_train": 10}, "data={max_train: 20}"),
+        ({"data": "a.csv"}, "data=b.csv"),
     ],
 )
 def test_one_setting_is_given_once(option, change):

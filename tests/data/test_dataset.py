@@ -47,7 +47,7 @@ def lines(*objects: Mapping[str, Any]) -> str:
 def test_folder_with_all_splits(tmp_path: Path) -> None:
     files = {"train.tsv": reviews(0, 100), "dev.tsv": reviews(100, 20), "test.tsv": reviews(200, 30)}
     data = load_dataset(DataConfig(source=folder(tmp_path, files)))
-    assert data.task == Task("reviews", "classification", ("bad", "good"), pair=False, metric="accuracy")
+    assert data.task == Task("reviews", "classification", ("bad", "good"))
     assert data.test is not None
     assert [len(rows) for rows in (data.train, data.selection, data.validation, data.test)] == [90, 10, 20, 30]
     assert Counter(data.selection.labels) == {0: 4, 1: 6}  # stratified: two fifths bad
@@ -178,7 +178,7 @@ def test_regression(tmp_path: Path) -> None:
     header = "sentence1\tsentence2\tscore\n"
     files = {"train.tsv": header + rows, "dev.tsv": header + "a\tb\t2.5\nc\td\t\n", "test.tsv": header + "a\tb\t-1\n"}
     data = load_dataset(DataConfig(source=folder(tmp_path, files)))
-    assert data.task == Task("reviews", "regression", (), pair=True, metric="pearson")
+    assert data.task == Task("reviews", "regression")
     assert data.validation == Examples(["a"], [2.5], ["b"], ["0"])
     assert data.test is None
     assert "validation: 1 rows without a label were left out" in data.notes
@@ -189,7 +189,7 @@ def test_multilabel(tmp_path: Path) -> None:
     path = tmp_path / "topics.csv"
     path.write_text("text,label\n" + "".join(f"{sentence(n)},{'|'.join('abc'[: n % 4])}\n" for n in range(40)))
     data = load_dataset(DataConfig(source=str(path), task="multilabel"))
-    assert (data.task.labels, data.task.metric) == (("a", "b", "c"), "micro_f1")
+    assert (data.task.kind, data.task.labels) == ("multilabel", ("a", "b", "c"))
     expected = {0: None, 1: (0,), 2: (0, 1), 3: (0, 1, 2)}
     assert all(data.train.labels[row] == expected[int(name) % 4] for row, name in enumerate(data.train.ids))
 
@@ -201,7 +201,7 @@ def test_tagging_with_transfer_of_raw_text(tmp_path: Path) -> None:
     more = tmp_path / "more.txt"
     more.write_text("Ann ran\nGus  swam home\n")
     data = load_dataset(DataConfig(source=source, transfer=(str(more),)))
-    assert data.task == Task("reviews", "tagging", ("B-PER", "I-PER", "O"), metric="span_f1")
+    assert data.task == Task("reviews", "tagging", ("B-PER", "I-PER", "O"))
     assert data.validation.labels == [(0, 2)]
     by_id = dict(zip(data.train.ids, data.train.text, strict=True))
     assert all(by_id[name] == [names[int(name) // 7], "Foe", "saw", names[int(name) % 7]] for name in by_id if name.isdigit())
@@ -225,7 +225,7 @@ def test_question_answering(tmp_path: Path) -> None:
         "dev.json": squad(("v0", "where?", [("France", 12)]), ("v1", "when?", [])),
     }
     data = load_dataset(DataConfig(source=folder(tmp_path, files)))
-    assert (data.task.kind, data.task.metric, data.task.pair, data.task.unanswerable) == ("qa", "f1", True, True)
+    assert (data.task.kind, data.task.unanswerable) == ("qa", True)
     assert data.validation == Examples(
         ["where?", "when?"], [(Answer("France", 12),), ()], ["Paris is in France."] * 2, ["v0", "v1"]
     )

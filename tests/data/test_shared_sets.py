@@ -40,7 +40,8 @@ def dropped(data: Dataset) -> int:
 )
 def test_counts(name: str, kind: str, labels: int, pair: bool, train: int, validation: int, test: int | None) -> None:
     data = load(name)
-    assert (data.task.name, data.task.kind, len(data.task.labels), data.task.pair) == (name, kind, labels, pair)
+    found = data.task.name, data.task.kind, len(data.task.labels), data.train.text_pair is not None
+    assert found == (name, kind, labels, pair)
     assert len(data.train) + len(data.selection) + dropped(data) == train
     assert len(data.validation) == validation
     assert (data.test and len(data.test)) == test
@@ -61,5 +62,5 @@ def test_wikipedia_as_transfer_text() -> None:
     if not (SHARED / "wikitext2").exists():
         pytest.skip(f"the data set wikitext2 is not at {SHARED}")
     data = load("mrpc", text="sentence1", transfer=(str(SHARED / "wikitext2" / "test.txt.gz"),))
-    assert not data.task.pair
+    assert data.train.text_pair is None
     assert len(data.train) > len(data.train.labelled) > 3_000

@@ -39,7 +39,7 @@ def byte_level(*, trim: bool = False) -> PreTrainedTokenizerFast:
 def test_pairs_have_segments_whatever_the_tokenizer_gives_unasked(family):
     tokenizer = make_tokenizer(family)
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    task = Task("x", "classification", ("a", "b"), pair=True)
+    task = Task("x", "classification", ("a", "b"))
     encoded = encode(Examples(["good"], [0], ["bad day"]), task, tokenizer, max_length=16)
     expected = tokenizer("good", "bad day", return_token_type_ids=True)
     assert encoded.token_type_ids[0].tolist() == expected["token_type_ids"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.evaluation.squad import Window, best_answers, best_threshold
+from stillhouse.evaluation.answers import Window, best_answers, best_threshold
 
 CONTEXT = "one two three four five"
 WORDS = [(0, 3), (4, 7), (8, 13), (14, 18), (19, 23)]

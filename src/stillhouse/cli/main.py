@@ -1,4 +1,4 @@
-"""The `stillhouse` command: parsing only; each command is one call of the Python interface."""
+"""The `stillhouse` command: parsing only; what a command does stands elsewhere."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from stillhouse.files import write_json, write_text
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
 from stillhouse.run import execute
 from stillhouse.run_folder import STUDENT, RunFolder
-from stillhouse.training.engine import build_accelerator
+from stillhouse.training.engine import build_accelerator, is_first_process
 
 
 def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bool = False) -> ComparisonFolder:
@@ -29,13 +29,14 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
     """
     folder = ComparisonFolder(Path(comparison_out(config)))
     folder.check(config, overwrite=overwrite)
+    if not is_first_process():
+        console = Console(quiet=True)
     if folder.is_finished and not overwrite:
-        _tell(folder)
+        if is_first_process():
+            _tell(folder)
         console.say("this comparison is finished; --overwrite runs it again, another --out keeps both\n")
     else:
         accelerator = build_accelerator(config.engine.model_copy(update={"trackers": ()}))
-        if not accelerator.is_main_process:
-            console = Console(quiet=True)
         plan = make_plan(config, console)
         if not overwrite:
             folder.check_inputs(plan.inputs)

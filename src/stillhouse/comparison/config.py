@@ -124,7 +124,7 @@ def _places(runs: Mapping[str, RunConfig], given: Mapping[str, Any], *, has_grid
     places |= {name: name for name in ("students", "seeds", "grid")}
     for label, run in runs.items():
         last = run.method.last_stage()
-        places |= {f"methods.{label}.stages.{last}.{key}": name for name, key in LAST_STAGE.items()}
+        places |= {f"methods.{label}.stages.{last}.{name}": name for name in LAST_STAGE}
     by = {place: option_name(name) for place, name in places.items() if name in given}
     if has_grid or "learning_rate" in given:
         rates = option_name("learning_rate") if "learning_rate" in given else "a grid (--no-grid leaves it out)"
@@ -191,7 +191,7 @@ def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], gi
     whole: dict[str, Any] = {name: mapping[name] for name in ("data", "teacher", "engine") if name in mapping}
     whole = over_demo(spelled_out({**whole, "method": dict(settings)}))
     last = method.last_stage()
-    names = {name: f"method.stages.{last}.{key}" for name, key in LAST_STAGE.items() if name in given}
+    names = {name: f"method.stages.{last}.{name}" for name in LAST_STAGE if name in given}
     for name, place in names.items():
         set_value(whole, place, given[name])
     if "compat" in given and "compat" in method.model_fields:

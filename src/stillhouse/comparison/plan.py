@@ -14,7 +14,8 @@ from stillhouse.errors import UserError
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.checkpoint import find_checkpoint
-from stillhouse.prepare import Prepared, data_name, prepare, short_name, with_defaults
+from stillhouse.names import data_name, short_name
+from stillhouse.prepare import Prepared, prepare, with_defaults
 from stillhouse.run_config import RunConfig
 from stillhouse.students.build import find_student, is_shape
 from stillhouse.students.shape import parse_shape, student_config
@@ -104,7 +105,7 @@ def make_plan(config: CompareConfig, console: Console) -> Plan:
                 line = Line(label, student, "", run, name, refusal=str(error))
                 checked.append(_Checked(line, run.student))
                 continue
-            notes |= dict.fromkeys(note for note in prepared.notes if not note.startswith(("student starts", "stage ")))
+            notes |= dict.fromkeys(prepared.data_notes)
             if not inputs or method.uses_plain_text:
                 inputs = _inputs(prepared)
             checked.append(_check(prepared, label, student, name))
@@ -158,7 +159,7 @@ def _check(prepared: Prepared, label: str, student: str, folder: str) -> _Checke
     config = prepared.config
     counts = prepared.step_counts()
     depths = layer_count(prepared.student.encoder.config), layer_count(prepared.teacher.encoder.config)
-    is_copied = is_shape(student) and prepared.student.start.startswith("layer")
+    is_copied = is_shape(student) and not prepared.student.is_fresh
     start = StudentConfig(
         shape=student,
         start="fitted" if config.starts_from_fitted_teacher else None,

@@ -10,10 +10,11 @@ from typing import Any
 from stillhouse.comparison.config import CompareConfig
 from stillhouse.comparison.folder import ComparisonFolder
 from stillhouse.comparison.plan import Line, Plan
+from stillhouse.evaluation.fidelity import gap_closed, retention
 from stillhouse.evaluation.intervals import Array, paired_difference_over_seeds
-from stillhouse.evaluation.recorded import main_metric, read_predictions, recorded_agreement, recorded_statistics
-from stillhouse.outcome import gap_closed, retention
-from stillhouse.prepare import data_name
+from stillhouse.evaluation.metrics import main_metric
+from stillhouse.evaluation.recorded import read_predictions, recorded_agreement, recorded_statistics
+from stillhouse.names import data_name
 from stillhouse.run_folder import RunFolder
 
 Key = tuple[str, int, float | None]  # a line's folder, a seed, a learning rate (None = the method's own)
@@ -92,7 +93,7 @@ class Record:
         row |= dict.fromkeys(MEASURED)
         status, reason = self._status(line, seed)
         rate = self._rate(line)
-        row |= {"status": status, "reason": reason, "line": line.folder, "learning_rate": rate, "run": None}
+        row |= {"status": status, "reason": reason, "line": line.folder, "learning_rate": rate, "selection": None, "run": None}
         found = self.metrics.get((line.folder, seed))
         if found is None:
             return row
@@ -107,6 +108,7 @@ class Record:
             "parameters": student["parameters"],
             "latency_ms_p50": student["latency_ms"]["p50"],
             "train_seconds": found["cost"]["train_seconds"],
+            "selection": found["stages"][-1]["selection"],
             "run": self.runs[line.folder, seed].path.relative_to(self.folder.path).as_posix(),
         }
         if "test" in found:

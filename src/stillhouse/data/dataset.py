@@ -16,7 +16,7 @@ from stillhouse.data.labels import check_known, check_minus_one, check_training_
 from stillhouse.data.sources import Source, read_source
 from stillhouse.data.splits import sample, sample_groups, share_of, without_texts_of
 from stillhouse.data.table import Table
-from stillhouse.data.task import METRICS, Dataset, Examples, Task, TaskKind
+from stillhouse.data.task import Dataset, Examples, Task, TaskKind
 from stillhouse.errors import UserError
 
 __all__ = ["align_labels", "load_dataset", "load_evaluation", "read_texts"]
@@ -174,8 +174,6 @@ def _task(name: str, columns: Columns, names: tuple[str, ...], splits: Sequence[
         name=name,
         kind=columns.kind,
         labels=names,
-        pair=columns.text_pair is not None,
-        metric=METRICS[columns.kind],
         unanswerable=columns.kind == "qa" and any(label == () for rows in splits for label in rows.labels),
     )
 

@@ -1,4 +1,4 @@
-"""What a task is: its kind, labels and metric, and the examples of its splits in one form for all sources."""
+"""What a task is: its kind and labels, and the examples of its splits in one form for all sources."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 TaskKind = Literal["classification", "multilabel", "regression", "tagging", "qa"]
-
-METRICS: dict[TaskKind, str] = {
-    "classification": "accuracy",
-    "multilabel": "micro_f1",
-    "regression": "pearson",
-    "tagging": "span_f1",
-    "qa": "f1",
-}
 
 
 @dataclass(frozen=True)
@@ -33,16 +25,12 @@ class Task:
         name: Short name of the data, for folders and reports.
         kind: Which head, objective and metric apply.
         labels: Class names in the order of the logits; tag names for tagging; empty for regression and question answering.
-        pair: Whether an example has a second text.
-        metric: The main score (see `METRICS`).
         unanswerable: Question answering only: whether some questions have no answer (SQuAD 2.0).
     """
 
     name: str
     kind: TaskKind
     labels: tuple[str, ...] = ()
-    pair: bool = False
-    metric: str = "accuracy"
     unanswerable: bool = False
 
     @property

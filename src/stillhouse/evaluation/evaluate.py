@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,9 @@ from scipy.special import expit, softmax
 
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.data.task import Examples, Task
-from stillhouse.evaluation.fidelity import mean_by_group
-from stillhouse.evaluation.metrics import METRICS_OF, Metric
-from stillhouse.evaluation.squad import Answered, Window, best_answers, best_threshold
+from stillhouse.evaluation.answers import Answered, Window, best_answers, best_threshold
+from stillhouse.evaluation.metrics import METRICS_OF, Metric, main_metric
 from stillhouse.models.forward import Logits, Side, compute_logits
 
 Array = NDArray[Any]
@@ -52,7 +51,6 @@ class Predictions:
     Attributes:
         logits: As `compute_logits` gives them: a row an example, for question answering a row a window.
         decoded: Per example: class id, tuple of label ids, float, tuple of tag ids, or answer text ("" = no answer).
-        confidences: Probability of what was decoded, per example; for tagging the mean over words; NaN for regression.
         side: Whose tokens were read.
         threshold: Question answering: no answer is given where the score of none exceeds that of the best span by more;
             infinite = a span is always given.
@@ -61,7 +59,6 @@ class Predictions:
 
     logits: Logits
     decoded: list[Any]
-    confidences: NDArray[np.float64]
     side: Side = "student"
     threshold: float = np.inf
     answers: Answered | None = None
@@ -70,8 +67,19 @@ class Predictions:
         """The same scores, decoded with another no-answer threshold; nothing changes for other tasks."""
         if self.answers is None:
             return self
-        decoded, confidences = self.answers.given(threshold), self.answers.given_confidences(threshold)
-        return replace(self, decoded=decoded, confidences=confidences, threshold=threshold)
+        return replace(self, decoded=self.answers.given(threshold), threshold=threshold)
+
+    @cached_property
+    def spans(self) -> NDArray[np.int64]:
+        """Question answering: first and last+1 character of each answer, `(questions, 2)`; -1 for none."""
+        assert self.answers is not None
+        return self.answers.given_spans(self.threshold)
+
+    @cached_property
+    def confidences(self) -> NDArray[np.float64]:
+        """Question answering: the probability of each answer, or of there being none."""
+        assert self.answers is not None
+        return self.answers.given_confidences(self.threshold)
 
 
 def predict_split(encoder: Any, split: Split, side: Side, accelerator: Any, **options: Any) -> Predictions:
@@ -101,13 +109,10 @@ def decode(split: Split, logits: Logits, side: Side = "student") -> Predictions:
         return _decode_tags(split, logits, side)
     assert isinstance(logits, np.ndarray)
     if kind == "regression":
-        return Predictions(logits, logits[:, 0].tolist(), np.full(len(logits), np.nan))
+        return Predictions(logits, logits[:, 0].tolist())
     if kind == "multilabel":
-        probabilities = expit(logits.astype(np.float64))
-        decoded = [tuple(np.flatnonzero(row >= 0.5).tolist()) for row in probabilities]
-        return Predictions(logits, decoded, np.maximum(probabilities, 1 - probabilities).mean(axis=1))
-    probabilities = softmax(logits.astype(np.float64), axis=1)
-    return Predictions(logits, logits.argmax(axis=1).tolist(), probabilities.max(axis=1, initial=0.0))
+        return Predictions(logits, [tuple(np.flatnonzero(row >= 0).tolist()) for row in logits])
+    return Predictions(logits, logits.argmax(axis=1).tolist())
 
 
 def _decode_tags(split: Split, logits: Logits, side: Side) -> Predictions:
@@ -118,16 +123,8 @@ def _decode_tags(split: Split, logits: Logits, side: Side) -> Predictions:
     labels = split.task.labels
     outside = labels.index("O") if "O" in labels else 0
     tags = np.where(encoded.words.values >= 0, logits.values.argmax(axis=1), outside)
-    probabilities = softmax(logits.values.astype(np.float64), axis=1).max(axis=1, initial=0.0)
-    sentence = np.repeat(np.arange(len(encoded)), encoded.words.lengths)
-    is_word = encoded.words.values >= 0
     start = encoded.words.offsets
-    return Predictions(
-        logits,
-        [tuple(tags[start[row] : start[row + 1]].tolist()) for row in range(len(encoded))],
-        mean_by_group(probabilities[is_word], sentence[is_word], len(encoded)),
-        side,
-    )
+    return Predictions(logits, [tuple(tags[start[row] : start[row + 1]].tolist()) for row in range(len(encoded))], side)
 
 
 def _decode_answers(split: Split, logits: Logits, side: Side) -> Predictions:
@@ -143,7 +140,7 @@ def _decode_answers(split: Split, logits: Logits, side: Side) -> Predictions:
     threshold = np.inf
     if split.task.unanswerable and len(split.examples.labelled) == len(split):
         threshold = best_threshold(answers, references(split.examples))
-    return Predictions(logits, answers.given(threshold), answers.given_confidences(threshold), side, threshold, answers)
+    return Predictions(logits, answers.given(threshold), side, threshold, answers)
 
 
 def references(examples: Examples) -> list[list[str]]:
@@ -185,7 +182,7 @@ def scores(split: Split, predictions: Predictions) -> dict[str, float]:
 
 def main_score(split: Split, predictions: Predictions) -> float:
     """The task's main metric."""
-    return scores(split, predictions)[MAIN_METRIC[split.task.kind]]
+    return scores(split, predictions)[main_metric(split.task.kind).name]
 
 
 def readable(split: Split, predictions: Predictions, row: int) -> Mapping[str, Any]:
@@ -196,8 +193,7 @@ def readable(split: Split, predictions: Predictions, row: int) -> Mapping[str, A
     if task.kind == "tagging":
         return {"tags": [task.labels[tag] for tag in value]}
     if task.kind == "qa":
-        assert predictions.answers is not None
-        start, end = predictions.answers.given_spans(predictions.threshold)[row].tolist()
+        start, end = predictions.spans[row].tolist()
         span = {"start": start, "end": end} if start >= 0 else {"start": None, "end": None}
         return {"answer": value, **span, "confidence": round(float(predictions.confidences[row]), 6)}
     assert isinstance(predictions.logits, np.ndarray)

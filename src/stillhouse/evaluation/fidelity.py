@@ -1,10 +1,11 @@
 """How close a student's predictions are to its teacher's, and how honest a model's probabilities are.
 
-All in float64 from logits. Divergences are KL(teacher || student) in nats, without temperature: 0 where both agree.
+Measures on logits are in float64. Divergences are KL(teacher || student) in nats, without temperature: 0 where both agree.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,6 @@ def span_kl(
     teacher_logits: NDArray[Any],
     student_logits: NDArray[Any],
     offsets: NDArray[np.int64],
-    allowed: NDArray[np.bool_] | None = None,
 ) -> Array:
     """Mean of the KL of the start and of the end distribution over a window's tokens: `(windows,)`.
 
@@ -46,20 +46,32 @@ def span_kl(
         teacher_logits: Start and end logits of all windows one after the other, `(tokens, 2)`.
         student_logits: The same tokens.
         offsets: Where each window starts, and the end of the last, `(windows + 1,)`.
-        allowed: Which tokens count, `(tokens,)`; at least one in each window; None = all.
     """
     teacher, student = _pair(teacher_logits, student_logits)
     if len(offsets) < 2:
         return np.empty(0)
-    if allowed is not None:
-        kept = np.concatenate(([0], np.cumsum(allowed)))
-        teacher, student, offsets = teacher[allowed], student[allowed], kept[offsets]
     if (np.diff(offsets) < 1).any():
-        raise ValueError(f"window {int(np.flatnonzero(np.diff(offsets) < 1)[0])} has no token that counts")
+        raise ValueError(f"window {int(np.flatnonzero(np.diff(offsets) < 1)[0])} has no token")
     teacher, student = _window_log_softmax(teacher, offsets), _window_log_softmax(student, offsets)
     by_window = np.add.reduceat(np.exp(teacher) * (teacher - student), offsets[:-1], axis=0)
     value: Array = by_window.mean(axis=-1).clip(min=0.0)
     return value
+
+
+def retention(teacher: Mapping[str, Any] | None, student: Mapping[str, Any]) -> float | None:
+    """Student's share of the teacher's score; None without a teacher, or one whose score is not positive."""
+    if teacher is None or teacher["score"] <= 0:
+        return None
+    return float(student["score"] / teacher["score"])
+
+
+def gap_closed(
+    teacher: Mapping[str, Any] | None, student: Mapping[str, Any], baseline: Mapping[str, Any] | None
+) -> float | None:
+    """Share of the way from baseline to teacher; None without a baseline, or where the teacher is not above it."""
+    if teacher is None or baseline is None or teacher["score"] <= baseline["score"]:
+        return None
+    return float((student["score"] - baseline["score"]) / (teacher["score"] - baseline["score"]))
 
 
 def mean_by_group(values: Array, groups: NDArray[np.int64], count: int) -> Array:

@@ -7,10 +7,10 @@ from math import sqrt
 
 import numpy as np
 
-from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, statistics
 from stillhouse.evaluation.intervals import bootstrap_interval
+from stillhouse.evaluation.metrics import main_metric
 
 
 def floor_score(split: Split) -> float:
@@ -28,7 +28,7 @@ def floor_score(split: Split) -> float:
 
 
 def _score_of_constant(split: Split, labels: tuple[int, ...]) -> float:
-    return main_score(split, Predictions(np.empty(0, np.float32), [labels] * len(split), np.empty(0)))
+    return main_score(split, Predictions(np.empty(0, np.float32), [labels] * len(split)))
 
 
 def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -> str:
@@ -42,7 +42,7 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -
         UserError: It is not above the floor, and `allow_weak` is off.
     """
     score, floor = main_score(split, predictions), floor_score(split)
-    metric = MAIN_METRIC[split.task.kind]
+    metric = main_metric(split.task.kind).name
     said = f"{metric} {score:.3f} on {len(split)} selection rows (knowing nothing: {floor:.3f})"
     if floor == 1:
         return f"{said}; warning: these rows all have one label, so they cannot tell what the teacher knows"
@@ -65,5 +65,5 @@ def _is_within_noise(split: Split, predictions: Predictions, score: float, floor
         # A correlation of 0 has the standard error 1 / sqrt(n - 1); a share p that of n draws.
         variance = len(split) / max(1, len(split) - 1) if split.task.kind == "regression" else floor * (1 - floor)
         return score < floor + 2 * sqrt(variance / len(split))
-    metric, table = statistics(split, predictions)[MAIN_METRIC[split.task.kind]]
+    metric, table = statistics(split, predictions)[main_metric(split.task.kind).name]
     return bootstrap_interval(table, metric.value).low <= floor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,17 +45,11 @@ def likeness_to_teacher(split: Split, teacher: Predictions, student: Predictions
     if kind == "multilabel":
         same = agreement(kind, multi_hot(teacher.decoded, labels), multi_hot(student.decoded, labels))
     else:
-        same = agreement(kind, _comparable(kind, teacher), _comparable(kind, student))
+        same = agreement(kind, *(one.spans if kind == "qa" else one.decoded for one in (teacher, student)))
     if kind == "tagging":
         return Likeness(same, *_word_divergence(split, teacher, student))
     divergence = _divergence(split, teacher, student)
     return Likeness(same, None if divergence is None else float(divergence.mean()), divergence)
-
-
-def _comparable(kind: str, predictions: Predictions) -> Any:
-    if kind == "qa" and predictions.answers is not None:
-        return predictions.answers.given_spans(predictions.threshold)
-    return predictions.decoded
 
 
 def _divergence(split: Split, teacher: Predictions, student: Predictions) -> NDArray[np.float64] | None:

@@ -233,3 +233,8 @@ Gold and predictions are arrays of class ids (classification), boolean arrays `(
 of numbers (regression), a list of tag names a sentence (tagging), a list of reference texts a question against one
 answer text a question (qa; no references = no answer, "" = none given).
 """
+
+
+def main_metric(kind: TaskKind) -> Metric:
+    """The metric by which models for a task are ranked."""
+    return METRICS_OF[kind][0]

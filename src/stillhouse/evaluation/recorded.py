@@ -9,19 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.data.task import TaskKind
 from stillhouse.evaluation.evaluate import multi_hot
 from stillhouse.evaluation.fidelity import agreement
 from stillhouse.evaluation.intervals import Array
-from stillhouse.evaluation.metrics import METRICS_OF, Metric
+from stillhouse.evaluation.metrics import main_metric
 
 _VALUES = {"classification": "label", "multilabel": "labels", "regression": "value", "tagging": "tags", "qa": "answer"}
-
-
-def main_metric(kind: TaskKind) -> Metric:
-    """The metric by which models for a task are ranked."""
-    return next(metric for metric in METRICS_OF[kind] if metric.name == MAIN_METRIC[kind])
 
 
 def read_predictions(run: Path) -> list[dict[str, Any]]:

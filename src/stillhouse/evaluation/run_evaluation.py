@@ -8,10 +8,10 @@ from typing import Any
 from stillhouse.config import DataConfig, EngineConfig
 from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_evaluation
-from stillhouse.data.task import METRICS
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, predict_split
 from stillhouse.evaluation.likeness import likeness_to_teacher
+from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.scores import scores_entry
 from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
 from stillhouse.training.engine import build_accelerator
@@ -44,7 +44,7 @@ def evaluate_models(models: Mapping[str, str], data: DataConfig, engine: EngineC
     rows, task = dataset.validation, dataset.task
     tokens = {role: tokens_for(rows, task, encoder, tokenizer, data) for role, (_, encoder, tokenizer, _) in loaded.items()}
     accelerator = build_accelerator(engine)
-    result: dict[str, Any] = {"data": task.name, "task": task.kind, "metric": METRICS[task.kind]}
+    result: dict[str, Any] = {"data": task.name, "task": task.kind, "metric": main_metric(task.kind).name}
     result |= {"rows": len(rows), "notes": list(dataset.notes)}
     predictions = {}
     for role, (model_name, encoder, _, _) in loaded.items():

@@ -10,9 +10,8 @@ from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import read_texts
 from stillhouse.data.task import Examples
 from stillhouse.errors import UserError
-from stillhouse.evaluation.evaluate import Split, decode, readable
+from stillhouse.evaluation.evaluate import Split, predict_split, readable
 from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
-from stillhouse.models.forward import compute_logits
 from stillhouse.training.engine import build_accelerator
 
 
@@ -48,11 +47,8 @@ def predict_texts(
         return []
     accelerator = build_accelerator(engine)
     split = Split(examples, tokenized_split(examples, task, tokens_for(examples, task, encoder, tokenizer, settings)))
-    encoder.to(accelerator.device)
-    logits = compute_logits(encoder, split.tokens, "student", device=accelerator.device, autocast=accelerator.autocast())
-    predictions = decode(split, logits)
-    if task.kind == "qa":
-        predictions = predictions.with_threshold(answer_threshold(encoder))
+    predicted = predict_split(encoder.to(accelerator.device), split, "student", accelerator)
+    predictions = predicted.with_threshold(answer_threshold(encoder))
     return [_row(examples, row) | dict(readable(split, predictions, row)) for row in range(len(examples))]
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from stillhouse.data.task import METRICS as MAIN_METRIC
 from stillhouse.evaluation.evaluate import Predictions, Split, references, statistics
 from stillhouse.evaluation.intervals import bootstrap_interval
 from stillhouse.evaluation.likeness import calibration_error
+from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.squad import question_scores, total_scores
 
 
 def scores_entry(split: Split, predictions: Predictions) -> dict[str, Any]:
     """Scores of one model on one split, the main one with its 95 % interval."""
     table = statistics(split, predictions)
-    main, values = table[MAIN_METRIC[split.task.kind]]
+    main, values = table[main_metric(split.task.kind).name]
     every = {name: float(metric.value(rows.sum(axis=0))) for name, (metric, rows) in table.items()}
     if split.task.kind == "qa":
         # The official names, which also tell answerable questions from the others.

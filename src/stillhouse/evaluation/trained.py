@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from stillhouse.config import DataConfig
-from stillhouse.data.task import METRICS, Examples, Task
+from stillhouse.data.task import Examples, Task
 from stillhouse.data.tokenize import Encoded, encode
 from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
@@ -31,7 +31,7 @@ def load_with_head(source: str) -> tuple[str, Any, Any, Task]:
             fix="give the student/ or teacher/ folder of a run",
         )
     labels = head_labels(checkpoint.config) if kind in ("classification", "multilabel", "tagging") else ()
-    task = Task(checkpoint.name, kind, labels, metric=METRICS[kind], unanswerable=kind == "qa")
+    task = Task(checkpoint.name, kind, labels, unanswerable=kind == "qa")
     encoder, has_head = load_encoder(checkpoint, task)
     if not has_head:
         raise UserError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, scoring_order
 from stillhouse.data.ragged import Ragged
 from stillhouse.errors import NotFinite
@@ -34,6 +35,17 @@ def forward(encoder: nn.Module, batch: Batch, side: Side, needs: Needs) -> Featu
     return replace(features, logits=logits.gather(1, index))
 
 
+@contextmanager
+def evaluating(encoder: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block; afterwards the mode that was before."""
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        yield
+    finally:
+        encoder.train(was_training)
+
+
 def compute_logits(
     encoder: nn.Module,
     split: TokenizedSplit,
@@ -41,7 +53,7 @@ def compute_logits(
     *,
     device: torch.device,
     autocast: AbstractContextManager[Any],
-    report: Callable[[int, int, str], None] | None = None,
+    report: OnProgress | None = None,
 ) -> Logits:
     """Logits of all rows of a split, each scored once, in eval mode.
 
@@ -60,11 +72,9 @@ def compute_logits(
         NotFinite: An output is NaN or infinite.
     """
     encoded = split.student if side == "student" else split.teacher
-    was_training = encoder.training
-    encoder.eval()
     order: list[Rows] = []
     chunks: list[NDArray[Any]] = []
-    with torch.inference_mode(), autocast:
+    with evaluating(encoder), torch.inference_mode(), autocast:
         parts = list(scoring_order(encoded.lengths))
         for number, part in enumerate(parts, 1):
             batch = split.batch(part).to(device)
@@ -75,7 +85,6 @@ def compute_logits(
             chunks += _rows_of(logits, split, part, side)
             if report is not None:
                 report(number, len(parts), f"scores of the {side}")
-    encoder.train(was_training)
     where = np.concatenate(order) if order else np.empty(0, np.int64)
     if split.task.kind in ("tagging", "qa"):
         return Ragged.from_chunks(where, chunks)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
+from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, TokenizedSplit
 from stillhouse.data.ragged import Ragged
 from stillhouse.features import Features, Needs
@@ -32,7 +32,7 @@ class OnlineTeacher:
     """Runs the frozen model on every batch.
 
     Args:
-        encoder: The teacher; put into eval mode, its parameters without gradient, before every pass.
+        encoder: The teacher; its parameters are frozen here, and it is put into eval mode before every pass.
         needs: What the stage reads.
         accelerator: Gives device and precision.
     """
@@ -73,7 +73,7 @@ def build_teacher(
     *,
     features: str,
     accelerator: Any,
-    report: Callable[[int, int, str], None] | None = None,
+    report: OnProgress | None = None,
 ) -> Teacher:
     """The cheapest source that gives what a stage needs.
 

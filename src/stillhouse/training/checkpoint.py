@@ -86,11 +86,7 @@ def load_checkpoint(path: Path, identity: str) -> tuple[Progress, dict[str, Any]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise damaged(path, error) from error
     if found != identity:
-        raise UserError(
-            f"the checkpoint {path} belongs to other data, another teacher or another configuration than this run",
-            expected="the same data and teacher as when the run was interrupted",
-            fix="restore them, start anew with --overwrite, or choose another --out",
-        )
+        raise foreign(f"the checkpoint {path}")
     return progress, content
 
 
@@ -104,6 +100,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise damaged(path, error) from error
+
+
+def foreign(what: str) -> UserError:
+    """The error for what an interrupted run left and another run meets."""
+    return UserError(
+        f"{what} belongs to other data, another teacher or another configuration than this run",
+        expected="the same data and teacher as when the run was interrupted",
+        fix="restore them, start anew with --overwrite, or choose another --out",
+    )
 
 
 def damaged(path: Path, error: Exception) -> UserError:

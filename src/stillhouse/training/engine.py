@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,11 @@ def resolve_precision(precision: str) -> str:
     if precision != "auto":
         return precision
     return "bf16" if has_bfloat16() else "fp32"
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks and writes, known before there is an engine."""
+    return os.environ.get("RANK", "0") == "0"  # which torchrun and `accelerate launch` set
 
 
 def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accelerator:
@@ -72,17 +80,13 @@ def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accel
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:
     """What a number was measured with."""
-    import platform
-
-    import transformers
-
     import stillhouse
 
     device = torch.cuda.get_device_name(accelerator.device) if accelerator.device.type == "cuda" else "cpu"
     return {
         "stillhouse": stillhouse.__version__,
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),
         "python": platform.python_version(),
         "device": device,
         "processor": _processor(),
@@ -93,5 +97,11 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def _processor() -> str:
+    """Its name, as far as the system tells it, and what of it torch uses."""
+    name = platform.processor()
+    with suppress(OSError, StopIteration):  # Linux
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{capability}, {'with' if torch.cpu._is_avx512_bf16_supported() else 'without'} AVX512-BF16"
+    own = f"{capability}, {'with' if torch.cpu._is_avx512_bf16_supported() else 'without'} AVX512-BF16"
+    return f"{name}, {own}" if name else own

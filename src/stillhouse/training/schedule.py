@@ -8,7 +8,8 @@ from stillhouse.config import StageConfig
 def learning_rate_factor(step: int, steps: int, config: StageConfig) -> float:
     """Share of the peak learning rate at a step, 0..1.
 
-    Rises linearly from 0 over the first `warmup` share of the steps; then stays, or falls linearly to 0 at `steps`.
+    Rises linearly over the first `warmup` share of the steps, whose first is not lost to a rate of 0; then stays, or falls
+    linearly to 0 at `steps`.
 
     Args:
         step: Optimiser steps taken so far.

@@ -16,15 +16,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stillhouse.config import EngineConfig
+from stillhouse.console import OnProgress
 from stillhouse.data.batch import TokenizedSplit
-from stillhouse.errors import NotFinite, UserError
+from stillhouse.errors import NotFinite
 from stillhouse.files import write_atomically, write_json
 from stillhouse.method import Stage
 from stillhouse.teachers.source import build_teacher
-from stillhouse.training.checkpoint import damaged, read_weights
+from stillhouse.training.checkpoint import damaged, foreign, read_weights
 from stillhouse.training.log import RunLog
 from stillhouse.training.seeding import stage_seed
-from stillhouse.training.trainer import Report, StageResult, Trainer, contiguous
+from stillhouse.training.trainer import StageResult, Trainer, contiguous
 
 # Streams of the run's seed from which fresh weights beside the student are drawn, apart from those of the stages.
 FRESH_STREAM = 2000
@@ -47,8 +48,8 @@ class Workshop:
     engine: EngineConfig
     checkpoints: Path
     log: RunLog
-    report: Report
-    scoring: Report | None = None
+    report: OnProgress
+    scoring: OnProgress | None = None
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -171,11 +172,7 @@ def _load_finished(folder: Path, encoder: nn.Module, identity: str) -> StageResu
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(record, error) from error
     if found != identity:
-        raise UserError(
-            f"the finished stage in {folder} belongs to other data, another teacher or another configuration",
-            expected="the same data and teacher as when the run was interrupted",
-            fix="restore them, start anew with --overwrite, or choose another --out",
-        )
+        raise foreign(f"the finished stage in {folder}")
     encoder.load_state_dict(read_weights(folder / "final.safetensors"))
     encoder.eval()
     return result

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stillhouse.config import EngineConfig
+from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, Unit, training_order
 from stillhouse.errors import NotFinite, TrainingDiverged
 from stillhouse.files import write_atomically
@@ -28,8 +29,6 @@ from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.training.schedule import learning_rate_factor
 from stillhouse.training.seeding import random_state, restore_random_state
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Trainer:
         seed: int,
         identity: str,
         log: RunLog,
-        report: Report,
+        report: OnProgress,
     ) -> None:
         self.stage = stage
         self.split = split
