@@ -22,6 +22,7 @@ from stillhouse.models.checkpoint import Checkpoint, find_checkpoint, head_kind,
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
 from stillhouse.names import data_name, short_name
+from stillhouse.rehearsal import rehearse
 from stillhouse.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, is_shape, load_student
 from stillhouse.training.engine import resolve_precision
@@ -200,6 +201,7 @@ def prepare(config: RunConfig) -> Prepared:
         for name in ("train", "selection", "validation", "test")
         if (examples := getattr(dataset, name)) is not None
     }
+    rehearse(stages, student.encoder, encoder, splits["train"].tokens)
     data_notes += cut_notes({name: split.tokens.student for name, split in splits.items()}, task, length)
     notes = tuple(data_notes), tuple(model_notes)
     return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, *notes)

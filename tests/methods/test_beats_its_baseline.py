@@ -4,16 +4,14 @@ from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
 from stillhouse import compare, distill
-from stillhouse.files import write_text
 from stillhouse.methods import load_method, method_names
 
 METHODS = [name for name in method_names() if load_method(name).uses_teacher]
 RATE = 3e-3
 
 
-def test_every_method_beats_its_baseline(tmp_path, monkeypatch):
+def test_every_method_beats_its_baseline(tmp_path, empty_report):
     """In one test, so that the comparison runs once."""
-    monkeypatch.setattr("stillhouse.run.write_report", lambda folder: write_text(folder / "report.html", ""))
     many = toy_data.classification(tmp_path / "many.csv", rows=1500, seed=1)
     (tmp_path / "data").mkdir()
     toy_data.classification(tmp_path / "data" / "train.csv", rows=900, seed=2)

@@ -5,33 +5,26 @@ import math
 
 import pytest
 import torch
-import yaml
 from tests import toy_data
+from tests.methods.stage_names import stage_names
 from tests.tiny_models import make_tiny_checkpoint
 
-import stillhouse.run
 from stillhouse import distill
 from stillhouse.config import StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
-from stillhouse.files import write_text
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method, method_names, recipe_card
 from stillhouse.objectives.soft_labels import SoftLabels
-from stillhouse.run_config import parse_config
+
+pytestmark = pytest.mark.usefixtures("empty_report")
 
 SMALL = Dimensions(layers=2, width=24, heads=2, attention_width=24, windows=(None,) * 2)
 LARGE = Dimensions(layers=4, width=24, heads=2, attention_width=24, windows=(None,) * 4)
 KINDS = ("classification", "multilabel", "regression", "tagging", "qa")
-# Theseus' student starts as a copy of a teacher that solves the task: there is hardly anything left to fall.
-STARTS_LOW = {"theseus": 0.5}
+# Theseus' student starts as a copy of a teacher that solves the task: its loss has not far to fall, and takes its time.
+EPOCHS = {"theseus": 9}
 TEACHER = ["teacher.finetune.epochs=8", "teacher.finetune.learning_rate=0.003", "engine.log_every=1"]
-
-
-@pytest.fixture(autouse=True)
-def empty_report(monkeypatch):
-    """Most of such a small run's time goes into drawing."""
-    monkeypatch.setattr(stillhouse.run, "write_report", lambda folder: write_text(folder / "report.html", ""))
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +35,8 @@ def inputs(tmp_path_factory):
 
 def run(name, inputs, out, **options):
     data, teacher = inputs
-    stages = type(load_method(name).model_fields["stages"].default).model_fields
-    settings = ("epochs=3", "batch_size=16", "learning_rate=0.003")
-    changes = TEACHER + [f"method.stages.{stage}.{setting}" for stage in stages for setting in settings]
+    settings = (f"epochs={EPOCHS.get(name, 3)}", "batch_size=16", "learning_rate=0.003")
+    changes = TEACHER + [f"method.stages.{stage}.{setting}" for stage in stage_names(name) for setting in settings]
     values = {"student": "2x24", "changes": changes}
     return distill(data=str(data), teacher=str(teacher), method=name, out=out, allow_weak_teacher=True, **(values | options))
 
@@ -68,14 +60,6 @@ def test_it_is_a_method_with_stages(name):
 
 
 @pytest.mark.parametrize("name", method_names())
-def test_configuration_round_trips(name):
-    config = parse_config({"method": name})
-    again = parse_config(yaml.safe_load(config.to_yaml()))
-    assert again == config
-    assert again.method == config.method
-
-
-@pytest.mark.parametrize("name", method_names())
 def test_the_card_names_paper_and_every_setting(name):
     card = recipe_card(name)
     headings = (
@@ -96,10 +80,13 @@ def test_the_card_names_paper_and_every_setting(name):
 def test_losses_are_finite_and_fall_and_a_seed_repeats_its_numbers(name, inputs, tmp_path):
     one, other = run(name, inputs, tmp_path / "one"), run(name, inputs, tmp_path / "other")
     lines = [json.loads(line) for line in (one.folder / "log.jsonl").read_text().splitlines()]
-    for stage in one.metrics["stages"][1:]:
-        losses = [line["loss"] for line in lines if "loss" in line and line["stage"] == stage["name"]]
+    stages = [stage["name"] for stage in one.metrics["stages"] if stage["name"] != "teacher"]
+    assert stages == stage_names(name)
+    for stage in stages:
+        losses = [line["loss"] for line in lines if "loss" in line and line["stage"] == stage]
         assert all(math.isfinite(loss) for loss in losses)
-        assert sum(losses[-5:]) < sum(losses[:5]) + STARTS_LOW.get(name, 0.0), stage
+        third = len(losses) // 3
+        assert sum(losses[-third:]) < sum(losses[:third]), stage
     ours, theirs = one.student.state_dict(), other.student.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     different = run(name, inputs, tmp_path / "different", seed=1).student.state_dict()

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tests.models.test_adapter import EVERY, TASKS, batch, blocks, built
+from tests.models.encoders import EVERY, TASKS, batch, blocks, built
 from tests.tiny_models import tiny_config
 from transformers import AttentionMaskInterface
 

@@ -6,6 +6,7 @@ from tests.objectives.matching import attention, batch_of, padded
 
 from stillhouse.features import Attention, Features
 from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse
+from stillhouse.objectives.relation_kl import RelationKL
 
 # Third key masked, third query padding; 50 stands where nobody may look.
 STUDENT = torch.tensor([[1.0, 2.0, 50.0], [0.0, 1.0, 50.0], [3.0, 0.0, 50.0]])[None, None]
@@ -33,6 +34,23 @@ def test_a_constant_on_a_query_is_seen():
     shifted = TEACHER.clone()
     shifted[0, 0, 0] += 3
     assert attention_scores_mse(shifted, TEACHER, MASK).item() == pytest.approx(9 * 2 / 4)
+
+
+def test_what_softmax_does_not_see_relations_do_not_see():
+    # Keys moved by one vector add a constant to all scores of a query: to the scores, not to the maps that they become.
+    ours, theirs = attention(1, 2, 5, 4), attention(1, 2, 5, 4, seed=1)
+    moved = Attention(ours.query, ours.key + 3.0, ours.value, ours.scaling)
+    scores = AttentionScoresMSE(layers=((1, 1),))
+    maps = RelationKL(relations=(("query", "key"),), student_layer=1, teacher_layer=1)
+    first, second, teacher = (Features(attentions={1: one}) for one in (ours, moved, theirs))
+    assert abs(scores(first, teacher, batch_of(5)) - scores(second, teacher, batch_of(5))) > 0.1
+    assert torch.allclose(maps(first, teacher, batch_of(5)), maps(second, teacher, batch_of(5)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("pairs", ["valid", "official"])
+def test_identical_sides_are_zero(pairs):
+    one = Features(attentions={1: attention(2, 3, 5, 4)})
+    assert AttentionScoresMSE(layers=((1, 1),), pairs=pairs)(one, one, batch_of(5, 3)).item() == 0.0
 
 
 @pytest.mark.parametrize("pairs", ["valid", "keys_only"])

@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
+from stillhouse.data.batch import Batch
+from stillhouse.features import Features
 from stillhouse.objectives.hard_labels import (
+    HardLabels,
     binary_cross_entropy,
     cross_entropy,
     span_cross_entropy,
@@ -66,3 +69,26 @@ def test_spans_are_normalised_over_real_tokens():
     assert value.item() == pytest.approx(math.log(3), rel=1e-6)
     half = span_cross_entropy(torch.zeros(2, 5, 2), spans, positions, torch.tensor([True, False]))
     assert half.item() == pytest.approx(math.log(3) / 2, rel=1e-6)
+
+
+POSITIONS = torch.tensor([[True, True, False], [True, False, False]])
+TAGS = torch.tensor([[1, 4, -100], [2, -100, -100]])
+SPANS = torch.tensor([[0, 1], [0, 0]])
+# Shape of the logits, labels of two rows, what the loss is.
+FORMULAS = {
+    "classification": ((2, 5), torch.tensor([1, 4]), lambda logits, labels: cross_entropy(logits, labels, ALL)),
+    "multilabel": ((2, 5), torch.eye(5)[:2], lambda logits, labels: binary_cross_entropy(logits, labels, ALL)),
+    "regression": ((2, 1), torch.tensor([0.5, 3.0]), lambda logits, labels: squared_error(logits, labels, ALL)),
+    "tagging": ((2, 3, 5), TAGS, lambda logits, labels: tagging_cross_entropy(logits, labels, POSITIONS)),
+    "qa": ((2, 3, 2), SPANS, lambda logits, labels: span_cross_entropy(logits, labels, POSITIONS, ALL)),
+}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_every_kind_of_task_has_its_formula(kind):
+    shape, labels, formula = FORMULAS[kind]
+    logits = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    objective = HardLabels(kind=kind)
+    value = objective(Features(logits=logits), Features(), Batch({}, {}, labels, ALL, POSITIONS, torch.arange(2)))
+    assert value.item() == pytest.approx(formula(logits, labels).item())
+    assert objective.unit == ("words" if kind == "tagging" else "rows")

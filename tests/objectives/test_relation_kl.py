@@ -149,6 +149,17 @@ def test_weights_are_those_of_their_relations():
     assert weighed(of(ours), of(theirs), batch_of(5, 3)).item() == pytest.approx(3 * values[0] + 0.5 * values[1], rel=1e-5)
 
 
+def test_key_biases_move_relations_of_keys_alone():
+    # q . (k + b) adds the same to all scores of a query, which softmax does not see; of (k + b) . (k + b) it sees some.
+    for relations, moves in ((V1, False), (V2, True)):
+        ours, theirs = attention(2, 2, 5, 4, seed=1), attention(2, 2, 5, 4, seed=2)
+        bias = torch.zeros(2, 1, 4, requires_grad=True)
+        biased = Attention(ours.query, ours.key + bias, ours.value, ours.scaling)
+        objective(relations)(of(biased), of(theirs), batch_of(5, 3)).backward()
+        assert (bias.grad.abs().max() > 1e-3) == moves
+        assert moves or bias.grad.abs().max() < 1e-6
+
+
 def test_an_example_without_tokens_is_no_nan():
     ours = attention(2, 2, 3, 4, seed=1)
     ours.query.requires_grad_()

@@ -161,3 +161,32 @@ def test_scales_of_other_papers():
     # A uniform student's cross-entropy is ln 2 at any temperature; times 16 with the factor T^2.
     assert value(temperature=4.0, scale="none") == pytest.approx(0.693147181)
     assert value(temperature=4.0) == pytest.approx(16 * 0.693147181)
+
+
+def test_of_a_regression_the_squared_difference_whatever_the_temperature():
+    # (1 - 3)^2 = 4 and (4 - 1)^2 = 9: their mean.
+    student, teacher = Features(logits=torch.tensor([[1.0], [4.0]])), Features(logits=torch.tensor([[3.0], [1.0]]))
+    rows = torch.arange(2)
+    batch = Batch({}, {}, rows, rows >= 0, rows >= 0, rows)
+    for options in ({}, {"temperature": 7.0}, {"scale": "none"}, {"per_class": True}):
+        assert SoftLabels(kind="regression", **options)(student, teacher, batch).item() == pytest.approx(6.5)
+
+
+FORMULAS = {
+    "classification": ((2, 5), lambda student, teacher, _: soft_labels(student, teacher, 2.0, "ce")),
+    "multilabel": ((2, 5), lambda student, teacher, _: binary_soft_labels(student, teacher, 2.0, "ce")),
+    "regression": ((2, 1), lambda student, teacher, _: (student - teacher).square().mean()),
+    "tagging": ((2, 3, 5), lambda student, teacher, words: tagging_soft_labels(student, teacher, words, 2.0, "ce")),
+    "qa": ((2, 3, 2), lambda student, teacher, tokens: span_soft_labels(student, teacher, tokens, 2.0, "ce")),
+}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_every_kind_of_task_has_its_formula(kind):
+    shape, formula = FORMULAS[kind]
+    student, teacher = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    positions, rows = torch.tensor([[True, True, False], [True, False, False]]), torch.arange(2)
+    objective = SoftLabels(kind=kind, temperature=2.0, divergence="ce")
+    value = objective(Features(logits=student), Features(logits=teacher), Batch({}, {}, rows, rows >= 0, positions, rows))
+    assert value.item() == pytest.approx(formula(student, teacher, positions).item())
+    assert objective.unit == ("words" if kind == "tagging" else "rows")

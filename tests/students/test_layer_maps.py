@@ -27,6 +27,27 @@ def test_spread_keeps_first_and_last_layer(layers, expected):
     assert spread(*layers) == expected
 
 
+@pytest.mark.parametrize(
+    ("rule", "student", "without_top", "expected"),
+    [
+        (first, 6, False, [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6)]),
+        (first, 4, False, [(1, 1), (2, 2), (3, 3), (4, 4)]),
+        (first, 3, False, [(1, 1), (2, 2), (3, 3)]),
+        (last, 6, False, [(1, 7), (2, 8), (3, 9), (4, 10), (5, 11), (6, 12)]),
+        (last, 4, False, [(1, 9), (2, 10), (3, 11), (4, 12)]),
+        (last, 3, False, [(1, 10), (2, 11), (3, 12)]),
+        (uniform, 6, True, [(1, 2), (2, 4), (3, 6), (4, 8), (5, 10)]),  # PKD's skip
+        (uniform, 4, True, [(1, 3), (2, 6), (3, 9)]),
+        (uniform, 3, True, [(1, 4), (2, 8)]),
+        (last, 6, True, [(1, 7), (2, 8), (3, 9), (4, 10), (5, 11)]),  # PKD's last
+        (last, 4, True, [(1, 9), (2, 10), (3, 11)]),
+        (last, 3, True, [(1, 10), (2, 11)]),
+    ],
+)
+def test_the_maps_of_a_teacher_of_twelve_layers(rule, student, without_top, expected):
+    assert list(chosen("it", {"it": rule}, student, 12, without_top=without_top)) == expected
+
+
 def test_first_and_last():
     assert first(3, 7) == (1, 2, 3)
     assert last(3, 7) == (5, 6, 7)

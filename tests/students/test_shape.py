@@ -7,28 +7,6 @@ from stillhouse.errors import UserError
 from stillhouse.models.adapter import head_count, hidden_size, layer_count
 from stillhouse.students.shape import Shape, is_shape, parse_shape, student_config
 
-# BERT of L layers, width H, feed-forward F, vocabulary 30,522, with pooler:
-# embeddings (30522 + 512 + 2) H + 2H; a layer 4 (H^2 + H) + 2HF + F + H + 4H; pooler H^2 + H. For 3x384, F = 1536:
-# 11,918,592 + 3 * 1,774,464 + 147,840 = 17,389,824.
-PARAMETERS = {
-    "12x768": 109_482_240,
-    "6x768": 66_955_008,
-    "4x768": 52_779_264,
-    "3x768": 45_691_392,
-    "6x384": 22_713_216,
-    "4x384": 19_164_288,
-    "3x384": 17_389_824,
-    "4x312": 14_350_248,
-}
-
-
-@pytest.mark.parametrize(("spec", "parameters"), PARAMETERS.items())
-def test_parameters_of_published_shapes(spec, parameters):
-    teacher = BertConfig()
-    with torch.device("meta"):
-        model = AutoModel.from_config(student_config(teacher, parse_shape(spec, teacher)))
-    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-
 
 @pytest.mark.parametrize("spec", ["3x384", "3 x 384", " 3X384 ", "3×384", "03x384"])
 def test_spellings(spec):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.students.test_theseus import batch, pair
+from tests.students.pairs import batch, pair
 
 from stillhouse.features import Needs
 from stillhouse.students.side import ProjectedSide, StageSide

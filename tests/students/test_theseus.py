@@ -5,27 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tests.objectives.matching import batch_of
-from tests.tiny_models import tiny_config
+from tests.students.pairs import batch, pair
 
 from stillhouse.data.batch import Batch
-from stillhouse.data.task import Task
 from stillhouse.features import Needs
-from stillhouse.models.loading import build_encoder
-from stillhouse.students.copy_layers import copy_layers
 from stillhouse.students.theseus import Replacing, replacing_rate
 
-TASK = Task("t", "classification", labels=("a", "b", "c"))
 FAMILIES = ("bert", "roberta", "distilbert", "electra", "xlm-roberta", "mobilebert")
 LOGITS = Needs(logits=True)
-
-
-def pair(family="bert", layers=4, own=2):
-    torch.manual_seed(0)
-    predecessor = build_encoder(tiny_config(family, layers=layers), TASK)
-    successor = build_encoder(tiny_config(family, layers=own), TASK)
-    copy_layers(successor, predecessor, range(1, own + 1), with_head=True)
-    return successor, predecessor
 
 
 def silent(side, predecessor):
@@ -36,13 +23,6 @@ def silent(side, predecessor):
             if hasattr(module, "attention_dropout") and isinstance(module.attention_dropout, float):
                 module.attention_dropout = 0.0
     return side
-
-
-def batch(rows=4):
-    empty = batch_of(*([7] * (rows - 1)), 5)
-    ids = torch.randint(5, 200, (rows, 7), generator=torch.Generator().manual_seed(1))
-    inputs = {"input_ids": ids, "attention_mask": empty.student_inputs["attention_mask"]}
-    return Batch(inputs, inputs, empty.labels, empty.has_label, empty.positions, torch.arange(rows))
 
 
 def logits(side, given):
@@ -181,7 +161,13 @@ def test_only_drawn_layers_of_the_successor_move(official):
             else:
                 assert has_moved == (official and layer in drawn)
             moved |= {layer} if has_moved else set()
+            # A momentum of zeros would count as steps, and damp the layer's first real one.
+            weight = successor.bert.encoder.layer[layer].output.dense.weight
+            assert (weight in optimizer.state) == (layer in drawn)
     assert moved == {0, 1}
+    again = spec.build(*pair(), LOGITS, seed=0)
+    again.load_state_dict(side.state_dict())
+    assert again.get_extra_state().tolist() == ([True, True] if official else [False, False])
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in predecessor.state_dict().items())
     for name, tensor in successor.state_dict().items():
         assert ".encoder.layer." in name or torch.equal(tensor, before[name]), name
@@ -191,7 +177,7 @@ def test_the_predecessor_is_neither_saved_nor_counted():
     successor, predecessor = pair()
     names = [f"encoder.{name}" for name in successor.state_dict()]
     side = Replacing().build(successor, predecessor, LOGITS, seed=0)
-    assert list(side.state_dict()) == names
+    assert list(side.state_dict()) == ["_extra_state", *names]  # the former: which layers were drawn yet
     assert sum(parameter.numel() for parameter in side.parameters()) == sum(p.numel() for p in successor.parameters())
     assert not any(parameter.requires_grad for parameter in predecessor.parameters())
 

@@ -2,16 +2,19 @@
 
 import pytest
 import torch
+from tests.killed import Killed
+from tests.methods.stage_names import stage_names
 from tests.tiny_models import tiny_config
-from tests.training.test_trainer import TASK, VOCABULARY, same, toy_split, weights, workshop
+from tests.training.toy_stage import TASK, VOCABULARY, same, toy_split, weights, workshop
 
 from stillhouse.config import StageConfig
-from stillhouse.methods import load_method
+from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.loading import build_encoder
 from stillhouse.training.stages import run_stages
 
-METHODS = ("pkd", "tinybert", "minilm", "minilmv2", "theseus")
+OUTSIDE = {"finetune", "logit"}  # look at labels and logits alone, as the stages of test_trainer do
+METHODS = [name for name in method_names() if name not in OUTSIDE]
 SILENT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -25,8 +28,7 @@ def train(name, folder, seed=0, width=24, dropout=SILENT, report=lambda step, st
     teacher, student = encoder(4, 1, **dropout), encoder(2, 2, hidden=width, **dropout)
     method = load_method(name).model_validate({"projection": True} if name == "pkd" and width != 24 else {})
     config = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, **settings}
-    names = type(method.stages).model_fields
-    configs = {stage: StageConfig(**config, select_on=getattr(method.stages, stage).select_on) for stage in names}
+    configs = {stage: StageConfig(**config, select_on=getattr(method.stages, stage).select_on) for stage in stage_names(name)}
     method = method.model_copy(update={"stages": type(method.stages)(**configs)})
     plan = method.plan("classification", dimensions(student.config), dimensions(teacher.config))
     before = weights(teacher)
@@ -80,13 +82,8 @@ def test_students_of_another_width_learn_and_keep_no_maps(name, tmp_path):
     assert student.config.hidden_size == 16
 
 
-class Killed(Exception):
-    """Stands for a process that is killed."""
-
-
-@pytest.mark.parametrize(("name", "which"), [("pkd", 0), *((name, which) for name in METHODS[1:] for which in (0, 1))])
-def test_a_killed_stage_ends_with_the_same_weights(name, which, tmp_path):
-    fatal = list(type(load_method(name).model_fields["stages"].default).model_fields)[which]
+@pytest.mark.parametrize(("name", "fatal"), [(name, stage) for name in METHODS for stage in stage_names(name)])
+def test_a_killed_stage_ends_with_the_same_weights(name, fatal, tmp_path):
     whole, _ = train(name, tmp_path / "whole", dropout={})
 
     def die(step, steps, stage):

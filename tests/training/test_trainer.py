@@ -6,13 +6,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from tests.killed import Killed
 from tests.tiny_models import tiny_config
+from tests.training.toy_stage import TASK, VOCABULARY, hard_stage, same, toy_encoder, toy_split, weights, workshop
 
-from stillhouse.config import EngineConfig, StageConfig
-from stillhouse.data.batch import tokenized_split
-from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import Examples, Task
-from stillhouse.data.tokenize import Encoded
+from stillhouse.config import StageConfig
 from stillhouse.errors import TrainingDiverged, UserError
 from stillhouse.method import Stage
 from stillhouse.models.loading import build_encoder
@@ -20,51 +18,8 @@ from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.students.copy_layers import layer_stack
 from stillhouse.students.theseus import Replacing
-from stillhouse.training.engine import build_accelerator
-from stillhouse.training.log import RunLog
-from stillhouse.training.stages import Workshop, run_stages
+from stillhouse.training.stages import run_stages
 from stillhouse.training.trainer import Trainer, stage_steps
-
-TASK = Task("toy", "classification", ("no", "yes"))
-VOCABULARY = 60
-
-
-class Killed(Exception):
-    """Stands for a process that is killed: nothing is cleaned up."""
-
-
-def toy_split(rows=97, seed=0):
-    """Label = whether token 7 occurs more often than token 8."""
-    random = np.random.default_rng(seed)
-    texts = [random.integers(7, 13, random.integers(3, 12)).tolist() for _ in range(rows)]
-    labels = [int(text.count(7) > text.count(8)) for text in texts]
-    ids = Ragged.from_rows([[2, *text, 3] for text in texts], np.int32)
-    encoded = Encoded(ids, Ragged(np.zeros_like(ids.values), ids.offsets), np.arange(rows), 0)
-    return tokenized_split(Examples(text=[""] * rows, labels=labels), TASK, encoded)
-
-
-def toy_encoder(seed=0):
-    torch.manual_seed(seed)
-    return build_encoder(tiny_config("bert", layers=2, hidden=24, heads=2, vocab_size=VOCABULARY), TASK)
-
-
-def workshop(folder, *, report=lambda step, steps, name: None, **engine):
-    folder.mkdir(parents=True, exist_ok=True)
-    config = EngineConfig(**{"precision": "fp32", "log_every": 2, "checkpoint_seconds": 0.0, **engine})
-    return Workshop(build_accelerator(config), config, folder / "checkpoints", RunLog(folder / "log.jsonl"), report)
-
-
-def hard_stage(**config):
-    values = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 16, **config}
-    return Stage("distil", (HardLabels(kind="classification"),), StageConfig(**values))
-
-
-def weights(encoder):
-    return {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-
-
-def same(one, other):
-    return all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_steps_come_from_epochs_or_are_given():
@@ -166,7 +121,7 @@ def test_a_tie_goes_to_the_later_state(tmp_path):
     assert result.step == 14
 
 
-def test_accumulation_lowers_memory_not_the_result(tmp_path):
+def test_accumulation_does_not_change_the_result(tmp_path):
     results = {}
     for parts in (1, 3):
         torch.manual_seed(0)

@@ -75,6 +75,7 @@ class Theseus(Method):
         return tuple(range(1 if self.copied == "module_first" else size, teacher_layers + 1, size))
 
     def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        self._check_schedule()
         _check(student, teacher)
         replacing = Replacing(
             schedule=self.schedule,
@@ -90,6 +91,21 @@ class Theseus(Method):
             Stage("replacing", loss, self.stages.replacing, side=replacing),
             Stage("successor", loss, self.stages.successor, side=StageSide(trains="all" if self.train_head else "layers")),
         )
+
+    def _check_schedule(self) -> None:
+        unread = {"constant": "slope", "curriculum": "constant_steps", "decreasing": "constant_steps"}[self.schedule]
+        if getattr(self, unread) is not None:
+            raise UserError(
+                f"method.{unread} is {getattr(self, unread)}, which a {self.schedule} schedule does not know",
+                expected=f"method.{unread} left out, or another method.schedule",
+            )
+        stays = self.schedule == "constant" and self.constant_steps is None
+        if self.base == 0 and (stays or (self.schedule == "curriculum" and self.slope == 0)):
+            raise UserError(
+                f"a {self.schedule} schedule that stays at method.base 0 replaces no layer, so that none would be trained",
+                expected="a replacing rate above 0",
+                fix="give method.base, such as 0.5",
+            )
 
 
 def _check(student: Dimensions, teacher: Dimensions) -> None:

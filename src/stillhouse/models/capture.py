@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from stillhouse.features import Attention, Part
+from stillhouse.models.quiet import quiet_transformers
 
 IMPLEMENTATION = "stillhouse"
 
@@ -103,7 +104,8 @@ def recording(
 
 def _listen_to(model: Any) -> None:
     if model.config._attn_implementation != IMPLEMENTATION:
-        model.set_attn_implementation(IMPLEMENTATION)
+        with quiet_transformers():  # what it says where it cannot is said below
+            model.set_attn_implementation(IMPLEMENTATION)
     if model.config._attn_implementation != IMPLEMENTATION:
         raise RuntimeError(f"the attention of {type(model).__name__} cannot be recorded: it is not on AttentionInterface")
 

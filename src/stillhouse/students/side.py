@@ -63,6 +63,10 @@ class StudentSide(nn.Module):
     def before_step(self, step: int, steps: int, rows: Rows) -> None:
         """Told before every optimiser step: how many were taken, how many there will be, and the step's rows."""
 
+    def try_out(self, batch: Batch) -> None:
+        """One forward pass by every way that training may take."""
+        self(batch)
+
     def values(self) -> dict[str, float]:
         """Numbers that change with the step, for the log."""
         return {}

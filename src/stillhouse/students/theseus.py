@@ -10,6 +10,7 @@ Reference: Xu et al., 2020 (arXiv:2002.02925v4), section 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -55,8 +56,8 @@ class Replacing(StageSide):
         constant_steps: See `replacing_rate`.
         per_example: One gate for each example and module instead of one for each module and step: both branches run.
         predecessor_dropout: Whether the predecessor's dropout is active in training.
-        official: As the authors' code does: a layer that was not drawn still moves on its optimiser's momentum, and the
-            norm by which gradients are clipped counts those of predecessor, embeddings and head, which are not trained.
+        official: As the authors' code does: a layer that was drawn before and is not now moves on its optimiser's momentum,
+            and the norm by which gradients are clipped counts those of predecessor, embeddings and head, which rest.
     """
 
     trains: Literal["all", "layers"] = "layers"
@@ -107,6 +108,7 @@ class ReplacingSide(StudentSide):
         self._rate = spec.base
         self._gates = np.ones((1, len(successors)), dtype=bool)
         self._rows: Rows = np.zeros(1, dtype=np.int64)
+        self._drawn = np.zeros(len(successors), dtype=bool)
         self._successors = list(successors)
         self._gates_of_batch: Tensor | None = None
         for index, layer in enumerate(self._successors):
@@ -122,15 +124,31 @@ class ReplacingSide(StudentSide):
         self._gates = np.random.default_rng((self._seed, step, GATES)).random(draws) < self._rate
         self._rows = rows
         if spec.official:
-            for layer in self._successors:
+            self._drawn |= self._gates.any(axis=0)
+            for layer in compress(self._successors, self._drawn):
                 for parameter in layer.parameters():
                     if parameter.grad is None:
                         parameter.grad = torch.zeros_like(parameter)
             for parameter in self.measured:
                 parameter.grad = None
 
+    def try_out(self, batch: Batch) -> None:
+        self._rows = batch.rows.numpy()
+        self.train()
+        for is_successor in (True, False):
+            self._gates = np.full((len(batch.rows) if self._spec.per_example else 1, len(self._successors)), is_successor)
+            self(batch)
+
     def values(self) -> dict[str, float]:
         return {"replacing_rate": self._rate}
+
+    def get_extra_state(self) -> Tensor:
+        """Which layers have been drawn yet: only those have a momentum."""
+        return torch.from_numpy(self._drawn.copy())
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Takes up what `get_extra_state` gave."""
+        self._drawn = state.cpu().numpy().copy()
 
     def forward(self, batch: Batch) -> Features:
         if self._spec.per_example:

@@ -1,0 +1,52 @@
+"""Every stage's forward pass on one row, before anything is trained: a model that lacks what a stage reads shows it here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from stillhouse.data.batch import TokenizedSplit
+from stillhouse.errors import UserError
+from stillhouse.method import Stage
+from stillhouse.models.forward import evaluating, forward
+
+
+def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: TokenizedSplit) -> None:
+    """Leaves both models, and torch's generator, as they were.
+
+    Args:
+        stages: What will be run.
+        student: Encoder of the student.
+        teacher: Encoder of the teacher.
+        rows: Of which the first is used.
+
+    Raises:
+        UserError: A model does not give what a stage needs of it.
+    """
+    batch = rows.batch(np.zeros(1, dtype=np.int64))
+    implementations = [(model, model.config._attn_implementation) for model in (student, teacher)]
+    for stage in stages:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(student), evaluating(teacher):
+            side = stage.side.build(student, teacher, stage.student_needs, 0)
+            try:
+                forward(teacher, batch, "teacher", stage.teacher_needs)
+                side.try_out(batch)
+            except UserError:
+                raise
+            except Exception as error:  # whatever a family's own code makes of it
+                family = teacher.config.model_type
+                reads = "reads what is inside its models" if stage.student_needs.inside else "replaces their layers"
+                raise UserError(
+                    f"stage {stage.name!r} {reads}, which {family} does not let it: {error}",
+                    expected="a teacher of another family, such as BERT or RoBERTa",
+                    fix="choose another teacher, or a method that needs its outputs alone, such as logit",
+                ) from error
+            finally:
+                side.release()
+                for model, implementation in implementations:
+                    model.requires_grad_(True)
+                    if model.config._attn_implementation != implementation:
+                        model.set_attn_implementation(implementation)

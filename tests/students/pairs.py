@@ -1,0 +1,27 @@
+"""A student whose layers are copies of its teacher's first ones, and a batch for both."""
+
+import torch
+from tests.objectives.matching import batch_of
+from tests.tiny_models import tiny_config
+
+from stillhouse.data.batch import Batch
+from stillhouse.data.task import Task
+from stillhouse.models.loading import build_encoder
+from stillhouse.students.copy_layers import copy_layers
+
+TASK = Task("t", "classification", labels=("a", "b", "c"))
+
+
+def pair(family="bert", layers=4, own=2):
+    torch.manual_seed(0)
+    predecessor = build_encoder(tiny_config(family, layers=layers), TASK)
+    successor = build_encoder(tiny_config(family, layers=own), TASK)
+    copy_layers(successor, predecessor, range(1, own + 1), with_head=True)
+    return successor, predecessor
+
+
+def batch(rows=4):
+    empty = batch_of(*([7] * (rows - 1)), 5)
+    ids = torch.randint(5, 200, (rows, 7), generator=torch.Generator().manual_seed(1))
+    inputs = {"input_ids": ids, "attention_mask": empty.student_inputs["attention_mask"]}
+    return Batch(inputs, inputs, empty.labels, empty.has_label, empty.positions, torch.arange(rows))

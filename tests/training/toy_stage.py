@@ -1,0 +1,54 @@
+"""A toy task on random tokens, a tiny encoder, and all that a stage needs to train it."""
+
+import numpy as np
+import torch
+from tests.tiny_models import tiny_config
+
+from stillhouse.config import EngineConfig, StageConfig
+from stillhouse.data.batch import tokenized_split
+from stillhouse.data.ragged import Ragged
+from stillhouse.data.task import Examples, Task
+from stillhouse.data.tokenize import Encoded
+from stillhouse.method import Stage
+from stillhouse.models.loading import build_encoder
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.training.engine import build_accelerator
+from stillhouse.training.log import RunLog
+from stillhouse.training.stages import Workshop
+
+TASK = Task("toy", "classification", ("no", "yes"))
+VOCABULARY = 60
+
+
+def toy_split(rows=97, seed=0):
+    """Label = whether token 7 occurs more often than token 8."""
+    random = np.random.default_rng(seed)
+    texts = [random.integers(7, 13, random.integers(3, 12)).tolist() for _ in range(rows)]
+    labels = [int(text.count(7) > text.count(8)) for text in texts]
+    ids = Ragged.from_rows([[2, *text, 3] for text in texts], np.int32)
+    encoded = Encoded(ids, Ragged(np.zeros_like(ids.values), ids.offsets), np.arange(rows), 0)
+    return tokenized_split(Examples(text=[""] * rows, labels=labels), TASK, encoded)
+
+
+def toy_encoder(seed=0):
+    torch.manual_seed(seed)
+    return build_encoder(tiny_config("bert", layers=2, hidden=24, heads=2, vocab_size=VOCABULARY), TASK)
+
+
+def workshop(folder, *, report=lambda step, steps, name: None, **engine):
+    folder.mkdir(parents=True, exist_ok=True)
+    config = EngineConfig(**{"precision": "fp32", "log_every": 2, "checkpoint_seconds": 0.0, **engine})
+    return Workshop(build_accelerator(config), config, folder / "checkpoints", RunLog(folder / "log.jsonl"), report)
+
+
+def hard_stage(**config):
+    values = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 16, **config}
+    return Stage("distil", (HardLabels(kind="classification"),), StageConfig(**values))
+
+
+def weights(encoder):
+    return {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
