@@ -3,7 +3,7 @@
     python benchmarks/sets.py sst2 mrpc --data FOLDER [--out runs/sets] [--json docs/results]
 
 `--data` is a folder with a folder for each set. Every method of a set is trained for as many epochs, in one stage or in two,
-and so is the baseline; every line has the same two learning rates to choose from on the selection rows. Given again, the
+and so is the baseline; every line has the same learning rates to choose from on the selection rows. Given again, the
 command goes on with what is missing. Other students than the usual one make a comparison of their own, `SET-STUDENTS`.
 `benchmarks/pool.py` pools the finished comparisons.
 """
@@ -38,6 +38,8 @@ class Protocol:
         last: Epochs of the second; a method of one stage has both.
         teacher: Epochs of the teacher.
         seeds: Of the students.
+        grid: Learning rates of every line.
+        accumulate: Micro-batches a step: dropout on long texts takes much memory on a CPU.
         options: Of `compare`.
     """
 
@@ -46,6 +48,8 @@ class Protocol:
     last: int = 1
     teacher: int = 3
     seeds: str = "0,1,2"
+    grid: str = GRID
+    accumulate: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -55,9 +59,9 @@ SETS = {
     "mrpc": Protocol("mrpc", first=7, last=3, teacher=5),
     "stsb": Protocol("stsb", first=4, last=2, teacher=5),
     "conll2003": Protocol("conll2003"),
-    "rte": Protocol("rte", first=7, last=3, teacher=5),
+    "rte": Protocol("rte", first=4, last=2, teacher=5),
     "qqp": Protocol("qqp_lite", seeds="0"),
-    "squad2": Protocol("squad2", seeds="0"),
+    "squad2": Protocol("squad2", seeds="0", grid="3e-4", accumulate=4),
 }
 
 
@@ -80,7 +84,7 @@ def main() -> None:
             methods=options.methods,
             students=options.students,
             seeds=options.seeds or protocol.seeds,
-            grid=GRID,
+            grid=protocol.grid,
             changes=_changes(protocol, options.methods.split(",")),
             out=options.out / title,
             quiet=False,
@@ -98,12 +102,14 @@ def _changes(protocol: Protocol, methods: list[str]) -> list[str]:
     changes = [
         f"teacher.finetune.epochs={protocol.teacher}",
         f"teacher.finetune.learning_rate={TEACHER_RATE}",
+        f"teacher.finetune.accumulate={protocol.accumulate}",
     ]
     for method in methods:
         stages = dict(load_method(method)().stages)
         epochs = (protocol.first, protocol.last) if len(stages) == 2 else (protocol.first + protocol.last,)
         for (name, stage), share in zip(stages.items(), epochs, strict=True):
             changes.append(f"methods.{method}.stages.{name}.epochs={share}")
+            changes.append(f"methods.{method}.stages.{name}.accumulate={protocol.accumulate}")
             if stage.select_on == "none":
                 changes.append(f"methods.{method}.stages.{name}.learning_rate={INSIDE_RATE}")
     return changes

@@ -1,14 +1,86 @@
 """Shared by all tests: quiet, offline, and never in the user's cache."""
 
+import multiprocessing
 import os
 
 import pytest
+
+from stillhouse.files import write_text
+from tests.processes import run_command
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+# Fixtures import their models and data themselves: the hub reads these settings when it is imported, and shapes are checked
+# only in modules that are imported after this file.
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def leave_reports_empty(patch):
+    """Half of a small run's time goes into drawing; where only the file matters, it is enough."""
+    patch.setattr("stillhouse.run.write_report", lambda folder: write_text(folder / "report.html", ""))
+
+
+@pytest.fixture
+def empty_report(monkeypatch):
+    """Runs of this test write an empty report."""
+    leave_reports_empty(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def empty_reports():
+    """Runs of this module write empty reports."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_reports_empty(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory):
+    """Tiny models: `bare` without a head, `headed` with one, `constant` whose head always says the same."""
+    from safetensors.torch import load_file, save_file
+
+    from tests.tiny_models import make_tiny_checkpoint
+
+    folder = tmp_path_factory.mktemp("models")
+    make_tiny_checkpoint(folder / "bare", "bert", layers=2)
+    for name in ("headed", "constant"):
+        make_tiny_checkpoint(folder / name, "bert", layers=2, head="classification", labels=("negative", "positive"))
+    weights = load_file(folder / "constant" / "model.safetensors")
+    weights["classifier.weight"].zero_()
+    save_file(weights, folder / "constant" / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, shelf, empty_report):
+    """The working folder: data.csv, and links to the models. Runs that come to their end there write an empty report."""
+    from tests import toy_data
+
+    monkeypatch.chdir(tmp_path)
+    toy_data.classification(tmp_path / "data.csv", rows=60)
+    for model in shelf.iterdir():
+        (tmp_path / model.name).symlink_to(model)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts a command in a process of its own, forked from one that has imported everything and computed nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["stillhouse.run", "stillhouse.cli.main"])
+
+        def started(arguments, cache):
+            output = tmp_path_factory.mktemp("output") / "output.txt"
+            process = context.Process(target=run_command, args=(arguments, str(cache), str(output)), daemon=True)
+            process.start()
+            return process, output
+
+        yield started

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 
 import numpy as np
@@ -12,21 +11,11 @@ import transformers
 import yaml
 
 from stillhouse import UserError, distill, evaluate, predict
-from stillhouse.files import require_writable, write_text
-from stillhouse.run_config import parse_config
-from stillhouse.run_folder import RunFolder
 from tests import toy_data
 from tests.tiny_models import FAMILIES, make_tiny_checkpoint
+from tests.toy_data import TASKS
 
 FAST = ["teacher.finetune.learning_rate=0.003", "teacher.finetune.epochs=12", "teacher.finetune.batch_size=16"]
-TASKS = {
-    "classification": lambda folder: toy_data.classification(folder / "data.csv", unlabelled=60),
-    "pair": lambda folder: toy_data.classification(folder / "data.csv", pair=True),
-    "multilabel": lambda folder: toy_data.multilabel(folder / "data.jsonl"),
-    "regression": lambda folder: toy_data.regression(folder / "data.tsv"),
-    "tagging": lambda folder: toy_data.tagging(folder / "data.txt"),
-    "qa": lambda folder: toy_data.questions(folder / "data.json"),
-}
 
 
 @pytest.fixture
@@ -121,16 +110,6 @@ def test_a_kept_teacher_of_other_data_never_stays_in_the_folder(tmp_path, teache
     assert fresh != stale
     kept = run_toy(tmp_path, first, teacher, out=tmp_path / "three", **quick)
     assert (kept.folder / "teacher" / "model.safetensors").read_bytes() == fresh
-
-
-def test_overwriting_never_deletes_what_is_not_the_runs(tmp_path, teacher):
-    data = toy_data.classification(tmp_path / "data.csv", rows=60)
-    quick = {"epochs": 1, "changes": ["teacher.finetune.epochs=1"]}
-    run = run_toy(tmp_path, data, teacher, **quick)
-    (run.folder / "notes.md").write_text("mine")
-    with pytest.raises(UserError, match=r"holds more than a run: notes\.md"):
-        run_toy(tmp_path, data, teacher, overwrite=True, **quick)
-    assert run.report.exists()
 
 
 def test_weights_are_as_readable_as_the_files_beside_them(tmp_path, teacher):
@@ -276,18 +255,6 @@ def test_run_yaml_names_what_was_found_and_the_student_remembers_its_columns(tmp
     assert predict(run.folder, data=str(tmp_path / "other.csv"))[0]["text"] == "the bad film"
 
 
-def test_one_run_at_a_time_in_a_folder(tmp_path, teacher):
-    data = toy_data.classification(tmp_path / "data.csv", rows=60)
-    run = run_toy(tmp_path, data, teacher, epochs=1)
-    before = (run.folder / "run.yaml").read_bytes()
-    other = RunFolder(run.folder)
-    other.create(parse_config(yaml.safe_load(before)), overwrite=True)
-    with pytest.raises(UserError, match=r"another process is working in .*run\n.*one run at a time"):
-        run_toy(tmp_path, data, teacher, epochs=1)
-    other.release()
-    assert run_toy(tmp_path, data, teacher, epochs=1).report.exists()
-
-
 def test_soft_labels_of_a_good_teacher_beat_gold_labels_alone(tmp_path, teacher):
     """40 gold labels, 500 texts, a teacher that learnt from all labels: over three seeds its student is the better one."""
     data = tmp_path / "data"
@@ -355,18 +322,6 @@ def test_text_without_a_label_that_nobody_would_use_is_refused_or_said(tmp_path,
     assert "train: the 7 rows without a label are left out" in run.metrics["notes"]
 
 
-def test_overwriting_never_deletes_what_the_run_is_made_from(tmp_path, teacher):
-    data = toy_data.classification(tmp_path / "data.csv", rows=60)
-    run = run_toy(tmp_path, data, teacher, epochs=1)
-    for role, given in (
-        ("teacher", {"teacher": str(run.folder / "teacher")}),
-        ("student", {"student": str(run.folder / "student")}),
-    ):
-        with pytest.raises(UserError, match=f"--overwrite would delete .*{role}, which this run needs"):
-            run_toy(tmp_path, data, **({"teacher": teacher} | given), overwrite=True)
-    assert (run.folder / "teacher" / "model.safetensors").exists()
-
-
 def test_pairs_and_single_texts_are_not_taken_for_each_other(tmp_path, teacher):
     pairs = toy_data.classification(tmp_path / "pairs.csv", rows=60, pair=True)
     single = toy_data.classification(tmp_path / "single.csv", rows=60)
@@ -379,14 +334,3 @@ def test_pairs_and_single_texts_are_not_taken_for_each_other(tmp_path, teacher):
         predict(paired.folder, text="good movie")
     with pytest.raises(UserError, match="trained on single texts, and pairs of texts are given"):
         predict(alone.folder, text="good movie", text_pair="bad movie")
-
-
-def test_outputs_are_ordinary_files(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="pipe is no ordinary file"):
-        require_writable(tmp_path / "pipe")
-    (tmp_path / "real").write_text("before")
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    write_text(tmp_path / "link", "after")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_text() == "after"

@@ -13,29 +13,38 @@ from safetensors.torch import load_file
 from stillhouse import run
 from stillhouse.console import Console
 from stillhouse.errors import UserError
-from stillhouse.methods import load_method
 from stillhouse.run_config import parse_config
 from tests import toy_data
+from tests.methods.stage_names import stage_names
+from tests.records import timeless
 from tests.tiny_models import make_tiny_checkpoint
 
 
-def distil(folder, data, teacher, processes, *, method="logit"):
-    out = folder / f"run{processes}"
+def launch(processes, folder, *arguments):
+    """Runs a command in one process or several, each number with a cache of its own; gives what it printed."""
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "stillhouse", "distill", "--data", str(data)]
-    command += ["--teacher", str(teacher), "--student", "2x24", "--batch-size", "7"]
-    command += ["--out", str(out), "--allow-weak-teacher", "--precision", "fp32"]
-    settings = ["teacher.finetune.epochs=1"]
-    if method == "tinybert":
-        settings.append("method.hidden=false")  # then no loss reads the last layer's values
-    for stage in type(load_method(method).model_fields["stages"].default).model_fields:
-        settings += [f"method.stages.{stage}.{one}" for one in ("max_grad_norm=0.5", "epochs=1", "learning_rate=0.001")]
-    command += ["--method", method, *(part for setting in settings for part in ("--set", setting))]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "stillhouse", *arguments]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     environment |= {"STILLHOUSE_CACHE": str(folder / f"cache{processes}")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return out, done.stdout
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def make_teacher(folder, layers):
+    """A teacher without dropout: each process draws its own, and without it the sums are the same."""
+    teacher = make_tiny_checkpoint(folder, "bert", layers=layers)
+    config = json.loads((teacher / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (teacher / "config.json").write_text(json.dumps(config))
+    return teacher
+
+
+def assert_close(one, other):
+    """Weights of the same student, trained in one process and in another number."""
+    ours, theirs = (load_file(folder / "student" / "model.safetensors") for folder in (one, other))
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-4), name
 
 
 class Reached(Exception):
@@ -76,40 +85,41 @@ def test_a_folder_that_the_first_process_makes_meanwhile_is_no_foreign_one(tmp_p
     ],
 )
 def test_two_processes_end_where_one_does(tmp_path, task, method):
-    teacher = make_tiny_checkpoint(tmp_path / "bare", "bert", layers=4, hidden=24, heads=2)
-    config = json.loads((teacher / "config.json").read_text())
-    # Each process draws its own dropout: without it the sums are the same.
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (teacher / "config.json").write_text(json.dumps(config))
+    teacher = make_teacher(tmp_path / "bare", layers=4)
     data = getattr(toy_data, task)(tmp_path / ("data.csv" if task == "classification" else "data.txt"), rows=60)
-    (one, _), (two, said) = (distil(tmp_path, data, teacher, processes, method=method) for processes in (1, 2))
-    assert said.count("task: ") == 1
-    alone, together = (load_file(folder / "student" / "model.safetensors") for folder in (one, two))
-    for name, tensor in alone.items():
-        assert torch.allclose(tensor, together[name], atol=1e-4), name
+    options = f"distill --data {data} --teacher {teacher} --method {method} --student 2x24 --batch-size 7"
+    options += " --allow-weak-teacher --precision fp32 --set teacher.finetune.epochs=1"
+    if method == "tinybert":
+        options += " --set method.hidden=false"  # then no loss reads the last layer's values
+    for stage in stage_names(method):
+        for setting in ("max_grad_norm=0.5", "epochs=1", "learning_rate=0.001"):
+            options += f" --set method.stages.{stage}.{setting}"
+    one, two = tmp_path / "one", tmp_path / "two"
+    launch(1, tmp_path, *options.split(), "--out", str(one))
+    assert launch(2, tmp_path, *options.split(), "--out", str(two)).count("task: ") == 1
+    assert_close(one, two)
     stages = [json.loads((folder / "metrics.json").read_text())["stages"] for folder in (one, two)]
     assert [stage["steps"] for stage in stages[0]] == [stage["steps"] for stage in stages[1]]
 
 
 def test_two_processes_compare_as_one_does(tmp_path):
-    teacher = make_tiny_checkpoint(tmp_path / "bare", "bert", layers=2)
+    teacher = make_teacher(tmp_path / "bare", layers=2)
     data = toy_data.classification(tmp_path / "data.csv", rows=60)
-    out = tmp_path / "comparison"
     options = f"compare --data {data} --teacher {teacher} --students 1x24 --methods logit,theseus --seeds 0 --batch-size 7"
-    options += f" --grid 1e-3,1e-2 --epochs 3 --allow-weak-teacher --precision fp32 --out {out}"
+    options += " --grid 1e-4,1e-3 --epochs 3 --allow-weak-teacher --precision fp32"
     options += " --set methods.theseus.stages.replacing.epochs=1 --set teacher.finetune.epochs=1"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "stillhouse"]
-    environment = os.environ | {
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-        "STILLHOUSE_CACHE": str(tmp_path / "cache"),
-    }
+    one, two = tmp_path / "one", tmp_path / "two"
+    launch(1, tmp_path, *options.split(), "--out", str(one))
     for _ in range(2):  # and begun anew, over what is there
-        command = [*launcher, *options.split(), "--overwrite"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("task: ") == 1
-        assert done.stdout.count("[1/") == 1
-    content = json.loads((out / "comparison.json").read_text())
-    assert {row["status"] for row in content["rows"]} == {"done"}
-    assert len(content["pairs"]) == 2
+        said = launch(2, tmp_path, *options.split(), "--out", str(two), "--overwrite")
+        assert said.count("task: ") == 1
+        assert said.count("[1/") == 1
+    alone, together = (json.loads((folder / "comparison.json").read_text()) for folder in (one, two))
+    assert {row["status"] for row in together["rows"]} == {"done"}
+    assert len(together["pairs"]) == 2
+    assert [row["run"] for row in together["rows"]] == [row["run"] for row in alone["rows"]]  # the rate is part of it
+    for row in together["rows"]:
+        assert_close(one / row["run"], two / row["run"])
+    for name in ("rows", "tries"):
+        for ours, theirs in zip(alone[name], together[name], strict=True):
+            assert timeless(theirs) == pytest.approx(timeless(ours), abs=1e-3)

@@ -1,22 +1,21 @@
 """A run that was killed goes on from its last checkpoint, and ends as one that was never interrupted: bit for bit."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stillhouse import run
 from stillhouse.cli.main import main
-from stillhouse.files import write_text
 from tests import toy_data
+from tests.commands import leave
+from tests.killed import Killed
+from tests.processes import LIMIT, finish
+from tests.records import timeless
 from tests.tiny_models import make_tiny_checkpoint
-
-LIMIT = 120  # seconds, for a process that should take five
 
 
 @pytest.fixture(scope="module")
@@ -36,49 +35,9 @@ def command(shelf: Path, out: Path, *, epochs: int, log_every: int = 1) -> list[
     return ["distill", *options.split()]
 
 
-def run_command(arguments: list[str], cache: str, output: str) -> None:
-    """What each process does: the command, and nothing else."""
-    os.environ["STILLHOUSE_CACHE"] = cache
-    with open(output, "wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    main(arguments)
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Starts a command in a process of its own, forked from one that has imported everything and computed nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["stillhouse.run", "stillhouse.cli.main"])
-
-        def started(arguments: list[str], cache: Path) -> tuple[Any, Path]:
-            output = tmp_path_factory.mktemp("output") / "output.txt"
-            process = context.Process(target=run_command, args=(arguments, str(cache), str(output)), daemon=True)
-            process.start()
-            return process, output
-
-        yield started
-
-
-def finish(process: Any, output: Path) -> None:
-    process.join(LIMIT)
-    assert process.exitcode == 0, output.read_text()
-    assert "Traceback" not in output.read_text()
-
-
 def lines_of(out: Path, stage: str) -> int:
     log = out / "log.jsonl"
     return log.read_text().count(f'{{"stage": "{stage}"') if log.exists() else 0
-
-
-def timeless(value):
-    """A record without what depends on the clock."""
-    clock = {"seconds", "examples_per_second", "latency", "latency_ms", "cost"}
-    if isinstance(value, dict):
-        return {name: timeless(entry) for name, entry in value.items() if name not in clock}
-    return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
 
 def result(out: Path) -> dict:
@@ -145,16 +104,6 @@ def test_kill_minus_nine(shelf, start, uninterrupted, tmp_path, stage):
     assert_same(out, uninterrupted)
 
 
-class Killed(BaseException):
-    """Nothing in the program catches this."""
-
-
-@pytest.fixture
-def empty_report(monkeypatch):
-    """Half of such a small run's time goes into drawing; the file is enough here."""
-    monkeypatch.setattr(run, "write_report", lambda folder: write_text(folder / "report.html", ""))
-
-
 def test_an_end_at_any_write(shelf, tmp_path, monkeypatch, empty_report):
     """The process ends just before or just after a file is moved into place: every ninth of those moments is tried."""
     real = os.replace
@@ -174,9 +123,7 @@ def test_an_end_at_any_write(shelf, tmp_path, monkeypatch, empty_report):
 
     def go(cache: str) -> None:
         monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / cache))
-        with pytest.raises(SystemExit) as left:
-            main(command(shelf, out, epochs=2, log_every=12))
-        assert left.value.code == 0
+        assert leave(*command(shelf, out, epochs=2, log_every=12)) == 0
 
     go("whole")
     expected, whole = result(out), list(moves)
@@ -208,15 +155,11 @@ def test_ctrl_c_says_how_to_go_on(shelf, tmp_path, monkeypatch, capsys, empty_re
     arguments = command(shelf, tmp_path / "run", epochs=1)
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", step)
-        with pytest.raises(SystemExit) as left:
-            main(arguments)
-    assert left.value.code == 1
+        assert leave(*arguments) == 1
     assert "stillhouse: interrupted; an unfinished run goes on when its command is given again" in capsys.readouterr().err
     # How often is logged decides nothing: the run goes on with another setting of it.
     for again in (command(shelf, tmp_path / "run", epochs=1, log_every=5), command(shelf, tmp_path / "whole", epochs=1)):
-        with pytest.raises(SystemExit) as left:
-            main(again)
-        assert left.value.code == 0
+        assert leave(*again) == 0
     interrupted, whole = result(tmp_path / "run"), result(tmp_path / "whole")
     for name in ("student/model.safetensors", "teacher/model.safetensors", "predictions.jsonl"):
         assert interrupted[name] == whole[name]
@@ -224,12 +167,9 @@ def test_ctrl_c_says_how_to_go_on(shelf, tmp_path, monkeypatch, capsys, empty_re
 
 def test_what_a_kill_leaves_of_a_finished_run_is_removed(shelf, tmp_path, capsys, empty_report):
     arguments = command(shelf, tmp_path / "run", epochs=1)
-    with pytest.raises(SystemExit):
-        main(arguments)
+    assert leave(*arguments) == 0
     (tmp_path / "run" / "checkpoints" / "distil").mkdir(parents=True)
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert left.value.code == 0
+    assert leave(*arguments) == 0
     assert "this run is finished" in capsys.readouterr().out
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -237,8 +177,7 @@ def test_what_a_kill_leaves_of_a_finished_run_is_removed(shelf, tmp_path, capsys
 def test_an_overwriting_run_that_was_killed_can_overwrite_again(shelf, tmp_path, monkeypatch, empty_report):
     out = tmp_path / "run"
     arguments = command(shelf, out, epochs=1)
-    with pytest.raises(SystemExit):
-        main(arguments)
+    assert leave(*arguments) == 0
     real = Path.unlink
     removed = []
 
@@ -255,22 +194,17 @@ def test_an_overwriting_run_that_was_killed_can_overwrite_again(shelf, tmp_path,
             main([*arguments, "--overwrite"])
     assert len(removed) == 2
     assert (out / "run.yaml").exists()
-    with pytest.raises(SystemExit) as left:
-        main([*arguments, "--overwrite"])
-    assert left.value.code == 0
+    assert leave(*arguments, "--overwrite") == 0
 
 
 def test_a_report_that_is_gone_is_written_again(shelf, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
     arguments = command(shelf, tmp_path / "run", epochs=1)
-    with pytest.raises(SystemExit):
-        main(arguments)
+    assert leave(*arguments) == 0
     (tmp_path / "run" / "report.html").unlink()
     before = result(tmp_path / "run")
     monkeypatch.setattr(run, "prepare", lambda config: pytest.fail("the run was made again"))
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert left.value.code == 0
+    assert leave(*arguments) == 0
     assert (tmp_path / "run" / "report.html").exists()
     assert result(tmp_path / "run") == before
     assert "this run is finished" in capsys.readouterr().out

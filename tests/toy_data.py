@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 GOOD = ["good", "great", "fine", "best", "nice", "wonderful", "happy", "love", "enjoy", "bright"]
@@ -102,3 +103,14 @@ def questions(path: Path, paragraphs: int = 60, seed: int = 0, *, unanswerable: 
         articles.append({"title": str(number), "paragraphs": [{"context": context, "qas": questions_}]})
     path.write_text(json.dumps({"version": "v2.0" if unanswerable else "1.1", "data": articles}), encoding="utf-8")
     return path
+
+
+# By task: writes its data into a folder, in a file of its usual kind. `pair` is classification of two texts.
+TASKS: dict[str, Callable[..., Path]] = {
+    "classification": lambda folder, rows=240: classification(folder / "data.csv", rows, unlabelled=rows // 4),
+    "pair": lambda folder, rows=240: classification(folder / "data.csv", rows, pair=True),
+    "multilabel": lambda folder, rows=240: multilabel(folder / "data.jsonl", rows),
+    "regression": lambda folder, rows=240: regression(folder / "data.tsv", rows),
+    "tagging": lambda folder, rows=200: tagging(folder / "data.txt", rows),
+    "qa": lambda folder, rows=240: questions(folder / "data.json", rows // 4),
+}

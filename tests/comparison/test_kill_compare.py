@@ -4,23 +4,13 @@ import json
 import time
 
 from tests import toy_data
-from tests.test_resume import LIMIT, finish, start, timeless
+from tests.processes import LIMIT, finish
+from tests.records import timeless
 from tests.tiny_models import make_tiny_checkpoint
-
-__all__ = ["start"]  # a fixture
 
 
 def weights(out):
     return {path.relative_to(out): path.read_bytes() for path in sorted(out.glob("rows/*/*/student/model.safetensors"))}
-
-
-def record(out):
-    """What is not the clock's: a run that is done again measures its latency anew."""
-    content = timeless(json.loads((out / "comparison.json").read_text()))
-    for entry in (content["teacher"], *content["rows"], *content["summary"]):
-        entry.pop("latency_ms_p50")
-        entry.pop("train_seconds", None)
-    return content
 
 
 def test_kill_minus_nine_while_theseus_replaces(tmp_path, start):
@@ -55,6 +45,8 @@ def test_kill_minus_nine_while_theseus_replaces(tmp_path, start):
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
     assert weights(killed) == weights(whole)
     assert len(weights(whole)) == 4 * 2
-    assert record(killed) == record(whole)
+    # A run that is done again measures its latency anew.
+    records = [json.loads((out / "comparison.json").read_text()) for out in (killed, whole)]
+    assert timeless(records[0]) == timeless(records[1])
     assert not list(killed.rglob(".*.tmp"))
     assert not list(killed.rglob("checkpoints"))

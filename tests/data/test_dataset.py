@@ -259,6 +259,27 @@ def test_rows_without_text_are_left_out_and_counted(tmp_path: Path) -> None:
     assert f"{path}: 2 rows without text were left out" in data.notes
 
 
+SIDES = "".join(f"good movie {row},pos\nbad movie {row},neg\n" for row in range(20))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "labels"),
+    [
+        ("bom.csv", f"\ufefftext,label\n{SIDES}", ("neg", "pos")),
+        ("windows.csv", f"text,label\n{SIDES}".replace("\n", "\r\n"), ("neg", "pos")),
+        ("windows.tsv", f"text,label\n{SIDES}".replace(",", "\t").replace("\n", "\r\n"), ("neg", "pos")),
+        ("gaps.csv", f"text,label\n,pos\n{SIDES}", ("neg", "pos")),
+        ("floats.csv", f"text,label\n{SIDES}".replace("pos", "1.0").replace("neg", "0.0"), ("0", "1")),
+    ],
+)
+def test_files_of_other_programs_are_read(tmp_path: Path, name: str, content: str, labels: tuple[str, ...]) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    data = load_dataset(DataConfig(source=str(tmp_path / name)))
+    assert data.task.labels == labels
+    given = [line.split(",")[0] for line in SIDES.splitlines()]
+    assert sorted(text for split in split_texts(data) for text in split) == sorted(given)
+
+
 @pytest.mark.parametrize(
     ("train", "validation", "options", "message"),
     [

@@ -1,7 +1,11 @@
-"""The published sets beside the repository; their row counts are those of their papers."""
+"""Published sets, at `STILLHOUSE_DATA` or beside the repository.
+
+Row counts are those of their papers; qqp_lite and squad2 are parts cut out of other splits and have the counts of the cut.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,13 +14,17 @@ from stillhouse.config import DataConfig
 from stillhouse.data.dataset import load_dataset
 from stillhouse.data.task import Dataset
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+SHARED = Path(os.environ.get("STILLHOUSE_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+
+
+def place(name: str) -> Path:
+    if not (SHARED / name).exists():
+        pytest.skip(f"the data set {name} is not at {SHARED}; STILLHOUSE_DATA may name another folder")
+    return SHARED / name
 
 
 def load(name: str, **options: object) -> Dataset:
-    if not (SHARED / name).exists():
-        pytest.skip(f"the data set {name} is not at {SHARED}")
-    return load_dataset(DataConfig(source=str(SHARED / name), **options))
+    return load_dataset(DataConfig(source=str(place(name)), **options))
 
 
 def dropped(data: Dataset) -> int:
@@ -59,8 +67,6 @@ def test_unanswerable_questions_of_squad() -> None:
 
 
 def test_wikipedia_as_transfer_text() -> None:
-    if not (SHARED / "wikitext2").exists():
-        pytest.skip(f"the data set wikitext2 is not at {SHARED}")
-    data = load("mrpc", text="sentence1", transfer=(str(SHARED / "wikitext2" / "test.txt.gz"),))
+    data = load("mrpc", text="sentence1", transfer=(str(place("wikitext2") / "test.txt.gz"),))
     assert data.train.text_pair is None
     assert len(data.train) > len(data.train.labelled) > 3_000

@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-from tests.report.test_run_report import Page
+from tests.commands import leave
+from tests.report.page import Page
 
 from stillhouse import UserError
-from stillhouse.cli.main import main
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
 from stillhouse.report.comparison_plots import Point, pareto_front
 from stillhouse.report.comparison_report import render_comparison
@@ -182,19 +182,13 @@ def test_a_page_of_a_comparison_that_has_only_begun(content):
 
 def test_written_again_by_its_command(content, tmp_path, capsys):
     (tmp_path / "comparison.json").write_text(json.dumps(content))
-    main_leaves(["report", str(tmp_path)], 0)
+    assert leave("report", str(tmp_path)) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
     first = (tmp_path / "report.html").read_bytes()
     assert write_comparison_report(tmp_path).read_bytes() == first
     (tmp_path / "comparison.json").write_text("{")
     with pytest.raises(UserError, match=r"comparison\.json cannot be read"):
         write_comparison_report(tmp_path)
-
-
-def main_leaves(arguments, code):
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert left.value.code == code
 
 
 def test_the_pareto_front():

@@ -1,0 +1,27 @@
+"""Commands in processes of their own, which a test may kill; the fixture `start` starts them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+LIMIT = 120  # seconds, for a process that should take five
+
+
+def run_command(arguments: list[str], cache: str, output: str) -> None:
+    """What each process does: the command, and nothing else."""
+    from stillhouse.cli.main import main
+
+    os.environ["STILLHOUSE_CACHE"] = cache
+    with open(output, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    main(arguments)
+
+
+def finish(process: Any, output: Path) -> None:
+    """Waits for a command that ends as it should."""
+    process.join(LIMIT)
+    assert process.exitcode == 0, output.read_text()
+    assert "Traceback" not in output.read_text()

@@ -1,0 +1,44 @@
+"""What the console says: bars in a terminal, lines elsewhere, and nothing where it is told to be quiet."""
+
+import io
+import sys
+import time
+
+from stillhouse.console import Console
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_bars_on_stderr(monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    console = Console()
+    for step in (1, 2, 3):
+        console.progress(step, 3, "distil")
+    assert "distil" in terminal.getvalue()
+    assert "3/3" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_scoring_is_said_where_it_takes_long(monkeypatch, capsys):
+    clock = iter([0.0, 100.0, 116.0, 117.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    console = Console()
+    console.scoring(1, 1, "moments")
+    for step in (1, 2):
+        console.scoring(step, 2, "moments")
+    assert capsys.readouterr().out == ""
+    for step in (1, 2, 3):
+        console.scoring(step, 3, "minutes")
+    assert capsys.readouterr().out == "  minutes: 2 of 3 steps, 8 s left\n  minutes: 3 of 3 steps\n"
+
+
+def test_a_quiet_console_says_nothing(monkeypatch, capsys):
+    console = Console(quiet=True)
+    console.say("a line")
+    console.progress(1, 1, "distil")
+    console.close()
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,104 @@
+"""Files are whole or absent, also where the system refuses to write them."""
+
+import contextlib
+import errno
+import os
+import re
+import resource
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
+
+from stillhouse import UserError
+from stillhouse.files import require_writable, write_atomically, write_text
+from tests.commands import distil, leave, refused
+
+
+@contextlib.contextmanager
+def largest_file(size: int):
+    """No file may become larger: the system then refuses to write, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_space_for_the_first_file(here, capsys):
+    with largest_file(100):
+        message = refused(here, capsys, *distil("--out", "runs/new/run"))
+    assert re.search(
+        r"no space left while writing runs/new/run/run\.yaml.*fix: free some, or choose another", message, re.DOTALL
+    )
+
+
+def test_too_little_space_is_noticed_before_training(here, capsys, monkeypatch):
+    disk = namedtuple("disk", "total used free")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: disk(10**9, 10**9 - 300_000, 300_000))
+        message = refused(here, capsys, *distil())
+    assert re.search(r"no space left for run: 0 MiB are free.*expected: about 2 MiB.*fix: free some", message, re.DOTALL)
+
+
+def test_a_disk_that_fills_up_loses_nothing(here, capsys):
+    with largest_file(50_000):
+        assert leave(*distil("--allow-weak-teacher")) == 2
+    message = capsys.readouterr().err
+    assert re.search(r"no space left while writing run/checkpoints/teacher/checkpoint\.pt", message)
+    assert not list(here.rglob(".*.tmp"))
+    assert leave(*distil("--allow-weak-teacher")) == 0
+
+
+WRITERS = {
+    "safetensors": lambda path: save_file({"a": torch.zeros(5000)}, path),
+    "tokenizers": lambda path: Tokenizer(models.WordPiece({f"a{n}": n for n in range(5000)}, unk_token="a0")).save(str(path)),
+    "python": lambda path: path.write_bytes(bytes(20_000)),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_writer_says_that_there_is_no_space(tmp_path, writer):
+    (tmp_path / "file").write_text("before")
+    with largest_file(10_000), pytest.raises(UserError, match=r"no space left while writing .*file"):
+        write_atomically(tmp_path / "file", WRITERS[writer])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "before"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "no space left while writing run"),
+        (errno.EDQUOT, "no space left while writing run"),
+        (errno.EACCES, "no permission to write run.*expected: a folder that can be written"),
+        (errno.EROFS, "no permission to write run"),
+        (errno.EIO, "run/run.yaml cannot be written: Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_at_the_output(here, capsys, monkeypatch, number, said):
+    real = os.replace
+
+    def refuse(source, target):
+        if Path(target).name == "run.yaml":
+            raise OSError(number, os.strerror(number))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert re.search(said, refused(here, capsys, *distil()), re.DOTALL)
+
+
+def test_outputs_are_ordinary_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is no ordinary file"):
+        require_writable(tmp_path / "pipe")
+    (tmp_path / "real").write_text("before")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_text(tmp_path / "link", "after")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "after"
