@@ -24,6 +24,7 @@ def test_the_folder_of_another_run(here, capsys):
     assert "data.max_train is 40 there, None here" in refused(here, capsys, *distil())
     assert "method.name is 'logit' there, 'finetune' here" in refused(here, capsys, *distil("--method", "finetune"))
     assert leave("distill", "--config", "run/run.yaml") == 0
+    assert leave(*distil("--max-train", "40", "--data", str(here / "data.csv"), "--teacher", str(here / "bare"))) == 0
     assert "this run is finished" in capsys.readouterr().out
     put("run/run.yaml", "a: [")
     assert "is not YAML" in refused(here, capsys, *distil("--max-train", "40"))

@@ -202,11 +202,21 @@ class OwnedFolder:
             for key in sorted(before.keys() | now.keys()):
                 changes += self._differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
             return changes
-        if before == now:
+        if before == now or _is_same_place(before, now):
             return []
         if before is None or now is None:  # such as a whole method
             return [f"{name} is {_short(before)} there, {_short(now)} here"]
         return [f"{name} is {before!r} there, {now!r} here"]
+
+
+def _is_same_place(before: Any, now: Any) -> bool:
+    """Whether two texts are ways to one file or folder, such as a relative and an absolute one."""
+    if not (isinstance(before, str) and isinstance(now, str)):
+        return False
+    try:
+        return Path(before).samefile(now)
+    except (OSError, ValueError):  # one of them is no path
+        return False
 
 
 def _short(value: Any) -> str:
