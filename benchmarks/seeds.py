@@ -16,7 +16,8 @@ from pathlib import Path
 
 from stillhouse.cli.main import main as stillhouse
 from stillhouse.evaluation.intervals import paired_difference_over_seeds
-from stillhouse.evaluation.recorded import main_metric, read_predictions, recorded_statistics
+from stillhouse.evaluation.metrics import main_metric
+from stillhouse.evaluation.recorded import read_predictions, recorded_statistics
 from stillhouse.files import write_json
 
 
@@ -73,7 +74,6 @@ def main() -> None:
         print(f"  {role}: mean {statistics.mean(values):.4f}, standard deviation {spread:.4f}")
     print(f"  student minus baseline: {paired.difference:+.4f} (95 % interval {paired.low:+.4f} to {paired.high:+.4f})")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.json, record)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from stillhouse.benchmark.latency import measure_latency, random_inputs
 from stillhouse.benchmark.memory import peak_memory_mib
 from stillhouse.benchmark.size import count_parameters, weights_mib
-from stillhouse.evaluation.evaluate import Predictions, Split, readable, statistics
+from stillhouse.evaluation.evaluate import Predictions, Split, main_statistics, readable
 from stillhouse.evaluation.fidelity import gap_closed, retention
 from stillhouse.evaluation.intervals import paired_difference
 from stillhouse.evaluation.likeness import Likeness, likeness_to_teacher
@@ -125,8 +125,7 @@ def _model_entry(model: Model, split: Split, predictions: Predictions) -> dict[s
 
 def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
     """Paired differences of the main score between the student and the others, each with its 95 % interval."""
-    name = main_metric(split.task.kind).name
-    table = {role: statistics(split, prediction)[name] for role, prediction in predictions.items()}
+    table = {role: main_statistics(split, prediction) for role, prediction in predictions.items()}
     result = {}
     for other in ("baseline", "teacher"):
         if other in table:

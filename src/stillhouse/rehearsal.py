@@ -12,6 +12,7 @@ from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.method import Stage
 from stillhouse.models.forward import evaluating, forward
+from stillhouse.students.side import StageSide
 
 
 def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: TokenizedSplit) -> None:
@@ -37,10 +38,8 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: Tokenize
             except UserError:
                 raise
             except Exception as error:  # whatever a family's own code makes of it
-                family = teacher.config.model_type
-                reads = "reads what is inside its models" if stage.student_needs.inside else "replaces their layers"
                 raise UserError(
-                    f"stage {stage.name!r} {reads}, which {family} does not let it: {error}",
+                    f"stage {stage.name!r} {_asks(stage)}, which {teacher.config.model_type} does not let it: {error}",
                     expected="a teacher of another family, such as BERT or RoBERTa",
                     fix="choose another teacher, or a method that needs its outputs alone, such as logit",
                 ) from error
@@ -50,3 +49,10 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: Tokenize
                     model.requires_grad_(True)
                     if model.config._attn_implementation != implementation:
                         model.set_attn_implementation(implementation)
+
+
+def _asks(stage: Stage) -> str:
+    """What a stage does with its models."""
+    if stage.student_needs.inside:
+        return "reads what is inside its models"
+    return "reads its models' outputs" if type(stage.side) is StageSide else "replaces their layers"

@@ -5,19 +5,16 @@ from typing import ClassVar
 
 import pytest
 import torch
-from tests.tiny_models import tiny_config
-from tests.training.toy_stage import TASK, VOCABULARY, toy_split, workshop
+from tests.training.toy_stage import SILENT, toy_encoder, toy_split, workshop
 
 from stillhouse.config import StageConfig
 from stillhouse.features import Needs
 from stillhouse.method import Stage
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
-from stillhouse.models.loading import build_encoder
 from stillhouse.objectives.objective import Objective
 from stillhouse.training.stages import run_stages
 
-SILENT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 TAUGHT = [name for name in method_names() if load_method(name).uses_teacher]
 
 
@@ -43,18 +40,13 @@ class Probe(Objective):
         return (scores - theirs.scores()).square().mean()
 
 
-def encoder(layers, seed):
-    torch.manual_seed(seed)
-    return build_encoder(tiny_config("bert", layers=layers, vocab_size=VOCABULARY, **SILENT), TASK)
-
-
 def test_features_are_bf16_and_losses_float32(tmp_path):
     Probe.seen.clear()
     stage = Stage("probe", (Probe(),), StageConfig(epochs=1, batch_size=32, select_on="none"))
     shop = workshop(tmp_path, precision="bf16")
-    student = encoder(2, 2)
+    student = toy_encoder(2, **SILENT)
     before = student.bert.encoder.layer[1].attention.self.query.weight.clone()
-    run_stages((stage,), student, toy_split(), lambda: 0.0, shop, teacher=encoder(2, 1), seed=0)
+    run_stages((stage,), student, toy_split(), lambda: 0.0, shop, teacher=toy_encoder(1, **SILENT), seed=0)
     assert len(Probe.seen) == 4
     assert set(Probe.seen) == {(torch.bfloat16, torch.float32, True)}
     assert not torch.equal(before, student.bert.encoder.layer[1].attention.self.query.weight)
@@ -64,7 +56,7 @@ def test_features_are_bf16_and_losses_float32(tmp_path):
 def test_a_method_learns_the_same_as_in_float32(name, tmp_path):
     losses = {}
     for precision in ("fp32", "bf16"):
-        teacher, student = encoder(4, 1), encoder(2, 2)
+        teacher, student = toy_encoder(1, layers=4, **SILENT), toy_encoder(2, **SILENT)
         method = load_method(name).model_validate({})
         stage = method.plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
         config = StageConfig(epochs=1, batch_size=97, learning_rate=1e-4, select_on="none")

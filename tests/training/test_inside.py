@@ -4,28 +4,20 @@ import pytest
 import torch
 from tests.killed import Killed
 from tests.methods.stage_names import stage_names
-from tests.tiny_models import tiny_config
-from tests.training.toy_stage import TASK, VOCABULARY, same, toy_split, weights, workshop
+from tests.training.toy_stage import SILENT, same, toy_encoder, toy_split, weights, workshop
 
 from stillhouse.config import StageConfig
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
-from stillhouse.models.loading import build_encoder
 from stillhouse.training.stages import run_stages
 
 OUTSIDE = {"finetune", "logit"}  # look at labels and logits alone, as the stages of test_trainer do
 METHODS = [name for name in method_names() if name not in OUTSIDE]
-SILENT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-
-
-def encoder(layers, seed, **options):
-    torch.manual_seed(seed)
-    return build_encoder(tiny_config("bert", layers=layers, vocab_size=VOCABULARY, **options), TASK)
 
 
 def train(name, folder, seed=0, width=24, dropout=SILENT, report=lambda step, steps, stage: None, stages=None, **settings):
     """Trains a student with all stages of a method; also gives the teacher and the results."""
-    teacher, student = encoder(4, 1, **dropout), encoder(2, 2, hidden=width, **dropout)
+    teacher, student = toy_encoder(1, layers=4, **dropout), toy_encoder(2, hidden=width, **dropout)
     method = load_method(name).model_validate({"projection": True} if name == "pkd" and width != 24 else {})
     config = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, **settings}
     configs = {stage: StageConfig(**config, select_on=getattr(method.stages, stage).select_on) for stage in stage_names(name)}
@@ -59,7 +51,7 @@ def test_a_seed_repeats_its_numbers_and_another_does_not(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["tinybert", "minilm", "minilmv2"])
 def test_a_stage_without_a_head_scores_nothing_and_leaves_the_head_alone(name, tmp_path):
-    start = encoder(2, 2, **SILENT).state_dict()
+    start = toy_encoder(2, **SILENT).state_dict()
     student, (result,) = train(name, tmp_path, stages=1)
     assert result.score is None
     assert result.step == result.steps
@@ -77,7 +69,7 @@ def test_a_stage_without_a_head_scores_nothing_and_leaves_the_head_alone(name, t
 @pytest.mark.parametrize("name", ["pkd", "tinybert", "minilmv2"])
 def test_students_of_another_width_learn_and_keep_no_maps(name, tmp_path):
     student, _ = train(name, tmp_path, width=16)
-    plain = encoder(2, 2, hidden=16, **SILENT)
+    plain = toy_encoder(2, hidden=16, **SILENT)
     assert list(student.state_dict()) == list(plain.state_dict())
     assert student.config.hidden_size == 16
 

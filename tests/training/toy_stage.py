@@ -18,6 +18,7 @@ from stillhouse.training.stages import Workshop
 
 TASK = Task("toy", "classification", ("no", "yes"))
 VOCABULARY = 60
+SILENT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def toy_split(rows=97, seed=0):
@@ -30,9 +31,9 @@ def toy_split(rows=97, seed=0):
     return tokenized_split(Examples(text=[""] * rows, labels=labels), TASK, encoded)
 
 
-def toy_encoder(seed=0):
+def toy_encoder(seed=0, layers=2, **options):
     torch.manual_seed(seed)
-    return build_encoder(tiny_config("bert", layers=2, hidden=24, heads=2, vocab_size=VOCABULARY), TASK)
+    return build_encoder(tiny_config("bert", layers=layers, vocab_size=VOCABULARY, **options), TASK)
 
 
 def workshop(folder, *, report=lambda step, steps, name: None, **engine):

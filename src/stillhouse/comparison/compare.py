@@ -29,14 +29,16 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
     """
     folder = ComparisonFolder(Path(comparison_out(config)))
     folder.check(config, overwrite=overwrite)
-    if not is_first_process():
-        console = Console(quiet=True)
     if folder.is_finished and not overwrite:
         if is_first_process():
             _tell(folder)
+        else:
+            console = Console(quiet=True)
         console.say("this comparison is finished; --overwrite runs it again, another --out keeps both\n")
     else:
         accelerator = build_accelerator(config.engine.model_copy(update={"trackers": ()}))
+        if not accelerator.is_main_process:
+            console = Console(quiet=True)
         plan = make_plan(config, console)
         if not overwrite:
             folder.check_inputs(plan.inputs)

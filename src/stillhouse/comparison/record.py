@@ -108,7 +108,7 @@ class Record:
             "parameters": student["parameters"],
             "latency_ms_p50": student["latency_ms"]["p50"],
             "train_seconds": found["cost"]["train_seconds"],
-            "selection": found["stages"][-1]["selection"],
+            "selection": self.progress.selection[line.folder, seed, self.progress.rates[line.folder]],
             "run": self.runs[line.folder, seed].path.relative_to(self.folder.path).as_posix(),
         }
         if "test" in found:

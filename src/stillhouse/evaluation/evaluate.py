@@ -150,17 +150,26 @@ def references(examples: Examples) -> list[list[str]]:
 
 def statistics(split: Split, predictions: Predictions) -> dict[str, tuple[Metric, Array]]:
     """For every metric of the task its per-example statistics; all rows of the split must have labels."""
+    inputs = _inputs(split, predictions)
+    return {metric.name: (metric, metric.statistics(*inputs)) for metric in METRICS_OF[split.task.kind]}
+
+
+def main_statistics(split: Split, predictions: Predictions) -> tuple[Metric, Array]:
+    """The task's main metric and its per-example statistics."""
+    metric = main_metric(split.task.kind)
+    return metric, metric.statistics(*_inputs(split, predictions))
+
+
+def _inputs(split: Split, predictions: Predictions) -> tuple[Any, Any]:
+    """Gold labels and predictions in the form that the task's metrics take."""
     task, gold, decoded = split.task, split.examples.labels, predictions.decoded
-    inputs: tuple[Any, Any]
     if task.kind == "qa":
-        inputs = references(split.examples), decoded
-    elif task.kind == "multilabel":
-        inputs = multi_hot(gold, len(task.labels)), multi_hot(decoded, len(task.labels))
-    elif task.kind == "tagging":
-        inputs = _tag_names(gold, task), _tag_names(decoded, task)
-    else:
-        inputs = np.asarray(gold), np.asarray(decoded)
-    return {metric.name: (metric, metric.statistics(*inputs)) for metric in METRICS_OF[task.kind]}
+        return references(split.examples), decoded
+    if task.kind == "multilabel":
+        return multi_hot(gold, len(task.labels)), multi_hot(decoded, len(task.labels))
+    if task.kind == "tagging":
+        return _tag_names(gold, task), _tag_names(decoded, task)
+    return np.asarray(gold), np.asarray(decoded)
 
 
 def multi_hot(rows: Any, labels: int) -> Array:
@@ -175,14 +184,9 @@ def _tag_names(rows: Any, task: Task) -> list[list[str]]:
     return [[task.labels[tag] for tag in tags] for tags in rows]
 
 
-def scores(split: Split, predictions: Predictions) -> dict[str, float]:
-    """Every metric of the task."""
-    return {name: float(metric.value(values.sum(axis=0))) for name, (metric, values) in statistics(split, predictions).items()}
-
-
 def main_score(split: Split, predictions: Predictions) -> float:
     """The task's main metric."""
-    return scores(split, predictions)[main_metric(split.task.kind).name]
+    return main_metric(split.task.kind).score(*_inputs(split, predictions))
 
 
 def readable(split: Split, predictions: Predictions, row: int) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 
 from stillhouse.errors import UserError
-from stillhouse.evaluation.evaluate import Predictions, Split, main_score, statistics
+from stillhouse.evaluation.evaluate import Predictions, Split, main_score, main_statistics
 from stillhouse.evaluation.intervals import bootstrap_interval
 from stillhouse.evaluation.metrics import main_metric
 
@@ -65,5 +65,5 @@ def _is_within_noise(split: Split, predictions: Predictions, score: float, floor
         # A correlation of 0 has the standard error 1 / sqrt(n - 1); a share p that of n draws.
         variance = len(split) / max(1, len(split) - 1) if split.task.kind == "regression" else floor * (1 - floor)
         return score < floor + 2 * sqrt(variance / len(split))
-    metric, table = statistics(split, predictions)[main_metric(split.task.kind).name]
+    metric, table = main_statistics(split, predictions)
     return bootstrap_interval(table, metric.value).low <= floor
