@@ -78,10 +78,16 @@ def chosen(
         without_top: Whether the student's last layer is left out.
 
     Raises:
-        UserError: A given map has another length or names layers that don't exist; or as `uniform`.
+        UserError: There is no rule of that name; a given map has another length or names layers that don't exist; or as
+            `uniform`.
     """
     count = student_layers - without_top
     if isinstance(layer_map, str):
+        if layer_map not in rules:
+            raise UserError(
+                f"layer_map is {layer_map!r}",
+                expected=f"{', '.join(rules)}, or a list of {count} teacher layers such as {list(range(2, 2 * count + 1, 2))}",
+            )
         return tuple(enumerate(rules[layer_map](student_layers, teacher_layers)[:count], start=1))
     if len(layer_map) != count:
         raise UserError(

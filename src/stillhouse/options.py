@@ -112,17 +112,17 @@ def _keys(mapping: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield f"{above}{name}"
 
 
-def over_demo(mapping: dict[str, Any]) -> dict[str, Any]:
+def over_demo(mapping: dict[str, Any], *, with_method: bool = True) -> dict[str, Any]:
     """What is given over the settings of the demo, where the data and the teacher are the built-in ones.
 
     The demo is small, so that it takes minutes; what suits it would suit no other data. Its settings of a method hold for
-    that method alone.
+    that method alone, and not in a comparison, where every method has its own (`with_method` off).
     """
     demo = read_config(DEMO)
     chosen = merged(demo, mapping)
     if any(not isinstance(chosen[part], dict) or chosen[part].get("source") != demo[part]["source"] for part in BUILT_IN):
         return mapping
-    if method_settings(mapping).get("name", demo["method"]["name"]) != demo["method"]["name"]:
+    if not with_method or method_settings(mapping).get("name", demo["method"]["name"]) != demo["method"]["name"]:
         del demo["method"]
     return merged(demo, mapping)
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from stillhouse.benchmark.memory import forget_peak_memory
 from stillhouse.console import Console, OnProgress
 from stillhouse.errors import NotFinite, UserError
@@ -98,6 +100,22 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False, tea
     return folder
 
 
+def check_prepared_teacher(prepared: Prepared, accelerator: Accelerator) -> str:
+    """What the teacher knows of the task, in words.
+
+    Raises:
+        UserError: Nothing, or its outputs are no numbers.
+    """
+    teacher, selection = prepared.teacher, prepared.splits["selection"]
+    try:
+        predictions = predict_split(teacher.encoder.to(accelerator.device), selection, "teacher", accelerator)
+    except NotFinite as error:
+        raise UserError(
+            f"teacher {teacher.name}: {error}", expected="numbers", fix="check its weights, or use --precision fp32"
+        ) from error
+    return f"teacher {teacher.name}: {check_teacher(selection, predictions, allow_weak=prepared.config.teacher.allow_weak)}"
+
+
 def _bytes_needed(prepared: Prepared) -> int:
     """What the run folder holds at its fullest, with a little to spare.
 
@@ -157,19 +175,11 @@ class _Run:
     def check_given_teacher(self) -> None:
         """Refuses a teacher that knows nothing, before anything is written; one that is fine-tuned here comes later."""
         if self.config.needs_fitted_teacher and self.prepared.teacher_has_head:
-            self._check(self.prepared.teacher)
+            self._check()
 
-    def _check(self, teacher: Model) -> None:
-        selection = self.prepared.splits["selection"]
-        try:
-            predictions = self._predict(teacher, selection, "teacher")
-        except NotFinite as error:
-            raise UserError(
-                f"teacher {teacher.name}: {error}", expected="numbers", fix="check its weights, or use --precision fp32"
-            ) from error
-        line = check_teacher(selection, predictions, allow_weak=self.config.teacher.allow_weak)
-        self.console.say(f"  teacher {teacher.name}: {line}")
-        self.notes.append(f"teacher {teacher.name}: {line}")
+    def _check(self) -> None:
+        self.notes.append(check_prepared_teacher(self.prepared, self.workshop.accelerator))
+        self.console.say(f"  {self.notes[-1]}")
 
     def _fit_teacher(self, teacher: Model) -> None:
         """Fine-tunes a teacher without a head."""
@@ -193,7 +203,7 @@ class _Run:
             self.console.say("  the same teacher was fine-tuned on the same data before: it is used again")
         else:
             self.stages.append(fitted)
-        self._check(teacher)
+        self._check()
 
     def _start_from(self, teacher: Model) -> None:
         """Gives the student the weights of the teacher as it solves the task."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import pytest
@@ -164,6 +165,8 @@ def test_a_run_that_fails_takes_no_other_along(shelf, tmp_path):
     (row,) = rows_of(broken, method="pkd")
     assert row["status"] == "failed"
     assert "the gradient's norm is inf" in row["reason"]
+    assert "with another --out" in row["reason"]
+    assert "--overwrite" not in row["reason"]  # which would delete the other rows
     assert row["score"] is None
     assert {row["status"] for row in rows_of(broken, method="logit")} == {"done"}
     assert [pair["method"] for pair in broken.results["pairs"]] == ["logit"]
@@ -171,6 +174,68 @@ def test_a_run_that_fails_takes_no_other_along(shelf, tmp_path):
     assert "Traceback" in (broken.folder / "rows" / "pkd-2x24" / "seed0.failed.txt").read_text()
     again = run(shelf, tmp_path / "broken", **options)  # is tried again, and fails again
     assert rows_of(again, method="pkd")[0]["status"] == "failed"
+
+
+def failing(config):
+    """Of pkd the first seed, as a machine does that runs out of memory once."""
+    if config.method.name == "pkd" and config.seed == 0:
+        raise RuntimeError("no memory")
+
+
+def interrupted(config):
+    if config.method.name == "pkd" and config.seed == 3:
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def before_each(monkeypatch):
+    """Something that happens before every run."""
+
+    def use(happens):
+        execute = runner.execute
+
+        def executed(config, *rest, **more):
+            happens(config)
+            return execute(config, *rest, **more)
+
+        monkeypatch.setattr(runner, "execute", executed)
+
+    return use
+
+
+def test_a_seed_that_fails_takes_no_other_along(shelf, tmp_path, before_each):
+    before_each(failing)
+    found = run(shelf, tmp_path / "out", methods="logit,pkd", grid=False)
+    assert [(row["status"], row["reason"]) for row in rows_of(found, method="pkd")] == [
+        ("failed", "RuntimeError: no memory"),
+        ("done", ""),
+    ]
+    assert {pair["method"]: pair["seeds"] for pair in found.results["pairs"]} == {"logit": 2, "pkd": 1}
+    assert "1 of 2 seeds" in (found.folder / "comparison.md").read_text()
+
+
+def test_seeds_without_a_learning_rate_say_why(shelf, tmp_path, before_each):
+    before_each(failing)
+    found = run(shelf, tmp_path / "out", methods="logit,pkd")
+    assert [(row["status"], row["reason"]) for row in rows_of(found, method="pkd")] == [
+        ("failed", "RuntimeError: no memory"),
+        ("failed", "not tried: with seed 0 every learning rate failed"),
+    ]
+    reasons = [one["reason"] for one in found.results["tries"] if one["line"] == "pkd-2x24"]
+    assert reasons == ["RuntimeError: no memory"] * 2
+
+
+def test_an_interrupted_comparison_shows_what_it_has(shelf, tmp_path, before_each):
+    before_each(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(shelf, tmp_path / "out", methods="logit,pkd", grid=False)
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert not record["complete"]
+    assert {pair["method"]: pair["seeds"] for pair in record["pairs"]} == {"logit": 1, "pkd": 1}
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert re.search("Not finished yet: .*, pkd", text)
+    assert "with one seed" in text
+    assert "Not finished yet" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_nothing_but_failures_is_an_error(shelf, tmp_path):
@@ -248,7 +313,7 @@ def test_a_weak_teacher_with_a_head_is_met_before_anything_is_trained(shelf, tmp
     weak = make_tiny_checkpoint(tmp_path / "weak", "bert", head="classification", labels=("negative", "positive"))
     with pytest.raises(UserError, match="no better than"):
         run(shelf, tmp_path / "out", teacher=str(weak), methods="logit", allow_weak_teacher=None, grid=False)
-    assert not list((tmp_path / "out").glob("rows/*/*/metrics.json"))
+    assert not (tmp_path / "out").exists()
     allowed = run(shelf, tmp_path / "allowed", teacher=str(weak), methods="logit", seeds="0", grid=False)
     assert any("no better than" in note for note in allowed.results["notes"])
     assert "no better than" in allowed.report.read_text(encoding="utf-8")
@@ -313,6 +378,39 @@ def test_students_of_one_name_in_different_places(shelf, tmp_path):
         assert settings["student"]["shape"] == row["student"]
     with pytest.raises(UserError, match=r"--students names .* twice"):
         run(shelf, tmp_path / "twice", students=[str(students[0]), f"{students[0]}/"])
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "said"),
+    [
+        ("pkd", "layer_map=[9]", "layer_map names teacher layer 9"),
+        ("minilmv2", "relation_heads=7", r"methods\.minilmv2\.relation_heads is 7"),
+        ("minilm", "teacher_layer=9", r"methods\.minilm\.teacher_layer is 9"),
+        ("tinybert", "layer_map=middle", "layer_map is 'middle'"),
+    ],
+)
+def test_a_setting_that_cannot_be_met_is_a_mistake(shelf, tmp_path, method, setting, said):
+    """Even where other methods could run: it was given on purpose."""
+    with pytest.raises(UserError, match=said):
+        run(shelf, tmp_path / "out", methods=f"logit,{method}", changes=[f"methods.{method}.{setting}"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_that_suits_one_student_leaves_the_others_out(shelf, tmp_path):
+    options = {"students": "2x24,3x24", "methods": "pkd", "seeds": "0", "grid": False}
+    found = run(shelf, tmp_path / "out", changes=[*SETTINGS[:3], "methods.pkd.layer_map=[3]"], **options)
+    assert [row["status"] for row in rows_of(found, method="pkd")] == ["done", "refused"]
+
+
+def test_a_tracker_that_nobody_knows(shelf, tmp_path):
+    with pytest.raises(UserError, match="unknown tracker 'tensorbord'"):
+        run(shelf, tmp_path / "out", track=["tensorbord"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_student_in_two_ways(shelf, tmp_path):
+    with pytest.raises(UserError, match="--students names half and 2x24, which are the same"):
+        run(shelf, tmp_path / "out", students="half,2x24")
 
 
 @pytest.mark.parametrize("student", ["3y", "nowhere", "9x24", "2x25"])

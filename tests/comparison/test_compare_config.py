@@ -21,11 +21,10 @@ def test_everything_has_a_default():
     assert set(config.methods) == set(method_names()) - {"finetune"}
     assert config.seeds == (0, 1, 2)
     assert config.grid == (3e-5, 1e-4, 3e-4)
-    # The built-in data come with the demo's settings, for the demo's method alone.
     assert config.students == ("2x384",)
     assert config.data.max_length == 32
-    assert config.methods["logit"].weight_soft == 0.9
-    assert config.methods["minilm"].weight_soft == 0.7
+    # Of the demo's settings those of its method are left out: every method has its own.
+    assert config.methods["logit"] == load_method("logit").model_validate({})
 
 
 @pytest.mark.parametrize(
@@ -95,6 +94,10 @@ def test_a_file_chooses_methods_and_options_change_it(tmp_path):
     assert config.methods["pkd"].temperature == 7
     assert config.methods["top"] == load_method("tinybert").model_validate({"layer_map": "top"})
     assert config.seeds == (6,)
+    narrowed = comparison_from_options({"methods": "pkd"}, config=path)
+    assert list(narrowed.methods) == ["pkd"]
+    with pytest.raises(UserError, match="there are settings of top, which is not among the methods pkd"):
+        comparison_from_options({"methods": "pkd"}, config=path, changes=["methods.top.layer_map=bottom"])
     path.write_text("data: reviews.csv\nmethods: [pkd, logit]\n")
     assert list(comparison_from_options({}, config=path).methods) == ["pkd", "logit"]
 
@@ -131,7 +134,10 @@ MISTAKES = {
     "--grid 1e-4 --no-grid": "--grid and --no-grid are given",
     "--grid 1e-4 --learning-rate 1e-4": "--grid and --learning-rate are given",
     "--learning-rate -1": "--learning-rate",
-    "--set methods.pkd.temprature=3": "unknown key 'method.temprature': did you mean 'temperature'?",
+    "--set methods.pkd.temprature=3": "unknown key 'methods.pkd.temprature': did you mean 'temperature'? methods.pkd has",
+    "--methods finetuned": "unknown method 'finetuned'",
+    "--methods logit --compat official": "--compat official is given, but logit know nothing of it",
+    "--grid ,": "--grid ',' names none",
     "--methods logit --set methods.pkd.temperature=3": "there are settings of pkd, which is not among the methods logit",
     "--set method.temperature=3": "unknown key 'method': did you mean 'methods'?",
     "--set enginee.log_every=3": "unknown key 'enginee': did you mean 'engine'?",
@@ -143,7 +149,7 @@ MISTAKES = {
     "--set students=3": "students is 3",
     "--set methods.logit=3": "methods.logit is 3",
     "--set methods.finetune.steps=9": "there are settings of finetune, but the baseline takes",
-    "--methods finetune-like-logit": "a name that does not begin with finetune",
+    "--methods finetune2 --set methods.finetune2.name=pkd": "a name that does not begin with finetune",
     "--set methods.finetune.name=pkd": "there are settings of finetune",
 }
 

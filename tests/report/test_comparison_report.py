@@ -20,6 +20,7 @@ def row(line, method, seed, score, **changes):
     values = {"method": method, "student": "3x384", "start": "layers 1, 4, 6 of big", "seed": seed, "score": score}
     values |= {"retention": None, "gap_closed": None, "agreement": 0.9, "parameters": 17_000_000, "latency_ms_p50": 4.0}
     values |= {"train_seconds": 61.0, "status": "done", "reason": "", "line": line, "learning_rate": 1e-4, "run": "rows/x"}
+    values |= {"steps": 1200}
     return values | changes
 
 
@@ -27,6 +28,7 @@ def summary(line, method, mean, **changes):
     values = {"method": method, "student": "3x384", "start": "layers 1, 4, 6 of big", "line": line, "learning_rate": 1e-4}
     values |= {"seeds": 2, "mean": mean, "standard_deviation": 0.01, "parameters": 17_000_000, "latency_ms_p50": 4.0}
     values |= {"retention": 0.97, "gap_closed": 0.5, "agreement": 0.9, "train_seconds": 61.0, "test_score": None}
+    values |= {"steps": 1200}
     return values | changes
 
 
@@ -76,7 +78,7 @@ def content():
             summary(baseline, "finetune", 0.86),
             summary(logit, "logit", 0.885),
             summary(pkd, "pkd", None, seeds=0, standard_deviation=None, parameters=None, latency_ms_p50=None, agreement=None)
-            | {"retention": None, "train_seconds": None, "learning_rate": None},
+            | {"retention": None, "train_seconds": None, "steps": None, "learning_rate": None},
         ],
         "tries": [
             {"line": logit, "learning_rate": 1e-4, "selection": 0.9, "status": "done", "chosen": True},
@@ -109,7 +111,7 @@ def test_the_table(content):
     rows = {row.name: [cell.value for cell in row.cells] for row in table.rows}
     assert table.columns[:3] == ("", "accuracy", "minus baseline")
     assert list(rows) == ["teacher", "without teacher", "logit", "pkd"]
-    assert rows["logit"] == ["0.885", "+0.025", "97.0 %", "90.0 %", "17.0 M", "4.00 ms", "1 min 1 s", "0.0001"]
+    assert rows["logit"] == ["0.885", "+0.025", "97.0 %", "90.0 %", "17.0 M", "4.00 ms", "1 min 1 s", "1.2 k", "0.0001"]
     assert rows["pkd"][0] == "failed"
     assert set(rows["pkd"][1:]) == {"–"}
     assert all(len(cells) == len(table.columns) - 1 for cells in rows.values())

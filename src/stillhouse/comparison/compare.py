@@ -11,13 +11,14 @@ from stillhouse.comparison.config import BASELINE, CompareConfig
 from stillhouse.comparison.folder import COMPARISON, INPUTS, REPORT, ROWS, TABLE, TEACHER, TEACHERS, ComparisonFolder
 from stillhouse.comparison.plan import Line, Plan, comparison_out, make_plan
 from stillhouse.comparison.record import Key, Progress, Record
+from stillhouse.comparison.wording import error_in_comparison, in_comparison
 from stillhouse.console import Console
 from stillhouse.errors import StillhouseError, UserError
 from stillhouse.files import write_json, write_text
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
-from stillhouse.run import execute
+from stillhouse.run import check_prepared_teacher, execute
 from stillhouse.run_folder import STUDENT, RunFolder
-from stillhouse.training.engine import build_accelerator, is_first_process
+from stillhouse.training.engine import build_accelerator, check_trackers, is_first_process
 
 
 def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bool = False) -> ComparisonFolder:
@@ -36,12 +37,15 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
             console = Console(quiet=True)
         console.say("this comparison is finished; --overwrite runs it again, another --out keeps both\n")
     else:
+        check_trackers(config.engine.trackers)
         accelerator = build_accelerator(config.engine.model_copy(update={"trackers": ()}))
         if not accelerator.is_main_process:
             console = Console(quiet=True)
         plan = make_plan(config, console)
         if not overwrite:
             folder.check_inputs(plan.inputs)
+        if plan.given_teacher is not None and (overwrite or not (folder / INPUTS).exists()):
+            check_prepared_teacher(plan.given_teacher, accelerator)
         try:
             _Comparison(config, plan, folder, console, accelerator).go(overwrite=overwrite)
         finally:
@@ -71,7 +75,7 @@ class _Comparison:
         self.accelerator = accelerator
         self.lines = sorted((line for line in plan.lines if not line.refusal), key=lambda line: line.baseline is None)
         self.progress = Progress()
-        self.tries: tuple[float | None, ...] = config.grid or (None,)
+        self.tries: tuple[Any, ...] = config.grid or (None,)
         self.runs = len(self.lines) * (len(self.tries) + len(config.seeds) - 1)
         self.number = 0
 
@@ -97,7 +101,12 @@ class _Comparison:
                         self._run(line, seed, self.progress.rates[line.folder])
                     else:  # not one of its tries was finished
                         self.number += 1
-            self._write(whole=True)
+        except BaseException:
+            if self.progress.done and self.accelerator.num_processes == 1:
+                self._write(with_pairs=True)
+            raise
+        else:
+            self._write(with_pairs=True, is_complete=True)
         finally:
             self.folder.release()
 
@@ -112,10 +121,11 @@ class _Comparison:
             self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
             try:
                 execute(config, self.console.only_progress(), teachers=self.folder / TEACHERS)
-            except UserError:
-                raise  # not this run's alone: no space, a teacher that knows nothing
+            except UserError as error:  # not this run's alone: no space, a teacher that knows nothing
+                raise error_in_comparison(error, line.method) from error
             except Exception as error:  # whatever it is, the other runs go on
-                reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
+                reason = in_comparison(str(error), line.method)
+                reason = reason if isinstance(error, StillhouseError) else f"{type(error).__name__}: {reason}"
                 self.console.say(f"  failed: {reason}")
                 self.progress.failed[key] = reason
                 if self.accelerator.is_main_process:
@@ -138,14 +148,16 @@ class _Comparison:
 
     def _choose(self, line: Line, seed: int) -> None:
         """The rate with the best score on the selection rows, the lowest of equals; the other students are dropped."""
+        if len(self.tries) == 1:
+            self.progress.rates[line.folder] = self.tries[0]
+            return
         keys = [key for rate in self.tries if (key := (line.folder, seed, rate)) in self.progress.done]
         scores = {key[2]: self.progress.selection[key] or 0.0 for key in keys}
         if not scores:
             return
         best = max(scores, key=scores.__getitem__)
         self.progress.rates[line.folder] = best
-        if best is not None:
-            self.console.say(f"  {line.folder}: learning rate {best:g}, {scores[best]:.4f} on the selection rows")
+        self.console.say(f"  {line.folder}: learning rate {best:g}, {scores[best]:.4f} on the selection rows")
         for rate in scores:
             if rate != best and self.accelerator.is_main_process:
                 shutil.rmtree(self.progress.done[line.folder, seed, rate] / STUDENT, ignore_errors=True)
@@ -163,12 +175,17 @@ class _Comparison:
             else:
                 (run / TEACHER).rename(kept)
 
-    def _write(self, *, whole: bool = False) -> None:
-        """The record of what is finished so far; with intervals, and with table and report, when everything is."""
+    def _write(self, *, with_pairs: bool = False, is_complete: bool = False) -> None:
+        """The record of what is finished so far.
+
+        Args:
+            with_pairs: With what takes a moment to make: intervals, table and report.
+            is_complete: Whether there is nothing left to run.
+        """
         if self.accelerator.is_main_process:
-            content = Record(self.config, self.plan, self.progress, self.folder, whole=whole).content()
-            write_json(self.folder / COMPARISON, content)
-            if whole:
+            record = Record(self.config, self.plan, self.progress, self.folder, with_pairs=with_pairs)
+            write_json(self.folder / COMPARISON, {**record.content(), "complete": is_complete})
+            if with_pairs:
                 _tell(self.folder)
         self.accelerator.wait_for_everyone()
 

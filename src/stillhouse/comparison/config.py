@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny
 
+from stillhouse.comparison.wording import error_in_comparison
 from stillhouse.config import DataConfig, EngineConfig, Frozen, PositiveFloat, StageConfig, TeacherConfig
 from stillhouse.errors import UserError, nearest, option_name
 from stillhouse.method import Method
@@ -71,14 +72,17 @@ def comparison_from_options(
     for name in PLACES.keys() & given.keys() - {*ONE_RUN_ONLY}:
         set_value(mapping, PLACES[name], given[name])
     _check_keys(mapping)
-    methods = _methods(mapping, given)
+    methods = _methods(mapping, given, in_file)
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
+    _check_compat(runs, given)
     first = next(iter(runs.values()))
     default = {name: CompareConfig.model_fields[name].default for name in ("seeds", "grid")}
     demo_student = (first.student.shape,) if first.student.shape else ()
     grid: Any = () if "learning_rate" in given else _or(mapping.get("grid"), default["grid"])
     if given.get("grid") and "learning_rate" in given:
         raise UserError("--grid and --learning-rate are given", expected="one of them", fix="leave --learning-rate out")
+    if isinstance(given.get("grid"), str) and not _list("grid", given["grid"]):
+        raise UserError(f"--grid {given['grid']!r} names none", expected="rates such as 3e-5,1e-4", fix="or give --no-grid")
     grid = given.get("grid", grid)
     for label, run in runs.items():
         if grid and run.method.last_config.select_on == "none":
@@ -134,6 +138,17 @@ def _places(runs: Mapping[str, RunConfig], given: Mapping[str, Any], *, has_grid
     return by
 
 
+def _check_compat(runs: Mapping[str, RunConfig], given: Mapping[str, Any]) -> None:
+    """Refuses reductions of the authors' code where nobody would use them."""
+    if "compat" in given and not any(hasattr(run.method, "compat") for run in runs.values()):
+        knowing = [name for name in method_names() if "compat" in load_method(name).model_fields]
+        raise UserError(
+            f"--compat {given['compat']} is given, but {', '.join(runs)} know nothing of it",
+            expected=f"one of {', '.join(knowing)} among the methods",
+            fix="leave --compat out",
+        )
+
+
 def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
@@ -148,10 +163,9 @@ def _check_keys(mapping: Mapping[str, Any]) -> None:
         raise UserError(f"unknown key {name!r}: {hint}a comparison has {', '.join(valid)}")
 
 
-def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The settings of every method that is compared, by label."""
-    known = mapping.get("methods") or {}
-    known = known if isinstance(known, Mapping) else {label: {} for label in _list("methods", known)}
+def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any], in_file: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of every method that is compared, by label; those of a file may be more than are."""
+    known, from_file = (_by_label(source.get("methods")) for source in (mapping, in_file))
     labels = _unique("methods", _list("methods", given.get("methods", method_names())))
     if known.get(BASELINE):
         raise UserError(
@@ -165,13 +179,14 @@ def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         if not isinstance(own, Mapping):
             raise UserError(f"methods.{label} is {own!r}", expected="settings, such as {temperature: 4}, or a method's name")
         settings = {"name": label, **own}
-        if label != BASELINE and label.startswith(BASELINE):
-            raise UserError(f"--methods {label!r}", expected=f"a name that does not begin with {BASELINE}, the baseline's")
         if not _LABEL.fullmatch(label):
             raise UserError(f"--methods {label!r}", expected="names such as pkd, of letters, digits, dots and dashes")
-        if load_method(str(settings["name"])).uses_teacher:  # the baseline is always there
+        method = load_method(str(settings["name"]))
+        if label != BASELINE and label.startswith(BASELINE):
+            raise UserError(f"--methods {label!r}", expected=f"a name that does not begin with {BASELINE}, the baseline's")
+        if method.uses_teacher:  # the baseline is always there
             result[label] = settings
-    unused = [label for label in known if label not in labels]
+    unused = [label for label in known if label not in labels and known[label] != from_file.get(label)]
     if unused:
         raise UserError(
             f"there are settings of {unused[0]}, which is not among the methods {', '.join(labels)}",
@@ -185,11 +200,17 @@ def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     return result
 
 
+def _by_label(methods: Any) -> Mapping[str, Any]:
+    """Settings by label, of a mapping or a list."""
+    methods = methods or {}
+    return methods if isinstance(methods, Mapping) else {label: {} for label in _list("methods", methods)}
+
+
 def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -> RunConfig:
     """A method's run, in which student and seed are open."""
     method = load_method(settings["name"])
     whole: dict[str, Any] = {name: mapping[name] for name in ("data", "teacher", "engine") if name in mapping}
-    whole = over_demo(spelled_out({**whole, "method": dict(settings)}))
+    whole = over_demo(spelled_out({**whole, "method": dict(settings)}), with_method=False)
     last = method.last_stage()
     names = {name: f"method.stages.{last}.{name}" for name in LAST_STAGE if name in given}
     for name, place in names.items():
@@ -200,8 +221,7 @@ def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], gi
     try:
         run = parse_config(whole, places)
     except UserError as error:
-        where = "" if settings["name"] == label else f" ({label})"
-        raise UserError(f"method {settings['name']}{where}: {error.given}", expected=error.expected, fix=error.fix) from None
+        raise error_in_comparison(error, label) from None
     if "learning_rate" in given:
         run = run.model_copy(update={"method": with_rate(run.method, given["learning_rate"])})
     return run

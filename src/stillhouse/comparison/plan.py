@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 from stillhouse.comparison.config import BASELINE, CompareConfig, with_rate
+from stillhouse.comparison.wording import error_in_comparison
 from stillhouse.config import StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
@@ -65,11 +66,13 @@ class Plan:
         lines: In the order of the table, baselines first.
         notes: What was said about the data.
         inputs: Fingerprints of what all runs are made from, by what it is.
+        given_teacher: A run with the teacher, where it needs no fitting; None where it does.
     """
 
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
     inputs: dict[str, str]
+    given_teacher: Prepared | None
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,10 @@ def make_plan(config: CompareConfig, console: Console) -> Plan:
     """
     _check_students(config)
     checked: list[_Checked] = []
-    refused: list[tuple[str, UserError]] = []
+    refused: dict[str, UserError] = {}  # by the line's folder
     notes: dict[str, None] = {}
     inputs: dict[str, str] = {}
+    given_teacher: Prepared | None = None
     for label, method in config.methods.items():
         for student in config.students or (method.default_student,):
             name = _free_name(f"{label}-{short_name(student)}", [one.line.folder for one in checked])
@@ -100,36 +104,66 @@ def make_plan(config: CompareConfig, console: Console) -> Plan:
             try:
                 run = with_defaults(run)
                 prepared = prepare(run)
-            except UserError as error:
-                refused.append((f"{label} on {student}", error))
+            except UserError as found:
+                error = error_in_comparison(found, label)
                 line = Line(label, student, "", run, name, refusal=str(error))
+                refused[name] = error
                 checked.append(_Checked(line, run.student))
                 continue
             notes |= dict.fromkeys(prepared.data_notes)
             if not inputs or method.uses_plain_text:
                 inputs = _inputs(prepared)
+            if prepared.config.needs_fitted_teacher and prepared.teacher_has_head:
+                given_teacher = prepared
             checked.append(_check(prepared, label, student, name))
+    for label in config.methods:
+        _check_settings([one for one in checked if one.line.method == label], refused)
     if len(refused) == len(checked):
-        raise refused[0][1]
-    for name, refusal in refused:
-        console.say(f"  {name} is left out: {refusal.given}")
+        raise next(iter(refused.values()))
+    for line in (one.line for one in checked if one.line.refusal):
+        console.say(f"  {line.method} on {line.student} is left out: {refused[line.folder].given}")
     able = [one for one in checked if not one.line.refusal]
     baselines = _baselines(able, by_rate=not config.grid)
     lines = [
         one.line if one.line.refusal else replace(one.line, baseline=baselines[_key(one, by_rate=not config.grid)])
         for one in checked
     ]
-    return Plan((*baselines.values(), *lines), tuple(notes), inputs)
+    return Plan((*baselines.values(), *lines), tuple(notes), inputs, given_teacher)
+
+
+def _check_settings(lines: Sequence[_Checked], refused: Mapping[str, UserError]) -> None:
+    """A method that can do with a student, but not with the settings that it was given, is the user's mistake.
+
+    Raises:
+        UserError: No student of the method can be trained with its settings, and one could be without them.
+    """
+    if not all(one.line.folder in refused for one in lines):
+        return
+    for one in lines:
+        run = one.line.config
+        plain = load_method(run.method.name).model_validate({"stages": run.method.stages.model_dump()})
+        if run.method == plain:
+            return
+        try:
+            prepare(with_defaults(run.model_copy(update={"method": plain})))
+        except UserError:
+            continue
+        raise refused[one.line.folder]
 
 
 def _check_students(config: CompareConfig) -> None:
-    """A student that nobody can make is the user's mistake, not a method's."""
+    """A student that nobody can make is the user's mistake, not a method's; so is one that is named in two ways."""
     teacher = find_checkpoint(config.teacher.source).config
+    shapes: dict[Any, str] = {}
     for student in config.students:
-        if is_shape(student):
-            student_config(teacher, parse_shape(student, teacher))
-        else:
+        if not is_shape(student):
             find_student(student)
+            continue
+        shape = parse_shape(student, teacher)
+        student_config(teacher, shape)
+        if shape in shapes:
+            raise UserError(f"--students names {shapes[shape]} and {student}, which are the same", expected="each once")
+        shapes[shape] = student
 
 
 def _run_of(config: CompareConfig, label: str, student: str, notes: dict[str, None]) -> RunConfig:

@@ -19,7 +19,7 @@ from stillhouse.run_folder import RunFolder
 
 Key = tuple[str, int, float | None]  # a line's folder, a seed, a learning rate (None = the method's own)
 MEANS = ("retention", "gap_closed", "agreement", "train_seconds", "test_score")
-MEASURED = ("score", "retention", "gap_closed", "agreement", "parameters", "latency_ms_p50", "train_seconds")
+MEASURED = ("score", "retention", "gap_closed", "agreement", "parameters", "latency_ms_p50", "train_seconds", "steps")
 
 
 @dataclass
@@ -49,13 +49,13 @@ class Record:
         plan: Its lines.
         progress: What has been run.
         folder: Its folder.
-        whole: With all that has to be made from the rows' predictions: intervals, and the baselines' agreement.
+        with_pairs: With all that has to be made from the rows' predictions: intervals, and the baselines' agreement.
     """
 
     def __init__(
-        self, config: CompareConfig, plan: Plan, progress: Progress, folder: ComparisonFolder, *, whole: bool = True
+        self, config: CompareConfig, plan: Plan, progress: Progress, folder: ComparisonFolder, *, with_pairs: bool
     ) -> None:
-        self.whole = whole
+        self.with_pairs = with_pairs
         self.config, self.plan, self.progress, self.folder = config, plan, progress, folder
         self.runs = {
             (line.folder, seed): progress.done[key]
@@ -73,7 +73,6 @@ class Record:
         _share_latencies(rows)
         return {
             "schema": 1,
-            "complete": self.whole,
             "data": data_name(self.config.data.source),
             "split": "validation",
             **{name: self.any.get(name) for name in ("task", "metric")},
@@ -81,7 +80,7 @@ class Record:
             "seeds": list(self.config.seeds),
             "grid": list(self.config.grid),
             "rows": rows,
-            "pairs": self._pairs() if self.whole else [],
+            "pairs": self._pairs() if self.with_pairs else [],
             "summary": [self._summary(line, rows) for line in self.plan.lines],
             "tries": [self._try(line, rate) for line in self.plan.lines for rate in self.config.grid if not line.refusal],
             "notes": [*self.plan.notes, *self.progress.notes],
@@ -108,6 +107,7 @@ class Record:
             "parameters": student["parameters"],
             "latency_ms_p50": student["latency_ms"]["p50"],
             "train_seconds": found["cost"]["train_seconds"],
+            "steps": sum(stage["steps"] for stage in found["stages"] if stage["name"] != "teacher"),
             "selection": self.progress.selection[line.folder, seed, self.progress.rates[line.folder]],
             "run": self.runs[line.folder, seed].path.relative_to(self.folder.path).as_posix(),
         }
@@ -121,17 +121,20 @@ class Record:
             return "refused", line.refusal
         if (line.folder, seed) in self.metrics:
             return "done", ""
-        # Before a learning rate is chosen the tries are the line's runs.
-        has_rate = line.folder in self.progress.rates
-        rates = (self.progress.rates[line.folder],) if has_rate else self.config.grid or (None,)
-        keys = [(line.folder, seed if has_rate else self.config.seeds[0], rate) for rate in rates]
-        reasons = [self.progress.failed[key] for key in keys if key in self.progress.failed]
-        return ("failed", reasons[0]) if keys and len(reasons) == len(keys) else ("missing", "")
+        if line.folder in self.progress.rates:
+            reason = self.progress.failed.get((line.folder, seed, self.progress.rates[line.folder]))
+            return ("missing", "") if reason is None else ("failed", reason)
+        # Before a learning rate is chosen the tries, all with the first seed, are the line's runs.
+        first = self.config.seeds[0]
+        tries = [self.progress.failed.get((line.folder, first, rate)) for rate in self.config.grid or (None,)]
+        if any(reason is None for reason in tries):
+            return "missing", ""
+        return "failed", str(tries[0]) if seed == first else f"not tried: with seed {first} every learning rate failed"
 
     def _agreement(self, key: tuple[str, int]) -> float | None:
         """With the teacher; of a baseline, whose own run has none, with the teacher of another run on the same rows."""
         own = self.metrics[key]["agreement"]
-        if own is not None or self.taught is None or not self.whole:
+        if own is not None or self.taught is None or not self.with_pairs:
             return None if own is None else float(own)
         teacher, student = (read_predictions(self.runs[one].path) for one in (self.taught, key))
         return recorded_agreement(self.any["task"], self.metrics[key]["labels"], teacher, student)
@@ -195,7 +198,7 @@ class Record:
             "seeds": len(own),
             "mean": statistics.mean(scores) if own else None,
             "standard_deviation": statistics.stdev(scores) if len(own) > 1 else None,
-            **{name: own[0][name] if own else None for name in ("parameters", "latency_ms_p50")},
+            **{name: own[0][name] if own else None for name in ("parameters", "latency_ms_p50", "steps")},
         }
         for name in MEANS:
             values = [row[name] for row in own if row.get(name) is not None]
@@ -207,7 +210,7 @@ class Record:
         status = "done" if key in self.progress.done else "failed" if key in self.progress.failed else "missing"
         chosen = self.progress.rates.get(line.folder) == rate
         said = {"line": line.folder, "learning_rate": rate, "selection": self.progress.selection.get(key)}
-        return said | {"status": status, "chosen": chosen}
+        return said | {"status": status, "reason": self.progress.failed.get(key, ""), "chosen": chosen}
 
 
 def _share_latencies(rows: Sequence[dict[str, Any]]) -> None:

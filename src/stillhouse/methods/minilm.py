@@ -53,7 +53,7 @@ class MiniLM(Method):
             raise UserError(
                 f"minilm compares heads one by one, but the student has {student.heads} heads and the teacher {teacher.heads}",
                 expected=f"a student with {teacher.heads} heads",
-                fix="choose such a student (LxH has as many as its teacher), or --method minilmv2, which takes any",
+                fix="choose such a student (LxH has as many as its teacher), or --method minilmv2 (any number of heads)",
             )
         if student.windows[-1] != teacher.windows[layer - 1]:
             raise UserError(

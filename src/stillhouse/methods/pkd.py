@@ -13,9 +13,7 @@ where it is asked for.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from stillhouse import layer_maps
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
@@ -59,7 +57,7 @@ class PKD(Method):
     weight_hard: NonNegativeFloat | None = None
     weight_patient: NonNegativeFloat = 100.0
     divergence: Divergence = "kl"
-    layer_map: Literal["skip", "last"] | Annotated[tuple[int, ...], Field(min_length=1)] = "skip"
+    layer_map: str | tuple[int, ...] = "skip"
     normalise: bool = True
     scale: Scale = "element_mean"
     projection: bool = False

@@ -15,9 +15,7 @@ authors' code does); maps between equal widths start as the identity; the regres
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from stillhouse import layer_maps
 from stillhouse.config import Frozen, PositiveFloat, StageConfig
@@ -58,7 +56,7 @@ class TinyBERT(Method):
     """
 
     name: Literal["tinybert"] = "tinybert"
-    layer_map: Literal["uniform", "top", "bottom"] | Annotated[tuple[int, ...], Field(min_length=1)] = "uniform"
+    layer_map: str | tuple[int, ...] = "uniform"
     projections: Sharing = "per_layer"
     temperature: PositiveFloat = 1.0
     embedding: bool = True

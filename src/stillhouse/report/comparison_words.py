@@ -9,7 +9,7 @@ from stillhouse.report import words
 from stillhouse.report.tables import Cell, Row, Table
 
 BASELINE = "finetune"
-LESS = ("of the teacher", "agreement", "parameters", "training", "learning rate")  # not on the terminal
+LESS = ("of the teacher", "agreement", "parameters", "training", "steps", "learning rate")  # not on the terminal
 DASH = words.score(None)
 
 
@@ -38,7 +38,7 @@ def comparison_lines(content: Mapping[str, Any]) -> list[str]:
         if names:
             lines.append(f"{intro}: {', '.join(names)}.")
     rows = (content.get("splits") or {}).get(content["split"])
-    seeds = len(content["seeds"])
+    seeds = max((one["seeds"] for one in content["pairs"] or content["summary"]), default=0)
     if rows:
         lines.append(
             f"Scored on the {content['split']} split of {content['data']} ({rows:,} rows), "
@@ -66,11 +66,13 @@ def comparison_text(content: Mapping[str, Any]) -> str:
     places = [table.columns.index(name) for name in shown[1:]]
     rows = [shown] + [(row.name, *(_in_one(row.cells[place - 1]) for place in places)) for row in table.rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(shown))]
+    notes = ["start", *(row.note for row in table.rows)]
     lines = [
         "  "
         + row[0].ljust(widths[0])
         + "".join(f"   {cell.rjust(width)}" for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
+        + f"   {note}"
+        for row, note in zip(rows, notes, strict=True)
     ]
     reasons = [f"{name}: {reason}" for name, reason in reasons_of(content)]
     return "\n".join([*comparison_lines(content), "", *lines, "", *reasons])
@@ -81,7 +83,7 @@ def lines_table(content: Mapping[str, Any]) -> Table:
     has_test = any(line["test_score"] is not None for line in content["summary"])
     score = words.metric_name(content["metric"]) if content["metric"] else "score"
     columns = ("", score, *(("test split",) if has_test else ()), "minus baseline")
-    columns += ("of the teacher", "agreement", "parameters", "latency", "training", "learning rate")
+    columns += ("of the teacher", "agreement", "parameters", "latency", "training", "steps", "learning rate")
     pairs = {pair["line"]: pair for pair in content["pairs"]}
     rows = []
     teacher = content["teacher"]
@@ -89,13 +91,13 @@ def lines_table(content: Mapping[str, Any]) -> Table:
         test = [Cell(words.score(teacher["test_score"]))] if has_test else []
         cells = [Cell(words.score(teacher["score"])), *test, *[Cell(DASH)] * 3]
         cells += [Cell(words.count(teacher["parameters"])), Cell(words.milliseconds(teacher["latency_ms_p50"]))]
-        rows.append(Row("teacher", (*cells, Cell(DASH), Cell(DASH)), note=str(teacher["start"])))
+        rows.append(Row("teacher", (*cells, *[Cell(DASH)] * 3), note=str(teacher["start"])))
     for line in content["summary"]:
         cells = [_mean(line, content), *([Cell(words.score(line["test_score"]))] if has_test else [])]
         cells.append(_difference(pairs.get(line["line"])))
         cells += [_share(line["retention"]), _agreement(line["agreement"], content["task"])]
         cells += [Cell(words.count(line["parameters"])), Cell(words.milliseconds(line["latency_ms_p50"]))]
-        cells += [Cell(words.duration(line["train_seconds"])), _rate(line)]
+        cells += [Cell(words.duration(line["train_seconds"])), Cell(words.count(line.get("steps"))), _rate(line)]
         rows.append(Row(line_name(line, content), tuple(cells), note=": ".join(filter(None, (line["student"], line["start"])))))
     return Table(columns, tuple(rows))
 

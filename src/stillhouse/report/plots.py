@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from stillhouse.report import words
 from stillhouse.report.classes import Confusion
@@ -259,6 +259,8 @@ def _loss_scale(axes: Axes, curve: StageCurve) -> None:
     everything = [value for _, values in curve.losses.values() for value in values]
     if len(middles) > 1 and min(everything) > 0 and max(middles) > 30 * min(middles):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     elif everything and min(everything) >= 0:
         axes.set_ylim(bottom=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, LoggerType
 
 from stillhouse.config import EngineConfig
@@ -51,10 +53,7 @@ def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accel
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed_precision:
         # Accelerate keeps its state per process; a second run in the same process may want another precision.
         AcceleratorState._reset_state(reset_partial_state=False)
-    known = [str(kind.value) for kind in LoggerType if kind.value != "all"]
-    for tracker in config.trackers:
-        if tracker not in known:
-            raise unknown_name("tracker", tracker, known)
+    check_trackers(config.trackers)
     try:
         accelerator = Accelerator(
             mixed_precision=mixed_precision,
@@ -69,13 +68,25 @@ def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accel
             expected="one process, or data parallelism: encoders and their teachers fit on one device",
             fix="run `accelerate config` again without it, or start plain `stillhouse`",
         )
-    missing = set(config.trackers) - {str(getattr(kind, "value", kind)) for kind in accelerator.log_with}
+    return accelerator
+
+
+def check_trackers(trackers: Sequence[str]) -> None:
+    """Whether experiment trackers can be used.
+
+    Raises:
+        UserError: One is unknown or not installed.
+    """
+    known = [str(kind.value) for kind in LoggerType if kind.value != "all"]
+    for tracker in trackers:
+        if tracker not in known:
+            raise unknown_name("tracker", tracker, known)
+    missing = set(trackers) - {str(getattr(kind, "value", kind)) for kind in get_available_trackers()}
     if missing:
         raise UserError(
             f"tracker {', '.join(sorted(missing))} is not installed",
             fix='pip install "stillhouse[track]" brings tensorboard; others have packages of their own names',
         )
-    return accelerator
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:

@@ -259,8 +259,9 @@ class Trainer:
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
         return TrainingDiverged(
             f"stage {self.stage.name!r}, step {step}: {what}; the last good state is kept in {self._checkpoint}\n"
-            f"  fix: with --overwrite, a lower learning rate (now {self.stage.config.learning_rate:g})"
+            f"  fix: a lower learning rate (now {self.stage.config.learning_rate:g})"
             + (" or --precision fp32" if self.accelerator.mixed_precision == "bf16" else "")
+            + ", with --overwrite"
         )
 
     def _log_step(self, speed: float) -> None:
