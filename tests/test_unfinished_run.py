@@ -75,7 +75,7 @@ def test_changed_data_are_no_continuation(here, interrupted, capsys):
     toy_data.classification(here / "data.csv", rows=60, seed=1)
     assert leave(*distil(*DIVERGING)) == 2
     assert re.search(
-        "belongs to other data.*fix: restore them, start anew with --overwrite", capsys.readouterr().err, re.DOTALL
+        "belongs to other data.*fix: restore them, or start anew with --overwrite", capsys.readouterr().err, re.DOTALL
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
+from stillhouse.advice import anew
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS, explained, write_text
 from stillhouse.run_config import read_config, spelled_out
@@ -67,7 +68,7 @@ class OwnedFolder:
             raise UserError(
                 f"{path} cannot be read: {error}",
                 expected=f"the folder of a finished {self.noun}",
-                fix=f"give the {self.noun}'s command again, with --overwrite where it counts as finished",
+                fix=f"give the {self.noun}'s command again, with {anew()} where it counts as finished",
             ) from error
         return content
 
@@ -187,10 +188,11 @@ class OwnedFolder:
         before = spelled_out(read_config(self / self.config_name))
         changes = self._differences(before, config.model_dump(mode="json"))
         if changes:
+            delete = f", or --overwrite to delete that {self.noun}" if anew() == "--overwrite" else ""
             raise UserError(
                 f"{self.path} is the folder of another {self.noun}: {'; '.join(changes[:3])}",
                 expected=f"the same configuration as the {self.noun} that is there",
-                fix=f"choose another --out, or --overwrite to delete that {self.noun}",
+                fix=f"choose another --out{delete}",
             )
 
     def _differences(self, before: Any, now: Any, name: str = "") -> list[str]:

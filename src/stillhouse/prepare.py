@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from stillhouse.advice import another_method
 from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.dataset import align_labels, load_dataset
 from stillhouse.data.task import Dataset, Examples, Task
@@ -262,7 +263,7 @@ def _check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: Model, st
         raise UserError(
             f"method {config.method.name} compares tokens, but {both} cut text differently",
             expected="one tokenizer for both",
-            fix="choose a student of the teacher's family (such as --student half), or --method logit",
+            fix=f"choose a student of the teacher's family (such as --student half), or {another_method('logit')}",
         )
     if task.kind == "qa":
         raise UserError(
@@ -292,7 +293,7 @@ def _check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teac
         raise UserError(
             f"the student has {depths[0]} layers and its teacher {depths[1]}, and method {config.method.name} looks inside",
             expected=f"at most {depths[1]} layers",
-            fix="ask for fewer layers, or choose --method logit",
+            fix=f"ask for fewer layers, or {another_method('logit')}",
         )
 
 

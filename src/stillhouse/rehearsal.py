@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stillhouse.advice import another_method
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.method import Stage
@@ -41,7 +42,7 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: Tokenize
                 raise UserError(
                     f"stage {stage.name!r} {_asks(stage)}, which {teacher.config.model_type} does not let it: {error}",
                     expected="a teacher of another family, such as BERT or RoBERTa",
-                    fix="choose another teacher, or a method that needs its outputs alone, such as logit",
+                    fix=f"choose another teacher, or {another_method('logit')}",
                 ) from error
             finally:
                 side.release()

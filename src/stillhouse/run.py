@@ -113,7 +113,8 @@ def check_prepared_teacher(prepared: Prepared, accelerator: Accelerator) -> str:
         raise UserError(
             f"teacher {teacher.name}: {error}", expected="numbers", fix="check its weights, or use --precision fp32"
         ) from error
-    return f"teacher {teacher.name}: {check_teacher(selection, predictions, allow_weak=prepared.config.teacher.allow_weak)}"
+    options = {"allow_weak": prepared.config.teacher.allow_weak, "is_fitted": not prepared.teacher_has_head}
+    return f"teacher {teacher.name}: {check_teacher(selection, predictions, **options)}"
 
 
 def _bytes_needed(prepared: Prepared) -> int:

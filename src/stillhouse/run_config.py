@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
 
+from stillhouse.advice import setting
 from stillhouse.config import DataConfig, EngineConfig, Frozen, StudentConfig, TeacherConfig
 from stillhouse.errors import UserError, nearest
 from stillhouse.method import Method
@@ -82,7 +83,7 @@ def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None =
     except ValidationError as error:
         problems += error.errors()
     if problems:
-        lines = [_explain(problem, method_class, options or {}) for problem in problems]
+        lines = [_explain(problem, method_class, options or {}) for problem in _by_field(problems)]
         many = f"{len(lines)} mistakes in the configuration:\n  " if len(lines) > 1 else ""
         raise UserError(many + "\n  ".join(lines))
     return config
@@ -164,16 +165,34 @@ def set_value(mapping: dict[str, Any], path: str, value: Any) -> None:
 SHORT = {"data": "source", "teacher": "source", "student": "shape", "method": "name"}
 
 
+def _by_field(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One problem a field: pydantic has one for each type that a field might have, and names the type in the location."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for problem in problems:
+        parts = problem["loc"]
+        tag = next((place for place, part in enumerate(parts) if isinstance(part, str) and "[" in part), len(parts))
+        one = found.setdefault(parts[:tag], {**problem, "loc": parts[:tag], "msg": ""})
+        one["msg"] += f", or {problem['msg'][0].lower()}{problem['msg'][1:]}" if one["msg"] else problem["msg"]
+    return list(found.values())
+
+
+def _named(location: Sequence[str]) -> str:
+    """How users reach a place of the configuration."""
+    if location[:1] == ["method"]:
+        return setting(".".join(location[1:])).removesuffix(".")
+    return ".".join(location)
+
+
 def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[str, str]) -> str:
     location = [str(part) for part in problem["loc"]]
-    name = ".".join(location)
-    if name in options:
-        name = f"{options[name]} ({name})"
+    name, option = _named(location), options.get(".".join(location))
+    if option:
+        name = f"{option} ({name})"
     if problem["type"] == "extra_forbidden":
         valid = _keys(location[:-1], method)
         close = nearest(location[-1], valid)
         hint = f"did you mean {close!r}? " if close else ""
-        where = ".".join(location[:-1]) or "the configuration"
+        where = _named(location[:-1]) or "the configuration"
         return f"unknown key {name!r}: {hint}{where} has {', '.join(sorted(valid))}"
     return f"{name}: {problem['msg'][0].lower()}{problem['msg'][1:]}, given {problem['input']!r}"
 

@@ -190,10 +190,9 @@ def interrupted(config):
 @pytest.fixture
 def before_each(monkeypatch):
     """Something that happens before every run."""
+    execute = runner.execute
 
     def use(happens):
-        execute = runner.execute
-
         def executed(config, *rest, **more):
             happens(config)
             return execute(config, *rest, **more)
@@ -212,6 +211,25 @@ def test_a_seed_that_fails_takes_no_other_along(shelf, tmp_path, before_each):
     ]
     assert {pair["method"]: pair["seeds"] for pair in found.results["pairs"]} == {"logit": 2, "pkd": 1}
     assert "1 of 2 seeds" in (found.folder / "comparison.md").read_text()
+    steps = {row["steps"] for row in found.results["rows"] if row["status"] == "done"}
+    assert len(steps) == 1
+
+    # Given again, the failed run alone is tried again; where that is interrupted nothing is lost.
+    again = []
+
+    def interrupted(config):
+        again.append((config.method.name, config.seed))
+        raise KeyboardInterrupt
+
+    before_each(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(shelf, tmp_path / "out", methods="logit,pkd", grid=False)
+    assert again == [("pkd", 0)]
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert not record["complete"]
+    assert record["pairs"] == found.results["pairs"]
+    scores = [row["score"] for row in found.results["rows"]]
+    assert [row["score"] for row in record["rows"]] == scores
 
 
 def test_seeds_without_a_learning_rate_say_why(shelf, tmp_path, before_each):
@@ -386,7 +404,7 @@ def test_students_of_one_name_in_different_places(shelf, tmp_path):
         ("pkd", "layer_map=[9]", "layer_map names teacher layer 9"),
         ("minilmv2", "relation_heads=7", r"methods\.minilmv2\.relation_heads is 7"),
         ("minilm", "teacher_layer=9", r"methods\.minilm\.teacher_layer is 9"),
-        ("tinybert", "layer_map=middle", "layer_map is 'middle'"),
+        ("tinybert", "layer_map=middle", r"methods\.tinybert\.layer_map: input should be .*, or .*, given 'middle'"),
     ],
 )
 def test_a_setting_that_cannot_be_met_is_a_mistake(shelf, tmp_path, method, setting, said):

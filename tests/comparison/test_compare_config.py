@@ -98,6 +98,9 @@ def test_a_file_chooses_methods_and_options_change_it(tmp_path):
     assert list(narrowed.methods) == ["pkd"]
     with pytest.raises(UserError, match="there are settings of top, which is not among the methods pkd"):
         comparison_from_options({"methods": "pkd"}, config=path, changes=["methods.top.layer_map=bottom"])
+    path.write_text("data: reviews.csv\nmethods: {pdk: {temperature: 4}}\n")
+    with pytest.raises(UserError, match="unknown method 'pdk'"):
+        comparison_from_options({"methods": "pkd"}, config=path)
     path.write_text("data: reviews.csv\nmethods: [pkd, logit]\n")
     assert list(comparison_from_options({}, config=path).methods) == ["pkd", "logit"]
 
@@ -136,8 +139,8 @@ MISTAKES = {
     "--learning-rate -1": "--learning-rate",
     "--set methods.pkd.temprature=3": "unknown key 'methods.pkd.temprature': did you mean 'temperature'? methods.pkd has",
     "--methods finetuned": "unknown method 'finetuned'",
-    "--methods logit --compat official": "--compat official is given, but logit know nothing of it",
-    "--grid ,": "--grid ',' names none",
+    "--methods logit --compat official": "--compat official is given, but there is none for logit",
+    "--grid ,": "--grid ',' names no rate",
     "--methods logit --set methods.pkd.temperature=3": "there are settings of pkd, which is not among the methods logit",
     "--set method.temperature=3": "unknown key 'method': did you mean 'methods'?",
     "--set enginee.log_every=3": "unknown key 'enginee': did you mean 'engine'?",

@@ -31,6 +31,8 @@ def test_the_majority_class():
         check_teacher(split, said([0, 1, 1, 0, 0]), allow_weak=False)
     assert check_teacher(split, said([0, 1, 0, 0, 0]), allow_weak=True).endswith("warning: no better than knowing nothing")
     # 0.8 is above 0.6, but not by two standard errors of sqrt(0.6 * 0.4 / 5) = 0.219.
+    with pytest.raises(UserError, match="choose another teacher"):
+        check_teacher(split, said([0, 1, 1, 0, 0]), allow_weak=False, is_fitted=False)
     assert "within two standard errors" in check_teacher(split, said([0, 1, 1, 2, 0]), allow_weak=False)
 
 

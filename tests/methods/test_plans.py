@@ -2,6 +2,7 @@
 
 import pytest
 
+from stillhouse.advice import in_comparison
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.methods import load_method
@@ -206,3 +207,24 @@ def test_theseus_refuses_what_it_cannot_do():
         plan("theseus", encoder(3, windows=(None, 64, 64), family="modernbert"), MODERN)
     with pytest.raises(UserError, match=r"method\.base.*less than or equal to 1"):
         plan("theseus", encoder(6), base=1.5)
+
+
+# In a comparison.
+
+
+COMPARED = [
+    ("pkd", {}, encoder(1), "leave mine out of --methods"),
+    ("pkd", {}, encoder(3, 312), r"--set methods\.mine\.projection=true"),
+    ("pkd", {"layer_map": [9, 10, 13]}, encoder(4), r"methods\.mine\.layer_map names teacher layer 13"),
+    ("minilm", {"teacher_layer": 13}, encoder(3), r"methods\.mine\.teacher_layer is 13"),
+    ("minilmv2", {"relation_heads": 7}, encoder(3), r"methods\.mine\.relation_heads is 7"),
+    ("theseus", {"schedule": "constant", "slope": 0.1}, encoder(6), r"methods\.mine\.slope is 0\.1"),
+]
+
+
+@pytest.mark.parametrize(("method", "settings", "student", "said"), COMPARED)
+def test_methods_speak_of_their_label(method, settings, student, said):
+    with in_comparison("mine"), pytest.raises(UserError, match=said) as caught:
+        plan(method, student, **settings)
+    assert "method." not in str(caught.value)
+    assert "--method " not in str(caught.value)

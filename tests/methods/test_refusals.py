@@ -26,7 +26,7 @@ CASES = {
     "pkd --set method.layer_map=[9]": "layer_map names teacher layer 9, but the teacher has 4 layers",
     "pkd --set method.layer_map=[1,2,3]": "layer_map [1, 2, 3] names 3 teacher layers for a student of 2 layers",
     "pkd --student roberta": "compares tokens, but teacher bert and student roberta cut text differently",
-    "pkd --set method.layer_map=skipp": "layer_map is 'skipp'\n  expected: skip, last, or a list of 1 teacher layers",
+    "pkd --set method.layer_map=skipp": "method.layer_map: input should be 'skip' or 'last', or input should be a valid tuple",
     "tinybert --student heads": "student has 3 heads and the teacher 2",
     "tinybert --student deep": "a student of 6 layers cannot be matched with the layers of a teacher that has 4",
     "tinybert --set method.layer_map=[1,2,3,4,4,4] --student deep": "the student has 6 layers and its teacher 4",

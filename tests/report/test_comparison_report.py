@@ -111,7 +111,7 @@ def test_the_table(content):
     rows = {row.name: [cell.value for cell in row.cells] for row in table.rows}
     assert table.columns[:3] == ("", "accuracy", "minus baseline")
     assert list(rows) == ["teacher", "without teacher", "logit", "pkd"]
-    assert rows["logit"] == ["0.885", "+0.025", "97.0 %", "90.0 %", "17.0 M", "4.00 ms", "1 min 1 s", "1.2 k", "0.0001"]
+    assert rows["logit"] == ["0.885", "+0.025", "97.0 %", "90.0 %", "17.0 M", "4.00 ms", "1 min 1 s", "1,200", "0.0001"]
     assert rows["pkd"][0] == "failed"
     assert set(rows["pkd"][1:]) == {"–"}
     assert all(len(cells) == len(table.columns) - 1 for cells in rows.values())

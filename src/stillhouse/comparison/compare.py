@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shutil
 import traceback
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from accelerate import Accelerator
+
+from stillhouse.advice import in_comparison
 from stillhouse.comparison.config import BASELINE, CompareConfig
 from stillhouse.comparison.folder import COMPARISON, INPUTS, REPORT, ROWS, TABLE, TEACHER, TEACHERS, ComparisonFolder
 from stillhouse.comparison.plan import Line, Plan, comparison_out, make_plan
 from stillhouse.comparison.record import Key, Progress, Record
-from stillhouse.comparison.wording import error_in_comparison, in_comparison
 from stillhouse.console import Console
 from stillhouse.errors import StillhouseError, UserError
 from stillhouse.files import write_json, write_text
+from stillhouse.prepare import Prepared
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
 from stillhouse.run import check_prepared_teacher, execute
 from stillhouse.run_folder import STUDENT, RunFolder
@@ -41,11 +45,10 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
         accelerator = build_accelerator(config.engine.model_copy(update={"trackers": ()}))
         if not accelerator.is_main_process:
             console = Console(quiet=True)
-        plan = make_plan(config, console)
-        if not overwrite:
+        is_new = overwrite or not (folder / INPUTS).exists()
+        plan = make_plan(config, console, check_teacher=partial(_check_teacher, accelerator, console) if is_new else None)
+        if not is_new:
             folder.check_inputs(plan.inputs)
-        if plan.given_teacher is not None and (overwrite or not (folder / INPUTS).exists()):
-            check_prepared_teacher(plan.given_teacher, accelerator)
         try:
             _Comparison(config, plan, folder, console, accelerator).go(overwrite=overwrite)
         finally:
@@ -56,6 +59,11 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
     if not any(row["status"] == "done" and row["method"] != BASELINE for row in results["rows"]):
         raise StillhouseError(f"not one method's run was finished; the reasons are in {folder / COMPARISON}")
     return folder
+
+
+def _check_teacher(accelerator: Accelerator, console: Console, prepared: Prepared) -> None:
+    console.say("  scoring the teacher on the selection rows")
+    check_prepared_teacher(prepared, accelerator)
 
 
 def _tell(folder: ComparisonFolder) -> None:
@@ -70,12 +78,14 @@ class _Comparison:
     Methods come before baselines: a teacher that knows nothing is met before anything has been trained in vain.
     """
 
-    def __init__(self, config: CompareConfig, plan: Plan, folder: ComparisonFolder, console: Console, accelerator: Any) -> None:
+    def __init__(
+        self, config: CompareConfig, plan: Plan, folder: ComparisonFolder, console: Console, accelerator: Accelerator
+    ) -> None:
         self.config, self.plan, self.folder, self.console = config, plan, folder, console
         self.accelerator = accelerator
         self.lines = sorted((line for line in plan.lines if not line.refusal), key=lambda line: line.baseline is None)
         self.progress = Progress()
-        self.tries: tuple[Any, ...] = config.grid or (None,)
+        self.tries: tuple[float | None, ...] = config.grid or (None,)
         self.runs = len(self.lines) * (len(self.tries) + len(config.seeds) - 1)
         self.number = 0
 
@@ -86,11 +96,10 @@ class _Comparison:
         if self.accelerator.is_main_process:
             self.folder.create(self.config, overwrite=overwrite)
             write_json(self.folder / INPUTS, self.plan.inputs)
-            for name in (TABLE, REPORT):  # of an earlier start, when rows were missing
-                (self.folder / name).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         first, *others = self.config.seeds
         try:
+            self._take_finished()
             for line in self.lines:
                 for rate in self.tries:
                     self._run(line, first, rate)
@@ -101,43 +110,61 @@ class _Comparison:
                         self._run(line, seed, self.progress.rates[line.folder])
                     else:  # not one of its tries was finished
                         self.number += 1
-        except BaseException:
-            if self.progress.done and self.accelerator.num_processes == 1:
-                self._write(with_pairs=True)
-            raise
-        else:
             self._write(with_pairs=True, is_complete=True)
+        except BaseException:  # Ctrl-C too: people want to see what there is so far
+            if self.progress.done:
+                self.console.say("  stopped: writing the table of what is finished")
+                with suppress(StillhouseError, OSError):  # the reason for the stop is what they have to be told
+                    self._record(with_pairs=True)
+            raise
         finally:
             self.folder.release()
 
+    def _take_finished(self) -> None:
+        """What an earlier start has finished: no record that is written from now on is poorer than the one before."""
+        first = self.config.seeds[0]
+        for line in self.lines:
+            tried = []
+            for rate in self.tries:
+                for seed in self.config.seeds:
+                    run = self._folder(line, seed, rate)
+                    if run.is_finished:
+                        with in_comparison(line.method):
+                            self._take((line.folder, seed, rate), run)
+                    if seed == first:
+                        tried.append(run.is_finished or _failure(run).exists())
+            if all(tried):
+                self._choose(line, first)
+
+    def _folder(self, line: Line, seed: int, rate: float | None) -> RunFolder:
+        return RunFolder(Path(str(line.run(seed, rate, str(self.folder / ROWS)).out)))
+
     def _run(self, line: Line, seed: int, rate: float | None) -> None:
+        """One run, if it is missing; one that fails is noted, and the others go on."""
         self.number += 1
         key: Key = (line.folder, seed, rate)
-        config = line.run(seed, rate, str(self.folder / ROWS))
-        run = RunFolder(Path(str(config.out)))
-        is_new = not run.is_finished
-        if is_new:
-            said = f"[{self.number}/{self.runs}] {line.folder}, seed {seed}"
-            self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
+        if key in self.progress.done:
+            return
+        run = self._folder(line, seed, rate)
+        said = f"[{self.number}/{self.runs}] {line.folder}, seed {seed}"
+        self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
+        with in_comparison(line.method):
             try:
+                config = line.run(seed, rate, str(self.folder / ROWS))
                 execute(config, self.console.only_progress(), teachers=self.folder / TEACHERS)
-            except UserError as error:  # not this run's alone: no space, a teacher that knows nothing
-                raise error_in_comparison(error, line.method) from error
-            except Exception as error:  # whatever it is, the other runs go on
-                reason = in_comparison(str(error), line.method)
-                reason = reason if isinstance(error, StillhouseError) else f"{type(error).__name__}: {reason}"
+                self._take(key, run)
+            except UserError:
+                raise  # not this run's alone: no space, a teacher that knows nothing
+            except Exception as error:  # whatever it is
+                reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
                 self.console.say(f"  failed: {reason}")
                 self.progress.failed[key] = reason
                 if self.accelerator.is_main_process:
                     write_text(_failure(run), traceback.format_exc())
-                self._write()
-                return
-        self._tidy(run)
-        self._take(key, run)
-        if is_new:
-            self._write()
+        self._write()
 
     def _take(self, key: Key, run: RunFolder) -> None:
+        self._tidy(run)
         metrics = run.result()
         self.progress.done[key] = run
         self.progress.selection[key] = metrics["stages"][-1]["selection"]
@@ -156,8 +183,9 @@ class _Comparison:
         if not scores:
             return
         best = max(scores, key=scores.__getitem__)
+        if self.progress.rates.get(line.folder) != best:  # else an earlier start's runs have said so
+            self.console.say(f"  {line.folder}: learning rate {best:g}, {scores[best]:.4f} on the selection rows")
         self.progress.rates[line.folder] = best
-        self.console.say(f"  {line.folder}: learning rate {best:g}, {scores[best]:.4f} on the selection rows")
         for rate in scores:
             if rate != best and self.accelerator.is_main_process:
                 shutil.rmtree(self.progress.done[line.folder, seed, rate] / STUDENT, ignore_errors=True)
@@ -176,18 +204,22 @@ class _Comparison:
                 (run / TEACHER).rename(kept)
 
     def _write(self, *, with_pairs: bool = False, is_complete: bool = False) -> None:
-        """The record of what is finished so far.
+        self._record(with_pairs=with_pairs, is_complete=is_complete)
+        self.accelerator.wait_for_everyone()
+
+    def _record(self, *, with_pairs: bool, is_complete: bool = False) -> None:
+        """Writes what is finished so far.
 
         Args:
             with_pairs: With what takes a moment to make: intervals, table and report.
             is_complete: Whether there is nothing left to run.
         """
-        if self.accelerator.is_main_process:
-            record = Record(self.config, self.plan, self.progress, self.folder, with_pairs=with_pairs)
-            write_json(self.folder / COMPARISON, {**record.content(), "complete": is_complete})
-            if with_pairs:
-                _tell(self.folder)
-        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        options = {"with_pairs": with_pairs, "is_complete": is_complete}
+        write_json(self.folder / COMPARISON, Record(self.config, self.plan, self.progress, self.folder, **options).content())
+        if with_pairs:
+            _tell(self.folder)
 
 
 def _failure(run: RunFolder) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny
 
-from stillhouse.comparison.wording import error_in_comparison
+from stillhouse.advice import in_comparison
 from stillhouse.config import DataConfig, EngineConfig, Frozen, PositiveFloat, StageConfig, TeacherConfig
 from stillhouse.errors import UserError, nearest, option_name
 from stillhouse.method import Method
@@ -82,7 +82,7 @@ def comparison_from_options(
     if given.get("grid") and "learning_rate" in given:
         raise UserError("--grid and --learning-rate are given", expected="one of them", fix="leave --learning-rate out")
     if isinstance(given.get("grid"), str) and not _list("grid", given["grid"]):
-        raise UserError(f"--grid {given['grid']!r} names none", expected="rates such as 3e-5,1e-4", fix="or give --no-grid")
+        raise UserError(f"--grid {given['grid']!r} names no rate", expected="rates such as 3e-5,1e-4", fix="or give --no-grid")
     grid = given.get("grid", grid)
     for label, run in runs.items():
         if grid and run.method.last_config.select_on == "none":
@@ -143,7 +143,7 @@ def _check_compat(runs: Mapping[str, RunConfig], given: Mapping[str, Any]) -> No
     if "compat" in given and not any(hasattr(run.method, "compat") for run in runs.values()):
         knowing = [name for name in method_names() if "compat" in load_method(name).model_fields]
         raise UserError(
-            f"--compat {given['compat']} is given, but {', '.join(runs)} know nothing of it",
+            f"--compat {given['compat']} is given, but there is none for {', '.join(runs)}",
             expected=f"one of {', '.join(knowing)} among the methods",
             fix="leave --compat out",
         )
@@ -186,6 +186,9 @@ def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any], in_file: Mapp
             raise UserError(f"--methods {label!r}", expected=f"a name that does not begin with {BASELINE}, the baseline's")
         if method.uses_teacher:  # the baseline is always there
             result[label] = settings
+    for label in from_file.keys() - {*labels}:  # a file may have more than are asked for, but no unknown ones
+        own = from_file[label] or {}
+        load_method(str(own.get("name", label) if isinstance(own, Mapping) else own))
     unused = [label for label in known if label not in labels and known[label] != from_file.get(label)]
     if unused:
         raise UserError(
@@ -218,10 +221,8 @@ def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], gi
     if "compat" in given and "compat" in method.model_fields:
         set_value(whole, "method.compat", given["compat"])
     places = {place: option_name(name) for name, place in (PLACES | names).items()}
-    try:
+    with in_comparison(label):
         run = parse_config(whole, places)
-    except UserError as error:
-        raise error_in_comparison(error, label) from None
     if "learning_rate" in given:
         run = run.model_copy(update={"method": with_rate(run.method, given["learning_rate"])})
     return run

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
+from stillhouse.advice import in_comparison
 from stillhouse.comparison.config import BASELINE, CompareConfig, with_rate
-from stillhouse.comparison.wording import error_in_comparison
 from stillhouse.config import StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
@@ -19,7 +19,7 @@ from stillhouse.names import data_name, short_name
 from stillhouse.prepare import Prepared, prepare, with_defaults
 from stillhouse.run_config import RunConfig
 from stillhouse.students.build import find_student, is_shape
-from stillhouse.students.shape import parse_shape, student_config
+from stillhouse.students.shape import Shape, parse_shape, student_config
 from stillhouse.training.stages import weights_digest
 
 
@@ -66,13 +66,11 @@ class Plan:
         lines: In the order of the table, baselines first.
         notes: What was said about the data.
         inputs: Fingerprints of what all runs are made from, by what it is.
-        given_teacher: A run with the teacher, where it needs no fitting; None where it does.
     """
 
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
     inputs: dict[str, str]
-    given_teacher: Prepared | None
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,13 @@ class _Checked:
     evaluate_every: int = 1
 
 
-def make_plan(config: CompareConfig, console: Console) -> Plan:
+def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callable[[Prepared], None] | None = None) -> Plan:
     """Prepares every method on every student once, so that what cannot be done is known before anything is trained.
+
+    Args:
+        config: The comparison.
+        console: What is left out is said there.
+        check_teacher: Told once of a run whose teacher needs no fitting, to score it.
 
     Raises:
         UserError: A student does not exist, or no method can do with these models and data.
@@ -96,16 +99,15 @@ def make_plan(config: CompareConfig, console: Console) -> Plan:
     refused: dict[str, UserError] = {}  # by the line's folder
     notes: dict[str, None] = {}
     inputs: dict[str, str] = {}
-    given_teacher: Prepared | None = None
     for label, method in config.methods.items():
         for student in config.students or (method.default_student,):
             name = _free_name(f"{label}-{short_name(student)}", [one.line.folder for one in checked])
             run = _run_of(config, label, student, notes)
             try:
-                run = with_defaults(run)
-                prepared = prepare(run)
-            except UserError as found:
-                error = error_in_comparison(found, label)
+                with in_comparison(label):
+                    run = with_defaults(run)
+                    prepared = prepare(run)
+            except UserError as error:
                 line = Line(label, student, "", run, name, refusal=str(error))
                 refused[name] = error
                 checked.append(_Checked(line, run.student))
@@ -113,13 +115,14 @@ def make_plan(config: CompareConfig, console: Console) -> Plan:
             notes |= dict.fromkeys(prepared.data_notes)
             if not inputs or method.uses_plain_text:
                 inputs = _inputs(prepared)
-            if prepared.config.needs_fitted_teacher and prepared.teacher_has_head:
-                given_teacher = prepared
+            if check_teacher and prepared.config.needs_fitted_teacher and prepared.teacher_has_head:
+                check_teacher(prepared)
+                check_teacher = None
             checked.append(_check(prepared, label, student, name))
-    for label in config.methods:
-        _check_settings([one for one in checked if one.line.method == label], refused)
     if len(refused) == len(checked):
         raise next(iter(refused.values()))
+    for label in config.methods:
+        _check_settings([one for one in checked if one.line.method == label], refused)
     for line in (one.line for one in checked if one.line.refusal):
         console.say(f"  {line.method} on {line.student} is left out: {refused[line.folder].given}")
     able = [one for one in checked if not one.line.refusal]
@@ -128,7 +131,7 @@ def make_plan(config: CompareConfig, console: Console) -> Plan:
         one.line if one.line.refusal else replace(one.line, baseline=baselines[_key(one, by_rate=not config.grid)])
         for one in checked
     ]
-    return Plan((*baselines.values(), *lines), tuple(notes), inputs, given_teacher)
+    return Plan((*baselines.values(), *lines), tuple(notes), inputs)
 
 
 def _check_settings(lines: Sequence[_Checked], refused: Mapping[str, UserError]) -> None:
@@ -154,7 +157,7 @@ def _check_settings(lines: Sequence[_Checked], refused: Mapping[str, UserError])
 def _check_students(config: CompareConfig) -> None:
     """A student that nobody can make is the user's mistake, not a method's; so is one that is named in two ways."""
     teacher = find_checkpoint(config.teacher.source).config
-    shapes: dict[Any, str] = {}
+    shapes: dict[Shape, str] = {}
     for student in config.students:
         if not is_shape(student):
             find_student(student)

@@ -50,12 +50,20 @@ class Record:
         progress: What has been run.
         folder: Its folder.
         with_pairs: With all that has to be made from the rows' predictions: intervals, and the baselines' agreement.
+        is_complete: Whether there is nothing left to run.
     """
 
     def __init__(
-        self, config: CompareConfig, plan: Plan, progress: Progress, folder: ComparisonFolder, *, with_pairs: bool
+        self,
+        config: CompareConfig,
+        plan: Plan,
+        progress: Progress,
+        folder: ComparisonFolder,
+        *,
+        with_pairs: bool,
+        is_complete: bool,
     ) -> None:
-        self.with_pairs = with_pairs
+        self.with_pairs, self.is_complete = with_pairs, is_complete
         self.config, self.plan, self.progress, self.folder = config, plan, progress, folder
         self.runs = {
             (line.folder, seed): progress.done[key]
@@ -73,6 +81,7 @@ class Record:
         _share_latencies(rows)
         return {
             "schema": 1,
+            "complete": self.is_complete,
             "data": data_name(self.config.data.source),
             "split": "validation",
             **{name: self.any.get(name) for name in ("task", "metric")},

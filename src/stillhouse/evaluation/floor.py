@@ -31,8 +31,14 @@ def _score_of_constant(split: Split, labels: tuple[int, ...]) -> float:
     return main_score(split, Predictions(np.empty(0, np.float32), [labels] * len(split)))
 
 
-def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -> str:
+def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool, is_fitted: bool = True) -> str:
     """Compares a teacher with the floor on the selection rows.
+
+    Args:
+        split: The selection rows.
+        predictions: The teacher's.
+        allow_weak: Go on where it is no better.
+        is_fitted: Whether the run has fine-tuned it; then it may be trained longer.
 
     Returns:
         Its score in words; a warning where it is within two standard errors above the floor, for tags, label sets and
@@ -47,11 +53,12 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool) -
     if floor == 1:
         return f"{said}; warning: these rows all have one label, so they cannot tell what the teacher knows"
     if score <= floor and not allow_weak:
+        longer = "train the teacher longer (--overwrite --set teacher.finetune.epochs=5)"
+        another = longer if is_fitted else "choose another teacher"
         raise UserError(
             f"the teacher is no better than always giving the most frequent answer: {said}",
             expected="a teacher that has learnt the task",
-            fix="check that labels fit texts, train the teacher longer (--overwrite --set teacher.finetune.epochs=5), "
-            "or go on all the same with --allow-weak-teacher",
+            fix=f"check that labels fit texts, {another}, or go on all the same with --allow-weak-teacher",
         )
     if score <= floor:
         said += "; warning: no better than knowing nothing"

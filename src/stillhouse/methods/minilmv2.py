@@ -14,6 +14,7 @@ from math import gcd
 from typing import Literal
 
 from stillhouse import layer_maps
+from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
@@ -56,9 +57,9 @@ class MiniLMv2(Method):
         weights = {part: weight for part, weight in weights.items() if weight}
         if not weights:
             raise UserError(
-                "method.weight_query, weight_key and weight_value are 0 and leave no relation to learn",
+                f"{setting('weight_query')}, weight_key and weight_value are 0 and leave no relation to learn",
                 expected="at least one above 0",
-                fix="or choose --method logit",
+                fix=f"or {another_method('logit')}",
             )
         relations = RelationKL(
             relations=tuple((part, part) for part in weights),
@@ -77,8 +78,8 @@ class MiniLMv2(Method):
             return max(count for count in possible if count <= PUBLISHED_HEADS)
         if self.relation_heads not in possible:
             raise UserError(
-                f"method.relation_heads is {self.relation_heads}, which does not divide the widths of student and teacher, "
-                f"{student.attention_width} and {teacher.attention_width}",
+                f"{setting('relation_heads')} is {self.relation_heads}, which does not divide the widths of student and "
+                f"teacher, {student.attention_width} and {teacher.attention_width}",
                 expected=f"one of {', '.join(map(str, possible))}",
             )
         return self.relation_heads

@@ -13,9 +13,12 @@ where it is asked for.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from stillhouse import layer_maps
+from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
 from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
@@ -57,7 +60,7 @@ class PKD(Method):
     weight_hard: NonNegativeFloat | None = None
     weight_patient: NonNegativeFloat = 100.0
     divergence: Divergence = "kl"
-    layer_map: str | tuple[int, ...] = "skip"
+    layer_map: Literal["skip", "last"] | Annotated[tuple[int, ...], Field(min_length=1)] = "skip"
     normalise: bool = True
     scale: Scale = "element_mean"
     projection: bool = False
@@ -72,7 +75,7 @@ class PKD(Method):
             raise UserError(
                 "pkd compares the layers below the top, and the student has only one layer",
                 expected="a student of at least 2 layers",
-                fix="choose a deeper student, or --method logit",
+                fix=f"choose a deeper student, or {another_method('logit')}",
             )
         pairs = layer_maps.chosen(self.layer_map, RULES, student.layers, teacher.layers, without_top=True)
         labels = hard_and_soft(
@@ -95,6 +98,6 @@ class PKD(Method):
             raise UserError(
                 f"pkd compares vectors, but the student's width is {student.width} and the teacher's {teacher.width}",
                 expected=f"a student of width {teacher.width}",
-                fix="choose such a student, or let a linear map be learnt: --set method.projection=true",
+                fix=f"choose such a student, or let a linear map be learnt: --set {setting('projection')}=true",
             )
         return StageSide()

@@ -15,9 +15,12 @@ authors' code does); maps between equal widths start as the identity; the regres
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from stillhouse import layer_maps
+from stillhouse.advice import setting
 from stillhouse.config import Frozen, PositiveFloat, StageConfig
 from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
@@ -56,7 +59,7 @@ class TinyBERT(Method):
     """
 
     name: Literal["tinybert"] = "tinybert"
-    layer_map: str | tuple[int, ...] = "uniform"
+    layer_map: Literal["uniform", "top", "bottom"] | Annotated[tuple[int, ...], Field(min_length=1)] = "uniform"
     projections: Sharing = "per_layer"
     temperature: PositiveFloat = 1.0
     embedding: bool = True
@@ -97,7 +100,7 @@ class TinyBERT(Method):
 
 def _check_attention(pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> None:
     """Attention scores can be compared head by head, where both layers look at the same tokens."""
-    without = "leave the attention out: --set method.attention=false"
+    without = f"leave the attention out: --set {setting('attention')}=false"
     if student.heads != teacher.heads:
         raise UserError(
             f"tinybert compares heads one by one, but the student has {student.heads} heads and the teacher {teacher.heads}",
@@ -110,5 +113,5 @@ def _check_attention(pairs: tuple[tuple[int, int], ...], student: Dimensions, te
             raise UserError(
                 f"layer {own} of the student has {kinds[0]} attention, layer {its} of the teacher {kinds[1]} attention",
                 expected="layers that attend alike",
-                fix=f"give another --set method.layer_map, or {without}",
+                fix=f"give another --set {setting('layer_map')}, or {without}",
             )

@@ -66,7 +66,7 @@ def comparison_text(content: Mapping[str, Any]) -> str:
     places = [table.columns.index(name) for name in shown[1:]]
     rows = [shown] + [(row.name, *(_in_one(row.cells[place - 1]) for place in places)) for row in table.rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(shown))]
-    notes = ["start", *(row.note for row in table.rows)]
+    notes = ["student, start", *(row.note for row in table.rows)]
     lines = [
         "  "
         + row[0].ljust(widths[0])
@@ -97,7 +97,7 @@ def lines_table(content: Mapping[str, Any]) -> Table:
         cells.append(_difference(pairs.get(line["line"])))
         cells += [_share(line["retention"]), _agreement(line["agreement"], content["task"])]
         cells += [Cell(words.count(line["parameters"])), Cell(words.milliseconds(line["latency_ms_p50"]))]
-        cells += [Cell(words.duration(line["train_seconds"])), Cell(words.count(line.get("steps"))), _rate(line)]
+        cells += [Cell(words.duration(line["train_seconds"])), _steps(line), _rate(line)]
         rows.append(Row(line_name(line, content), tuple(cells), note=": ".join(filter(None, (line["student"], line["start"])))))
     return Table(columns, tuple(rows))
 
@@ -146,6 +146,11 @@ def _share(value: float | None) -> Cell:
 
 def _agreement(value: float | None, task: str | None) -> Cell:
     return Cell(words.score(value)) if task == "regression" else _share(value)
+
+
+def _steps(line: Mapping[str, Any]) -> Cell:
+    steps = line.get("steps")  # records of older versions have none
+    return Cell(DASH if steps is None else f"{steps:,}")
 
 
 def _rate(line: Mapping[str, Any]) -> Cell:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stillhouse.advice import anew
 from stillhouse.errors import UserError
 from stillhouse.files import write_atomically
 
@@ -107,7 +108,7 @@ def foreign(what: str) -> UserError:
     return UserError(
         f"{what} belongs to other data, another teacher or another configuration than this run",
         expected="the same data and teacher as when the run was interrupted",
-        fix="restore them, start anew with --overwrite, or choose another --out",
+        fix=f"restore them, or start anew with {anew()}",
     )
 
 
@@ -117,5 +118,5 @@ def damaged(path: Path, error: Exception) -> UserError:
     return UserError(
         f"{path} is damaged: {reason}",
         expected="the file as the interrupted run wrote it",
-        fix=f"delete {path.parent}, so that this stage starts anew; or start the whole run anew with --overwrite",
+        fix=f"delete {path.parent}, so that this stage starts anew; or start anew with {anew()}",
     )

@@ -54,14 +54,11 @@ def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accel
         # Accelerate keeps its state per process; a second run in the same process may want another precision.
         AcceleratorState._reset_state(reset_partial_state=False)
     check_trackers(config.trackers)
-    try:
-        accelerator = Accelerator(
-            mixed_precision=mixed_precision,
-            log_with=list(config.trackers) or None,
-            project_dir=None if folder is None else str(folder),
-        )
-    except ImportError as error:
-        raise UserError(f"a tracker is not installed: {error}", fix='pip install "stillhouse[track]"') from error
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision,
+        log_with=list(config.trackers) or None,
+        project_dir=None if folder is None else str(folder),
+    )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UserError(
             f"accelerate is set up for {accelerator.distributed_type.value}, which shards the model",

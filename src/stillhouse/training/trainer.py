@@ -15,6 +15,7 @@ from accelerate import DistributedDataParallelKwargs
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stillhouse.advice import anew
 from stillhouse.config import EngineConfig
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, Unit, training_order
@@ -259,9 +260,8 @@ class Trainer:
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
         return TrainingDiverged(
             f"stage {self.stage.name!r}, step {step}: {what}; the last good state is kept in {self._checkpoint}\n"
-            f"  fix: a lower learning rate (now {self.stage.config.learning_rate:g})"
+            f"  fix: with {anew()}, a lower learning rate (now {self.stage.config.learning_rate:g})"
             + (" or --precision fp32" if self.accelerator.mixed_precision == "bf16" else "")
-            + ", with --overwrite"
         )
 
     def _log_step(self, speed: float) -> None:
