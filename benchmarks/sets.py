@@ -4,7 +4,8 @@
 
 `--data` is a folder with a folder for each set. Every method of a set is trained for as many epochs, in one stage or in two,
 and so is the baseline; every line has the same learning rates to choose from on the selection rows, on some sets a single
-one, to save time. Given again, the command goes on with what is missing. Other students than the usual one make a comparison of their own, `SET-STUDENTS`.
+one, to save time. Given again, the command goes on with what is missing. Other students than the usual one make a comparison
+of their own, `SET-STUDENTS`.
 `benchmarks/pool.py` pools the finished comparisons.
 """
 
