@@ -14,6 +14,11 @@ TEACHER = torch.tensor([[0.0, 2.0, -50.0], [0.0, 0.0, -50.0], [1.0, 0.0, -50.0]]
 MASK = torch.tensor([[1, 1, 0]])
 
 
+def factors(scores):
+    """Queries and keys whose products are these scores."""
+    return scores, torch.eye(scores.shape[-1]).expand(scores.shape)
+
+
 @pytest.mark.parametrize(
     ("pairs", "value"),
     [
@@ -23,9 +28,9 @@ MASK = torch.tensor([[1, 1, 0]])
     ],
 )
 def test_three_ways_to_count(pairs, value):
-    assert attention_scores_mse(STUDENT, TEACHER, MASK, pairs).item() == pytest.approx(value)
+    assert attention_scores_mse(factors(STUDENT), factors(TEACHER), MASK, pairs).item() == pytest.approx(value)
     # Two heads with the same scores: a mean over heads.
-    both = attention_scores_mse(STUDENT.expand(1, 2, 3, 3), TEACHER.expand(1, 2, 3, 3), MASK, pairs)
+    both = attention_scores_mse(factors(STUDENT.expand(1, 2, 3, 3)), factors(TEACHER.expand(1, 2, 3, 3)), MASK, pairs)
     assert both.item() == pytest.approx(value)
 
 
@@ -33,7 +38,7 @@ def test_a_constant_on_a_query_is_seen():
     # Softmax would not see it: 3 added to every key of one query of two, 9 / 2 over real pairs.
     shifted = TEACHER.clone()
     shifted[0, 0, 0] += 3
-    assert attention_scores_mse(shifted, TEACHER, MASK).item() == pytest.approx(9 * 2 / 4)
+    assert attention_scores_mse(factors(shifted), factors(TEACHER), MASK).item() == pytest.approx(9 * 2 / 4)
 
 
 def test_what_softmax_does_not_see_relations_do_not_see():
@@ -56,10 +61,43 @@ def test_identical_sides_are_zero(pairs):
 @pytest.mark.parametrize("pairs", ["valid", "keys_only"])
 def test_nothing_to_compare_is_an_exact_zero(pairs):
     student = STUDENT.clone().requires_grad_()
-    value = attention_scores_mse(student, TEACHER, torch.zeros(1, 3, dtype=torch.long), pairs)
+    value = attention_scores_mse(factors(student), factors(TEACHER), torch.zeros(1, 3, dtype=torch.long), pairs)
     value.backward()
     assert value.item() == 0
     assert (student.grad == 0).all()
+
+
+def whole_maps(student, teacher, mask, pairs, near):
+    """The formula with every map at once, differentiated by autograd."""
+    ours, theirs = (queries @ keys.transpose(-1, -2) for queries, keys in (student, teacher))
+    real = mask.bool()
+    chosen = real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
+    chosen = chosen & real[:, None, :, None] if pairs == "valid" else chosen
+    count = real.numel() * real.shape[1] if pairs == "official" else int(chosen.sum())
+    return (ours - theirs).square().where(chosen if near is None else chosen & near, 0.0).sum() / (count * ours.shape[1])
+
+
+@pytest.mark.parametrize("entries", [1, 2 * 7 * 7, 5 * 7 * 7, 10**6])  # a head, some heads, an example, all of them at once
+@pytest.mark.parametrize("pairs", ["valid", "keys_only", "official"])
+@pytest.mark.parametrize("is_local", [False, True])
+def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, pairs, is_local):
+    monkeypatch.setattr("stillhouse.objectives.blocks.BLOCK_ENTRIES", entries)
+    generator = torch.Generator().manual_seed(4)
+    ours = [torch.randn(3, 5, 7, 4, generator=generator).requires_grad_() for _ in range(2)]
+    theirs = [torch.randn(3, 5, 7, 6, generator=generator).requires_grad_() for _ in range(2)]
+    mask = batch_of(7, 3, 1).student_inputs["attention_mask"]
+    near = (torch.arange(7)[:, None] - torch.arange(7)).abs() <= 2 if is_local else None
+    values, slopes = [], []
+    for formula in (attention_scores_mse, whole_maps):
+        value = 2.5 * formula(tuple(ours), tuple(theirs), mask, pairs, near)
+        slopes.append(torch.autograd.grad(value, ours))
+        values.append(value.item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    for one, other in zip(*slopes, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+        assert one.abs().max() > 1e-3
+    attention_scores_mse(tuple(ours), tuple(theirs), mask, pairs, near).backward()
+    assert all(tensor.grad is None for tensor in theirs)
 
 
 def test_scores_are_scaled_and_layers_summed():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -13,11 +12,10 @@ from torch.autograd.function import once_differentiable
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
+from stillhouse.objectives.blocks import blocks
 from stillhouse.objectives.objective import Objective
 
 Relation = tuple[Part, Part]
-# Entries of the maps that are worked on at once: what a processor's cache holds, and what keeps a GPU busy.
-BLOCK_ENTRIES, BLOCK_ENTRIES_GPU = 2**18, 2**26
 
 
 def relation_heads(vectors: Float[Tensor, "batch heads tokens head_dim"], count: int | None) -> Tensor:
@@ -78,7 +76,7 @@ class _BlockedKL(torch.autograd.Function):
         wants_gradient = a.requires_grad or b.requires_grad
         by_a, by_b = torch.empty_like(a), torch.empty_like(b)
         total = a.new_zeros(())
-        for block in _blocks(*a.shape[:3], on_cpu=a.device.type == "cpu"):
+        for block in blocks(*a.shape[:3], on_cpu=a.device.type == "cpu"):
             rows, _ = block
             theirs = _log_probabilities(their_a[block], their_b[block], floor[rows])
             ours = _log_probabilities(a[block], b[block], floor[rows])
@@ -101,16 +99,6 @@ class _BlockedKL(torch.autograd.Function):
 
 def _log_probabilities(a: Tensor, b: Tensor, floor: Tensor) -> Tensor:
     return (a @ b.transpose(-1, -2)).add_(floor).log_softmax(dim=-1)
-
-
-def _blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[tuple[slice, slice]]:
-    """Slices of examples and heads whose maps together have about as many entries as are worked on at once."""
-    entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
-    head_step = max(1, min(heads, entries // tokens**2))
-    example_step = max(1, entries // (tokens**2 * head_step)) if head_step == heads else 1
-    for example in range(0, examples, example_step):
-        for head in range(0, heads, head_step):
-            yield slice(example, example + example_step), slice(head, head + head_step)
 
 
 class RelationKL(Objective):
