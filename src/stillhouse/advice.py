@@ -24,8 +24,9 @@ def in_comparison(label: str) -> Iterator[None]:
 
 
 def setting(name: str) -> str:
-    """How a method's setting is reached: `method.temperature`, or `methods.pkd.temperature`."""
-    return f"methods.{_label.get()}.{name}" if _label.get() else f"method.{name}"
+    """How a method's setting is reached: `method.temperature`, or `methods.pkd.temperature`; without a name, the method."""
+    method = f"methods.{_label.get()}" if _label.get() else "method"
+    return f"{method}.{name}" if name else method
 
 
 def another_method(name: str) -> str:
@@ -36,3 +37,8 @@ def another_method(name: str) -> str:
 def anew() -> str:
     """How the same thing is done once more: the folder of a comparison holds more than the run that is spoken of."""
     return "another --out" if _label.get() else "--overwrite"
+
+
+def another_folder(noun: str) -> str:
+    """What to do about a folder that is in use: where it is a comparison's, deleting it is no advice."""
+    return "choose another --out" + ("" if _label.get() else f", or --overwrite to delete that {noun}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
-from stillhouse.advice import anew
+from stillhouse.advice import anew, another_folder
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS, explained, write_text
 from stillhouse.run_config import read_config, spelled_out
@@ -188,11 +188,10 @@ class OwnedFolder:
         before = spelled_out(read_config(self / self.config_name))
         changes = self._differences(before, config.model_dump(mode="json"))
         if changes:
-            delete = f", or --overwrite to delete that {self.noun}" if anew() == "--overwrite" else ""
             raise UserError(
                 f"{self.path} is the folder of another {self.noun}: {'; '.join(changes[:3])}",
                 expected=f"the same configuration as the {self.noun} that is there",
-                fix=f"choose another --out{delete}",
+                fix=another_folder(self.noun),
             )
 
     def _differences(self, before: Any, now: Any, name: str = "") -> list[str]:

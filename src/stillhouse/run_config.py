@@ -179,7 +179,7 @@ def _by_field(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _named(location: Sequence[str]) -> str:
     """How users reach a place of the configuration."""
     if location[:1] == ["method"]:
-        return setting(".".join(location[1:])).removesuffix(".")
+        return setting(".".join(location[1:]))
     return ".".join(location)
 
 

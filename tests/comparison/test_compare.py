@@ -46,6 +46,21 @@ def finished(shelf, empty_reports, tmp_path_factory):
         return run(shelf, shelf / "finished")
 
 
+@pytest.fixture
+def before_each(monkeypatch):
+    """Something that happens before every run."""
+    execute = runner.execute
+
+    def use(happens):
+        def executed(config, *rest, **more):
+            happens(config)
+            return execute(config, *rest, **more)
+
+        monkeypatch.setattr(runner, "execute", executed)
+
+    return use
+
+
 def rows_of(comparison, **wanted):
     return [row for row in comparison.results["rows"] if all(row[name] == value for name, value in wanted.items())]
 
@@ -131,7 +146,7 @@ def test_a_finished_comparison_is_shown_at_once(finished, shelf, capsys):
     assert "| logit |" in (finished.folder / "comparison.md").read_text(encoding="utf-8")
 
 
-def test_a_comparison_goes_on_with_the_rows_that_are_missing(finished, shelf, tmp_path, monkeypatch):
+def test_a_comparison_goes_on_with_the_rows_that_are_missing(finished, shelf, tmp_path, before_each):
     """Killed after some runs: those stay as they are, and the result is that of a comparison never interrupted."""
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder, copy)
@@ -141,13 +156,7 @@ def test_a_comparison_goes_on_with_the_rows_that_are_missing(finished, shelf, tm
     for folder in missing:
         shutil.rmtree(folder)
     executed = []
-    execute = runner.execute
-
-    def noted(config, *rest, **more):
-        executed.append(config.out)
-        return execute(config, *rest, **more)
-
-    monkeypatch.setattr(runner, "execute", noted)
+    before_each(lambda config: executed.append(config.out))
     again = run(shelf, copy)
     assert sorted(executed) == sorted(map(str, missing))
 
@@ -185,21 +194,6 @@ def failing(config):
 def interrupted(config):
     if config.method.name == "pkd" and config.seed == 3:
         raise KeyboardInterrupt
-
-
-@pytest.fixture
-def before_each(monkeypatch):
-    """Something that happens before every run."""
-    execute = runner.execute
-
-    def use(happens):
-        def executed(config, *rest, **more):
-            happens(config)
-            return execute(config, *rest, **more)
-
-        monkeypatch.setattr(runner, "execute", executed)
-
-    return use
 
 
 def test_a_seed_that_fails_takes_no_other_along(shelf, tmp_path, before_each):

@@ -1,5 +1,6 @@
 """Batches of random hidden states and attention with padding, for the objectives that look inside."""
 
+import pytest
 import torch
 
 from stillhouse.data.batch import Batch
@@ -21,6 +22,19 @@ def states(*shape, seed=0):
 def attention(batch, heads, tokens, width, seed=0, window=None):
     query, key, value = (states(batch, heads, tokens, width, seed=seed * 10 + part) for part in range(3))
     return Attention(query, key, value, width**-0.5, window)
+
+
+def assert_alike(formula, reference, arguments, inputs, atol):
+    """Two formulas give one value, and one gradient by the inputs, which is not zero."""
+    values, slopes = [], []
+    for one in (formula, reference):
+        value = 2.5 * one(*arguments)  # what does not pass a gradient on would show
+        slopes.append(torch.autograd.grad(value, inputs))
+        values.append(value.item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    for one, other in zip(*slopes, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=atol)
+        assert one.abs().max() > 1e-3
 
 
 def cut(one, rows, tokens):

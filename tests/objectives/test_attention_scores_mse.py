@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.objectives.matching import attention, batch_of, padded
+from tests.objectives.matching import assert_alike, attention, batch_of, padded
 
 from stillhouse.features import Attention, Features
 from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse
@@ -87,16 +87,9 @@ def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, 
     theirs = [torch.randn(3, 5, 7, 6, generator=generator).requires_grad_() for _ in range(2)]
     mask = batch_of(7, 3, 1).student_inputs["attention_mask"]
     near = (torch.arange(7)[:, None] - torch.arange(7)).abs() <= 2 if is_local else None
-    values, slopes = [], []
-    for formula in (attention_scores_mse, whole_maps):
-        value = 2.5 * formula(tuple(ours), tuple(theirs), mask, pairs, near)
-        slopes.append(torch.autograd.grad(value, ours))
-        values.append(value.item())
-    assert values[0] == pytest.approx(values[1], rel=1e-5)
-    for one, other in zip(*slopes, strict=True):
-        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
-        assert one.abs().max() > 1e-3
-    attention_scores_mse(tuple(ours), tuple(theirs), mask, pairs, near).backward()
+    arguments = (tuple(ours), tuple(theirs), mask, pairs, near)
+    assert_alike(attention_scores_mse, whole_maps, arguments, ours, atol=1e-6)
+    attention_scores_mse(*arguments).backward()
     assert all(tensor.grad is None for tensor in theirs)
 
 

@@ -21,6 +21,7 @@ from stillhouse.files import write_json, write_text
 from stillhouse.prepare import Prepared
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
 from stillhouse.run import check_prepared_teacher, execute
+from stillhouse.run_config import RunConfig
 from stillhouse.run_folder import STUDENT, RunFolder
 from stillhouse.training.engine import build_accelerator, check_trackers, is_first_process
 
@@ -124,20 +125,20 @@ class _Comparison:
         """What an earlier start has finished: no record that is written from now on is poorer than the one before."""
         first = self.config.seeds[0]
         for line in self.lines:
-            tried = []
-            for rate in self.tries:
-                for seed in self.config.seeds:
-                    run = self._folder(line, seed, rate)
-                    if run.is_finished:
-                        with in_comparison(line.method):
-                            self._take((line.folder, seed, rate), run)
-                    if seed == first:
-                        tried.append(run.is_finished or _failure(run).exists())
-            if all(tried):
+            runs = {(seed, rate): self._folder(line, seed, rate) for rate in self.tries for seed in self.config.seeds}
+            for (seed, rate), run in runs.items():
+                if run.is_finished:
+                    with in_comparison(line.method):
+                        self._take((line.folder, seed, rate), run)
+            tried = [runs[first, rate] for rate in self.tries]
+            if all(run.is_finished or _failure(run).exists() for run in tried):
                 self._choose(line, first)
 
+    def _config(self, line: Line, seed: int, rate: float | None) -> RunConfig:
+        return line.run(seed, rate, str(self.folder / ROWS))
+
     def _folder(self, line: Line, seed: int, rate: float | None) -> RunFolder:
-        return RunFolder(Path(str(line.run(seed, rate, str(self.folder / ROWS)).out)))
+        return RunFolder(Path(str(self._config(line, seed, rate).out)))
 
     def _run(self, line: Line, seed: int, rate: float | None) -> None:
         """One run, if it is missing; one that fails is noted, and the others go on."""
@@ -150,8 +151,7 @@ class _Comparison:
         self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
         with in_comparison(line.method):
             try:
-                config = line.run(seed, rate, str(self.folder / ROWS))
-                execute(config, self.console.only_progress(), teachers=self.folder / TEACHERS)
+                execute(self._config(line, seed, rate), self.console.only_progress(), teachers=self.folder / TEACHERS)
                 self._take(key, run)
             except UserError:
                 raise  # not this run's alone: no space, a teacher that knows nothing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -75,12 +75,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A method's line, with what decides its baseline."""
+    """A method's line, with what decides its baseline, or why it has none."""
 
     line: Line
     start: StudentConfig
     steps: int = 0
     evaluate_every: int = 1
+    error: UserError | None = None
 
 
 def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callable[[Prepared], None] | None = None) -> Plan:
@@ -96,7 +97,6 @@ def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callabl
     """
     _check_students(config)
     checked: list[_Checked] = []
-    refused: dict[str, UserError] = {}  # by the line's folder
     notes: dict[str, None] = {}
     inputs: dict[str, str] = {}
     for label, method in config.methods.items():
@@ -109,8 +109,7 @@ def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callabl
                     prepared = prepare(run)
             except UserError as error:
                 line = Line(label, student, "", run, name, refusal=str(error))
-                refused[name] = error
-                checked.append(_Checked(line, run.student))
+                checked.append(_Checked(line, run.student, error=error))
                 continue
             notes |= dict.fromkeys(prepared.data_notes)
             if not inputs or method.uses_plain_text:
@@ -119,13 +118,14 @@ def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callabl
                 check_teacher(prepared)
                 check_teacher = None
             checked.append(_check(prepared, label, student, name))
-    if len(refused) == len(checked):
-        raise next(iter(refused.values()))
+    able = [one for one in checked if one.error is None]
+    if not able and checked[0].error is not None:
+        raise checked[0].error
     for label in config.methods:
-        _check_settings([one for one in checked if one.line.method == label], refused)
-    for line in (one.line for one in checked if one.line.refusal):
-        console.say(f"  {line.method} on {line.student} is left out: {refused[line.folder].given}")
-    able = [one for one in checked if not one.line.refusal]
+        _check_settings([one for one in checked if one.line.method == label])
+    for one in checked:
+        if one.error is not None:
+            console.say(f"  {one.line.method} on {one.line.student} is left out: {one.error.given}")
     baselines = _baselines(able, by_rate=not config.grid)
     lines = [
         one.line if one.line.refusal else replace(one.line, baseline=baselines[_key(one, by_rate=not config.grid)])
@@ -134,16 +134,16 @@ def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callabl
     return Plan((*baselines.values(), *lines), tuple(notes), inputs)
 
 
-def _check_settings(lines: Sequence[_Checked], refused: Mapping[str, UserError]) -> None:
+def _check_settings(lines: Sequence[_Checked]) -> None:
     """A method that can do with a student, but not with the settings that it was given, is the user's mistake.
 
     Raises:
         UserError: No student of the method can be trained with its settings, and one could be without them.
     """
-    if not all(one.line.folder in refused for one in lines):
+    refused = [(one.line.config, one.error) for one in lines if one.error is not None]
+    if len(refused) < len(lines):
         return
-    for one in lines:
-        run = one.line.config
+    for run, error in refused:
         plain = load_method(run.method.name).model_validate({"stages": run.method.stages.model_dump()})
         if run.method == plain:
             return
@@ -151,7 +151,7 @@ def _check_settings(lines: Sequence[_Checked], refused: Mapping[str, UserError])
             prepare(with_defaults(run.model_copy(update={"method": plain})))
         except UserError:
             continue
-        raise refused[one.line.folder]
+        raise error
 
 
 def _check_students(config: CompareConfig) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import Attention, Features, Needs
-from stillhouse.objectives.blocks import blocks
+from stillhouse.objectives.blocks import Block, blocked_loss
 from stillhouse.objectives.objective import LayerPairs, Objective
 
 Pairs = Literal["valid", "keys_only", "official"]
@@ -47,40 +46,15 @@ def attention_scores_mse(
     lengths = real.sum(dim=1)
     every = torch.full_like(lengths, real.shape[1])
     count = ((lengths if pairs == "valid" else every) * (every if pairs == "official" else lengths)).sum()
-    total: Tensor = _BlockedSquares.apply(  # type: ignore[no-untyped-call]
-        ours, our_keys, theirs.detach(), their_keys.detach(), near
-    )
-    return total / (count.clamp(min=1) * ours.shape[1])
+    theirs, their_keys = theirs.detach(), their_keys.detach()
 
+    def squares(scores: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+        difference = scores.sub_(theirs[block] @ their_keys[block].transpose(-1, -2))
+        if near is not None:
+            difference.mul_(near)
+        return difference.square().sum(), difference.mul_(2)
 
-class _BlockedSquares(torch.autograd.Function):
-    """`sum of (A_s B_s^T - A_t B_t^T)^2`, block by block, so that no map is kept.
-
-    With the difference D of a block the gradients are `2 D B_s` and `2 D^T A_s`, made while it is in the processor's cache.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, their_a: Tensor, their_b: Tensor, near: Tensor | None) -> Tensor:
-        wants_gradient = a.requires_grad or b.requires_grad
-        by_a, by_b = torch.empty_like(a), torch.empty_like(b)
-        total = a.new_zeros(())
-        for block in blocks(*a.shape[:3], on_cpu=a.device.type == "cpu"):
-            difference = (a[block] @ b[block].transpose(-1, -2)).sub_(their_a[block] @ their_b[block].transpose(-1, -2))
-            if near is not None:
-                difference.mul_(near)
-            total += difference.square().sum()
-            if wants_gradient:
-                by_a[block] = difference @ b[block]
-                by_b[block] = difference.transpose(-1, -2) @ a[block]
-        if wants_gradient:
-            ctx.save_for_backward(by_a, by_b)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_a, by_b = ctx.saved_tensors
-        return 2 * gradient * by_a, 2 * gradient * by_b, None, None, None
+    return blocked_loss(ours, our_keys, squares) / (count.clamp(min=1) * ours.shape[1])
 
 
 def _factors(attention: Attention) -> tuple[Tensor, Tensor]:

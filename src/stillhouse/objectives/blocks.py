@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # Entries of the maps that are worked on at once: what a processor's cache holds, and what keeps a GPU busy.
 BLOCK_ENTRIES, BLOCK_ENTRIES_GPU = 2**18, 2**26
 
 Block = tuple[slice, slice]
+# The scores of a block, which may be overwritten, and where they are -> their loss, and its gradient by them.
+Loss = Callable[[Tensor, Block], tuple[Tensor, Tensor]]
+
+
+def blocked_loss(a: Tensor, b: Tensor, loss: Loss) -> Tensor:
+    """The sum of a loss of the scores `S = A B^T`, of which none is kept.
+
+    The gradients by A and B, `dS B` and `dS^T A`, are made in the same pass, while a block is in the processor's cache.
+
+    Args:
+        a: `(batch, heads, tokens, head_dim)`.
+        b: The same.
+        loss: Of a block.
+    """
+    total: Tensor = _Blocked.apply(a, b, loss)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _Blocked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, loss: Loss) -> Tensor:
+        wants_gradient = a.requires_grad or b.requires_grad
+        by_a, by_b = torch.empty_like(a), torch.empty_like(b)
+        total = a.new_zeros(())
+        for block in blocks(*a.shape[:3], on_cpu=a.device.type == "cpu"):
+            value, slope = loss(a[block] @ b[block].transpose(-1, -2), block)
+            total += value
+            if wants_gradient:
+                by_a[block] = slope @ b[block]
+                by_b[block] = slope.transpose(-1, -2) @ a[block]
+        if wants_gradient:
+            ctx.save_for_backward(by_a, by_b)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_a, by_b = ctx.saved_tensors
+        return gradient * by_a, gradient * by_b, None
 
 
 def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[Block]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
-from stillhouse.objectives.blocks import blocks
+from stillhouse.objectives.blocks import Block, blocked_loss
 from stillhouse.objectives.objective import Objective
 
 Relation = tuple[Part, Part]
@@ -58,47 +57,18 @@ def relation_kl(
     (ours, our_keys), (theirs, their_keys) = (
         (x.float() * x.shape[-1] ** -0.5, y.float()) for x, y in (student, (teacher[0].detach(), teacher[1].detach()))
     )
-    total: Tensor = _BlockedKL.apply(  # type: ignore[no-untyped-call]
-        ours, our_keys, theirs, their_keys, floor, share[:, None, :, None]
-    )
-    return total
+    share = share[:, None, :, None]
 
+    def divergence(scores: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+        """With scores S a row's KL has the gradient `softmax(S_s) - softmax(S_t)`."""
+        rows, _ = block
+        log_student = scores.add_(floor[rows]).log_softmax(dim=-1)
+        log_teacher = (theirs[block] @ their_keys[block].transpose(-1, -2)).add_(floor[rows]).log_softmax(dim=-1)
+        probability = log_teacher.exp()
+        value = (log_teacher.sub_(log_student).mul_(probability).sum(dim=-1, keepdim=True) * share[rows]).sum()
+        return value, log_student.exp_().sub_(probability).mul_(share[rows])
 
-class _BlockedKL(torch.autograd.Function):
-    """`sum of share * KL(softmax(A_t B_t^T) || softmax(A_s B_s^T))`, block by block, so that no map is kept.
-
-    With scores S = A B^T the gradient of a row's KL is `softmax(S_s) - softmax(S_t)`, known as soon as the value is: the
-    gradients of A_s and B_s are made in the same pass, while a block is in the processor's cache.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, their_a: Tensor, their_b: Tensor, floor: Tensor, share: Tensor) -> Tensor:
-        wants_gradient = a.requires_grad or b.requires_grad
-        by_a, by_b = torch.empty_like(a), torch.empty_like(b)
-        total = a.new_zeros(())
-        for block in blocks(*a.shape[:3], on_cpu=a.device.type == "cpu"):
-            rows, _ = block
-            theirs = _log_probabilities(their_a[block], their_b[block], floor[rows])
-            ours = _log_probabilities(a[block], b[block], floor[rows])
-            probability = theirs.exp()
-            total += (theirs.sub_(ours).mul_(probability).sum(dim=-1, keepdim=True) * share[rows]).sum()
-            if wants_gradient:
-                slope = ours.exp_().sub_(probability).mul_(share[rows])
-                by_a[block] = slope @ b[block]
-                by_b[block] = slope.transpose(-1, -2) @ a[block]
-        if wants_gradient:
-            ctx.save_for_backward(by_a, by_b)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_a, by_b = ctx.saved_tensors
-        return gradient * by_a, gradient * by_b, None, None, None, None
-
-
-def _log_probabilities(a: Tensor, b: Tensor, floor: Tensor) -> Tensor:
-    return (a @ b.transpose(-1, -2)).add_(floor).log_softmax(dim=-1)
+    return blocked_loss(ours, our_keys, divergence)
 
 
 class RelationKL(Objective):
