@@ -15,7 +15,7 @@ from tests import toy_data
 from tests.tiny_models import FAMILIES, make_tiny_checkpoint
 from tests.toy_data import TASKS
 
-FAST = ["teacher.finetune.learning_rate=0.003", "teacher.finetune.epochs=12", "teacher.finetune.batch_size=16"]
+FAST = ["teacher.finetune.learning_rate=0.002", "teacher.finetune.epochs=12", "teacher.finetune.batch_size=16"]
 
 
 @pytest.fixture

@@ -165,6 +165,24 @@ def test_an_attention_that_cannot_be_recorded_is_an_error(monkeypatch):
         compute_features(model, batch(), ALL)
 
 
+@pytest.mark.parametrize("family", EVERY)
+def test_the_pass_ends_with_the_last_that_is_wanted(family, monkeypatch):
+    """And a pass from which more is wanted does not."""
+    attended = []
+    attend = capture.sdpa_attention_forward
+    monkeypatch.setattr(capture, "sdpa_attention_forward", lambda *args, **more: attended.append(1) or attend(*args, **more))
+    model, inputs = built(family).eval(), batch()
+    whole = compute_features(model, inputs, ALL | LOGITS)
+    per_layer = len(attended) // 3
+    attended.clear()
+    found = compute_features(model, inputs, Needs(attentions=frozenset({2})))
+    assert len(attended) == 2 * per_layer - 1
+    assert torch.equal(found.attentions[2].query, whole.attentions[2].query)
+    attended.clear()
+    compute_features(model, inputs, Needs(attentions=frozenset({1}), hidden_states=frozenset({1})))
+    assert len(attended) == 3 * per_layer
+
+
 def test_an_empty_capture_is_an_error():
     model = built("bert")
     model.bert.encoder.layer = model.bert.encoder.layer[:1]

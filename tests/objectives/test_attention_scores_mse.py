@@ -81,7 +81,7 @@ def whole_maps(student, teacher, mask, pairs, near):
 @pytest.mark.parametrize("pairs", ["valid", "keys_only", "official"])
 @pytest.mark.parametrize("is_local", [False, True])
 def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, pairs, is_local):
-    monkeypatch.setattr("stillhouse.objectives.blocks.BLOCK_ENTRIES", entries)
+    monkeypatch.setattr("stillhouse.blocks.BLOCK_ENTRIES", entries)
     generator = torch.Generator().manual_seed(4)
     ours = [torch.randn(3, 5, 7, 4, generator=generator).requires_grad_() for _ in range(2)]
     theirs = [torch.randn(3, 5, 7, 6, generator=generator).requires_grad_() for _ in range(2)]

@@ -73,7 +73,7 @@ def whole_maps(student, teacher, mask):
 @pytest.mark.parametrize("entries", [1, 2 * 7 * 7, 5 * 7 * 7, 10**6])  # a head, some heads, an example, all of them at once
 @pytest.mark.parametrize("is_one_part", [False, True])
 def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, is_one_part):
-    monkeypatch.setattr("stillhouse.objectives.blocks.BLOCK_ENTRIES", entries)
+    monkeypatch.setattr("stillhouse.blocks.BLOCK_ENTRIES", entries)
     generator = torch.Generator().manual_seed(4)
     ours = [torch.randn(3, 5, 7, 4, generator=generator).requires_grad_() for _ in range(2)]
     theirs = [torch.randn(3, 5, 7, 6, generator=generator).requires_grad_() for _ in range(2)]

@@ -18,6 +18,7 @@ from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.students.copy_layers import layer_stack
 from stillhouse.students.theseus import Replacing
+from stillhouse.training import trainer as trainer_module
 from stillhouse.training.stages import run_stages
 from stillhouse.training.trainer import Trainer, stage_steps
 
@@ -259,17 +260,17 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path, monkeypatch):
     )
     assert all(parameter is not frozen for parameter in trainer.trainable)
     norms = []
-    clip = torch.nn.utils.clip_grad_norm_
+    clip = trainer_module.clip_gradients
 
-    def clipped(parameters, limit):
+    def clipped(parameters, layers, limit):
         parameters = list(parameters)
         frozen.grad = torch.full_like(frozen, 1e6)  # what no gradient of the step's own should see
-        total = clip(parameters, limit)
+        total = clip(parameters, layers, limit)
         frozen.grad = None
         norms.append((float(total), float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm())))
         return total
 
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clipped)
+    monkeypatch.setattr(trainer_module, "clip_gradients", clipped)
     trainer.run()
     assert torch.equal(frozen, before)
     assert any(raw > 0.05 for raw, _ in norms)
@@ -278,15 +279,15 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path, monkeypatch):
 
 def test_official_theseus_clips_by_the_norm_over_everything(tmp_path, monkeypatch):
     """The first step's norm: the trained layers' alone, or with embeddings, head and predecessor."""
-    clip, norms = torch.nn.utils.clip_grad_norm_, {}
+    clip, norms = trainer_module.clip_gradients, {}
 
-    def noted(parameters, largest):
+    def noted(parameters, layers, largest):
         parameters = list(parameters)
-        norm = clip(parameters, largest)
+        norm = clip(parameters, layers, largest)
         norms.setdefault(is_official, (len(parameters), norm.item()))
         return norm
 
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+    monkeypatch.setattr(trainer_module, "clip_gradients", noted)
     for is_official in (False, True):
         predecessor, successor = toy_encoder(), toy_encoder()
         side = Replacing(schedule="constant", base=0.5, official=is_official)

@@ -96,8 +96,11 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
         wanted = True  # transformers drops numbers above num_hidden_layers without a word
     given = {name: inputs[name] for name in input_names(model) if name in inputs}
     calls = {layer * stride: layer for layer in needs.attentions}
-    with recording(model, calls, needs.parts, layer_count(config) * stride, given.get("attention_mask")) as attentions:
-        outputs: Any = model(**given, output_hidden_states=wanted, return_dict=True)
+    every, outputs = layer_count(config) * stride, None
+    # Where nothing else is wanted the pass ends with the last queries, keys and values.
+    stops = not (needs.logits or layers)
+    with recording(model, calls, needs.parts, every, given.get("attention_mask"), stops=stops) as attentions:
+        outputs = model(**given, output_hidden_states=wanted, return_dict=True)
     states = outputs.hidden_states if layers else ()
     states = {layer: _state(states, layer * stride, layer, model) for layer in layers}
     return Features(

@@ -8,7 +8,7 @@ at all and attend to padding, silently.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +20,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from stillhouse.features import Attention, Part
+from stillhouse.models.dropped_attention import dropped_attention
 from stillhouse.models.quiet import quiet_transformers
 
 IMPLEMENTATION = "stillhouse"
+
+
+class _Enough(Exception):
+    """All that is wanted of a pass has been recorded."""
 
 
 @dataclass
@@ -31,6 +36,7 @@ class _Recorder:
 
     wanted: frozenset[int]
     parts: frozenset[Part]
+    stops: bool
     calls: int = 0
     attentions: dict[int, Attention] = field(default_factory=dict)
     lacks_mask: bool = False
@@ -59,6 +65,14 @@ def _attend(
             )
             recorder.lacks_gradient |= not query.requires_grad
             recorder.lacks_mask |= attention_mask is None
+            if recorder.stops and recorder.attentions.keys() == recorder.wanted:
+                raise _Enough
+    dropout = float(options.get("dropout") or 0.0)
+    if dropout and query.device.type == "cpu" and torch.is_grad_enabled() and key.shape == query.shape:
+        scaling = options.get("scaling")
+        factor = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+        result = dropped_attention(query, key, value, attention_mask, factor, dropout)
+        return result.transpose(1, 2).contiguous(), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
@@ -68,7 +82,7 @@ AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
 
 @contextmanager
 def recording(
-    model: Any, calls: Iterable[int], parts: frozenset[Part], every: int, attention_mask: Tensor | None
+    model: Any, calls: Iterable[int], parts: frozenset[Part], every: int, attention_mask: Tensor | None, *, stops: bool = False
 ) -> Iterator[dict[int, Attention]]:
     """Records attention inputs of one forward pass of `model`, which has to run inside the block.
 
@@ -80,6 +94,7 @@ def recording(
         parts: Which of queries, keys and values to keep.
         every: How many calls the pass makes.
         attention_mask: The mask that the model is given.
+        stops: Leave the block as soon as everything is recorded: what the model does after it is not wanted.
 
     Yields:
         The recorded calls by number; filled when the block is left.
@@ -93,13 +108,21 @@ def recording(
         yield {}
         return
     _listen_to(model)
-    recorder = _Recorder(wanted, parts)
+    recorder = _Recorder(wanted, parts, stops)
     token = _listening.set(recorder)
     try:
         yield recorder.attentions
+    except _Enough:
+        every = recorder.calls
     finally:
         _listening.reset(token)
     _check(recorder, model, every, attention_mask)
+
+
+def fuse_dropout(model: Any) -> None:
+    """Lets a model that is trained on a CPU attend with `dropped_attention`, where its attention can be replaced."""
+    with suppress(RuntimeError):
+        _listen_to(model)
 
 
 def _listen_to(model: Any) -> None:

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from stillhouse.blocks import Block, blocked_loss
 from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import Attention, Features, Needs
-from stillhouse.objectives.blocks import Block, blocked_loss
 from stillhouse.objectives.objective import LayerPairs, Objective
 
 Pairs = Literal["valid", "keys_only", "official"]

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from stillhouse.blocks import Block, blocked_loss
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
-from stillhouse.objectives.blocks import Block, blocked_loss
 from stillhouse.objectives.objective import Objective
 
 Relation = tuple[Part, Part]

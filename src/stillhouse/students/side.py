@@ -32,6 +32,7 @@ class StudentSide(nn.Module):
     Attributes:
         may_rest: Whether there may be steps in which nothing is trained.
         measured: Parameters that are not trained, but whose gradients count in the norm that is clipped.
+        models: All whose layers run in training, in no order that matters.
     """
 
     may_rest: ClassVar[bool] = False
@@ -45,6 +46,7 @@ class StudentSide(nn.Module):
         self.projections = nn.ModuleList(maps)
         self._projection_of = {layer: maps.index(projection) for layer, projection in projections.items()}
         self.measured: list[nn.Parameter] = []
+        self.models: list[nn.Module] = [encoder]
 
     def forward(self, batch: Batch) -> Features:
         features = forward(self.encoder, batch, "student", self.needs)

@@ -98,6 +98,7 @@ class ReplacingSide(StudentSide):
         assert size * len(successors) == len(layers)
         # In lists that are no modules: what is in them is neither trained, saved, nor counted.
         self._modules_replaced = [list(layers)[index * size : (index + 1) * size] for index in range(len(successors))]
+        self.models.append(predecessor)
         predecessor.requires_grad_(False)
         if spec.official:
             trained = {id(parameter) for parameter in successors.parameters()}

@@ -23,9 +23,12 @@ from stillhouse.errors import NotFinite, TrainingDiverged
 from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.adapter import head_parameters
+from stillhouse.models.capture import fuse_dropout
 from stillhouse.students.side import StudentSide
 from stillhouse.teachers.source import Teacher
 from stillhouse.training.checkpoint import Progress, load_checkpoint, read_weights, save_checkpoint
+from stillhouse.training.dropout import fast_dropout
+from stillhouse.training.embedding import RowEmbedding, clip_gradients, row_gradients
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.training.schedule import learning_rate_factor
@@ -123,6 +126,7 @@ class Trainer:
             parameter.requires_grad_(True)
         self.weights = torch.tensor([objective.weight for objective in stage.objectives], device=accelerator.device)
         self.progress = Progress()
+        self.row_layers: list[RowEmbedding] = []
         self._unread: list[Tensor] = []
 
     @property
@@ -145,6 +149,14 @@ class Trainer:
         if self.accelerator.process_index:  # the first process goes on with its own stream; no other draws the same
             torch.manual_seed(self.seed + self.progress.step * 1_000 + self.accelerator.process_index)
         self.module.train()
+        if self.accelerator.device.type == "cpu":
+            for model in self.student.models:
+                fuse_dropout(model)
+        has_rows = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
+        with fast_dropout(self.student.models), row_gradients(self.student, is_on=has_rows) as self.row_layers:
+            return self._train()
+
+    def _train(self) -> StageResult:
         started = last_checkpoint = last_log = time.perf_counter()
         spent, logged_examples = self.progress.seconds, self.progress.examples
         for rows in self._remaining():
@@ -217,6 +229,8 @@ class Trainer:
             totals[-1] = self._clip()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        for layer in self.row_layers:
+            layer.clear()
         self.progress.step += 1
         self.progress.examples += len(rows)
         self._unread.append(totals)
@@ -227,7 +241,7 @@ class Trainer:
         for parameter in self.student.measured:
             if parameter.grad is not None and self.accelerator.num_processes > 1:  # nobody else averages these
                 parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
-        return torch.nn.utils.clip_grad_norm_([*self.trainable, *self.student.measured], self.stage.config.max_grad_norm)
+        return clip_gradients([*self.trainable, *self.student.measured], self.row_layers, self.stage.config.max_grad_norm)
 
     def _shares(self, own: Mapping[Unit, int], counts: Mapping[Unit, int], processes: int) -> list[float]:
         """For each objective the share of the whole step's mean that a batch makes up; see `TokenizedSplit.counts`."""

@@ -1,4 +1,4 @@
-"""Attention maps block by block: objectives that compare maps never hold more of them than a block at a time."""
+"""Attention maps block by block: what works on maps never holds more of them than a block at a time."""
 
 from __future__ import annotations
 

@@ -1,0 +1,19 @@
+"""Random masks from whole random words: on a CPU one draw an entry is what much of dropout's time goes into."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+PIECES = 4  # entries from one 64-bit word
+LEVELS = 2**16  # probabilities are rounded to one in so many
+
+
+def keep_mask(shape: Sequence[int], level: int) -> Tensor:
+    """False with probability `level / 2^16`, from torch's generator."""
+    count = math.prod(shape)
+    words = torch.empty(-(-count // PIECES), dtype=torch.int64).random_(-(2**63), None)
+    return words.view(torch.int16)[:count].view(shape) >= level - LEVELS // 2

@@ -1,0 +1,80 @@
+"""Attention with dropout, block by block, is attention with dropout."""
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from stillhouse.models.dropped_attention import dropped_attention
+
+
+def vectors(batch=2, heads=3, tokens=7, width=5, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(batch, heads, tokens, width, generator=generator).to(dtype).requires_grad_() for _ in range(3)]
+
+
+def masks():
+    keys = torch.ones(2, 1, 1, 7, dtype=torch.bool)
+    keys[1, ..., 4:] = False
+    position = torch.arange(7)
+    near = (position[:, None] - position).abs() <= 2
+    return {"none": None, "keys": keys, "near": keys.expand(2, 1, 7, 7) & near, "one": near[None, None]}
+
+
+@pytest.mark.parametrize("mask", masks())
+@pytest.mark.parametrize("entries", [1, 2 * 7 * 7, 10**6])
+def test_without_dropout_it_is_torchs(monkeypatch, mask, entries):
+    monkeypatch.setattr("stillhouse.blocks.BLOCK_ENTRIES", entries)
+    inputs = vectors()
+    allowed = masks()[mask]
+    if mask == "near":
+        allowed = allowed | torch.eye(7, dtype=torch.bool)  # every query sees a key
+    ours = dropped_attention(*inputs, allowed, 0.3, 0.0)
+    theirs = scaled_dot_product_attention(*inputs, attn_mask=allowed, scale=0.3)
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    slopes = [torch.autograd.grad(result.square().sum(), inputs) for result in (ours, theirs)]
+    for one, other in zip(*slopes, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+        assert one.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("entries", [1, 10**6])
+def test_the_gradient_is_that_of_the_maps_that_were_dropped(monkeypatch, entries):
+    monkeypatch.setattr("stillhouse.blocks.BLOCK_ENTRIES", entries)
+
+    def attend(*inputs):
+        torch.manual_seed(5)
+        return dropped_attention(*inputs, masks()["keys"], 0.4, 0.3)
+
+    assert torch.autograd.gradcheck(attend, vectors(dtype=torch.float64))
+
+
+def test_the_mean_over_many_draws_is_attention_without_dropout():
+    torch.manual_seed(0)
+    query, key, value = (tensor.detach()[:1, :1] for tensor in vectors())
+    many = [tensor.expand(4000, 5, -1, -1) for tensor in (query, key, value)]
+    found = dropped_attention(*many, None, 0.4, 0.25)
+    exact = scaled_dot_product_attention(query, key, value, scale=0.4)[0, 0]
+    spread = found.std(dim=(0, 1)) / 20_000**0.5
+    assert ((found.mean(dim=(0, 1)) - exact).abs() < 5 * spread).all()
+    assert spread.min() > 0
+    assert not torch.equal(found[0], found[1])
+
+
+def test_a_seed_gives_its_maps():
+    results = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        results.append(dropped_attention(*vectors(), None, 0.4, 0.5))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_bf16_is_worked_on_in_float32():
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        torch.manual_seed(0)
+        inputs = [tensor.detach().to(torch.bfloat16).to(dtype) for tensor in vectors()]
+        with torch.autocast("cpu", torch.bfloat16):
+            results.append(dropped_attention(*inputs, None, 0.4, 0.2))
+    assert results[0].dtype == torch.bfloat16
+    assert torch.equal(results[0], results[1].to(torch.bfloat16))
