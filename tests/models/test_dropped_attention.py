@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from stillhouse.models.dropped_attention import dropped_attention
+from stillhouse.models import dropped_attention as module
+
+
+def dropped_attention(*arguments):
+    return module.dropped_attention(*arguments).transpose(1, 2)  # as torch's gives it
 
 
 def vectors(batch=2, heads=3, tokens=7, width=5, dtype=torch.float32):
@@ -69,12 +73,24 @@ def test_a_seed_gives_its_maps():
     assert not torch.equal(results[0], results[2])
 
 
-def test_bf16_is_worked_on_in_float32():
+def test_bf16_is_near_float32():
+    """Forward and backward, inside autocast, which has no say here."""
     results = []
     for dtype in (torch.bfloat16, torch.float32):
         torch.manual_seed(0)
-        inputs = [tensor.detach().to(torch.bfloat16).to(dtype) for tensor in vectors()]
+        inputs = [tensor.detach().to(torch.bfloat16).to(dtype).requires_grad_() for tensor in vectors()]
         with torch.autocast("cpu", torch.bfloat16):
-            results.append(dropped_attention(*inputs, None, 0.4, 0.2))
-    assert results[0].dtype == torch.bfloat16
-    assert torch.equal(results[0], results[1].to(torch.bfloat16))
+            found = dropped_attention(*inputs, masks()["keys"], 0.4, 0.2)
+        results.append([found, *torch.autograd.grad(found.square().sum(), inputs)])
+    for own, exact in zip(*results, strict=True):
+        assert (own.dtype, exact.dtype) == (torch.bfloat16, torch.float32)
+        assert 0 < (own - exact).norm() < 0.01 * exact.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_vectors_lie_token_by_token_as_layers_give_and_take_them(dtype):
+    inputs = [tensor.detach().to(dtype).transpose(1, 2).contiguous().transpose(1, 2).requires_grad_() for tensor in vectors()]
+    found = module.dropped_attention(*inputs, None, 0.4, 0.2)
+    assert found.is_contiguous()
+    for gradient in torch.autograd.grad(found.float().square().sum(), inputs):
+        assert gradient.transpose(1, 2).is_contiguous()

@@ -71,8 +71,7 @@ def _attend(
     if dropout and query.device.type == "cpu" and torch.is_grad_enabled() and key.shape == query.shape:
         scaling = options.get("scaling")
         factor = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-        result = dropped_attention(query, key, value, attention_mask, factor, dropout)
-        return result.transpose(1, 2).contiguous(), None
+        return dropped_attention(query, key, value, attention_mask, factor, dropout), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 

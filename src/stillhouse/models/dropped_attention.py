@@ -12,12 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stillhouse.blocks import blocks
+from stillhouse.blocks import Block, blocks
 from stillhouse.masks import LEVELS, keep_mask
 
 
 def dropped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, dropout: float) -> Tensor:
-    """`dropout(softmax(Q K^T * scaling)) V`, scores and maps in float32.
+    """`dropout(softmax(Q K^T * scaling)) V`.
+
+    Scores, softmax and the gradient by the maps are worked out in float32 at least; products with maps take them in the type
+    of the values, and sum in float32.
 
     Args:
         query: `(batch, heads, tokens, head_dim)`, as keys and values.
@@ -25,59 +28,66 @@ def dropped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
         value: Values.
         mask: True where a query may look, broadcast over `(batch, heads, tokens, tokens)`; None = everywhere.
         scaling: Factor of the scores.
-        dropout: Probability that an entry of a map is dropped, a multiple of 2^-16.
+        dropout: Probability that an entry of a map is dropped, to a multiple of 2^-16.
 
     Returns:
-        `(batch, heads, tokens, head_dim)`.
+        `(batch, tokens, heads, head_dim)`.
     """
-    level = round(dropout * LEVELS)
-    dtype = torch.promote_types(query.dtype, torch.float32)
-    # Heads come as a view of what was computed token by token; block by block it would be copied again and again.
-    vectors = (tensor.to(dtype).contiguous() for tensor in (query, key, value))
     with torch.autocast("cpu", enabled=False):
-        result: Tensor = _Dropped.apply(*vectors, mask, scaling, level)  # type: ignore[no-untyped-call]
-    return result.to(value.dtype)
+        result: Tensor = _Dropped.apply(query, key, value, mask, scaling, round(dropout * LEVELS))  # type: ignore[no-untyped-call]
+    return result
 
 
 class _Dropped(torch.autograd.Function):
-    """With maps P, masks M, O = (P M) V and D = sum of dO O over a row: dS = P (M dO V^T - D)."""
+    """With maps P, masks M and O = (P M) V: dP = M dO V^T, dS = P (dP - sum of dP P over a row)."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, level: int) -> Tensor:
-        query = query * scaling
-        result = torch.empty_like(value)
-        norms = query.new_empty(query.shape[:3])
+        factor = LEVELS / (LEVELS - level)
+        floor = None if mask is None else _floor(mask)
+        result = _by_token(value)
         kept = []
         for block in blocks(*query.shape[:3], on_cpu=True):
-            maps = _scores(query[block], key[block], mask, block[0])
-            norms[block] = maps.logsumexp(dim=-1)
-            maps.sub_(norms[block][..., None]).exp_()
+            maps = _maps(query, key, floor, scaling, block)
             kept.append(keep_mask(maps.shape, level))
-            result[block] = maps.mul_(kept[-1]) @ value[block]
-        result.mul_(LEVELS / (LEVELS - level))
-        ctx.save_for_backward(query, key, value, result, norms, *kept, *([] if mask is None else [mask]))
-        ctx.scaling, ctx.level, ctx.has_mask = scaling, level, mask is not None
-        return result
+            result[block] = (maps.mul_(kept[-1]).to(value.dtype) @ value[block]).mul_(factor)
+        ctx.save_for_backward(query, key, value, *kept, *([] if floor is None else [floor]))
+        ctx.scaling, ctx.factor, ctx.has_floor = scaling, factor, floor is not None
+        return result.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, result, norms, *kept = ctx.saved_tensors
-        mask = kept.pop() if ctx.has_mask else None
-        by_query, by_key, by_value = (torch.empty_like(tensor) for tensor in (query, key, value))
-        gradient = gradient.contiguous()
-        sums = (gradient * result).sum(dim=-1)
-        gradient = gradient * (LEVELS / (LEVELS - ctx.level))
+        query, key, value, *kept = ctx.saved_tensors
+        floor = kept.pop() if ctx.has_floor else None
+        gradient = gradient.transpose(1, 2)
+        by_query, by_key, by_value = (_by_token(tensor) for tensor in (query, key, value))
         for block, keeps in zip(blocks(*query.shape[:3], on_cpu=True), kept, strict=True):
-            maps = _scores(query[block], key[block], mask, block[0]).sub_(norms[block][..., None]).exp_()
-            slope = (gradient[block] @ value[block].transpose(-1, -2)).mul_(keeps).sub_(sums[block][..., None]).mul_(maps)
-            by_value[block] = maps.mul_(keeps).transpose(-1, -2) @ gradient[block]
-            by_query[block] = slope @ key[block]
-            by_key[block] = slope.transpose(-1, -2) @ query[block]
-        return by_query.mul_(ctx.scaling), by_key, by_value, None, None, None
+            maps = _maps(query, key, floor, ctx.scaling, block)
+            slope = (_exact(gradient[block]) @ _exact(value[block]).transpose(-1, -2)).mul_(keeps)
+            slope = torch.ops.aten._softmax_backward_data(slope, maps, -1, maps.dtype).to(value.dtype)
+            by_value[block] = (maps.mul_(keeps).to(value.dtype).transpose(-1, -2) @ gradient[block]).mul_(ctx.factor)
+            by_query[block] = (slope @ key[block]).mul_(ctx.factor * ctx.scaling)
+            by_key[block] = (slope.transpose(-1, -2) @ query[block]).mul_(ctx.factor * ctx.scaling)
+        return by_query, by_key, by_value, None, None, None
 
 
-def _scores(query: Tensor, key: Tensor, mask: Tensor | None, examples: slice) -> Tensor:
-    scores = query @ key.transpose(-1, -2)
-    if mask is not None:
-        scores.masked_fill_(~(mask[examples] if mask.shape[0] > 1 else mask), -1e9)
-    return scores
+def _maps(query: Tensor, key: Tensor, floor: Tensor | None, scaling: float, block: Block) -> Tensor:
+    scores = (_exact(query[block]) * scaling) @ _exact(key[block]).transpose(-1, -2)
+    if floor is not None:
+        scores.add_(floor[block[0]] if floor.shape[0] > 1 else floor)
+    return torch.softmax(scores, dim=-1)
+
+
+def _exact(vectors: Tensor) -> Tensor:
+    """In float32 at least, head by head in memory."""
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32), memory_format=torch.contiguous_format)
+
+
+def _floor(mask: Tensor) -> Tensor:
+    """What is added to scores: 0, or for what may not be looked at so little that its probability is an exact zero."""
+    return mask.contiguous().view(torch.uint8).float().sub_(1).mul_(1e9)
+
+
+def _by_token(like: Tensor) -> Tensor:
+    """An empty one of the same shape that lies in memory token by token, as layers give and take vectors."""
+    return torch.empty_like(like.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)

@@ -29,7 +29,7 @@ class FastDropout(nn.Dropout):
 class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, level: int) -> Tensor:
-        mask = keep_mask(input.shape, level).to(input.dtype).mul_(LEVELS / (LEVELS - level))
+        mask = keep_mask(input.shape, level, input.dtype).mul_(LEVELS / (LEVELS - level))
         ctx.save_for_backward(mask)
         return input * mask
 

@@ -1,0 +1,34 @@
+"""The engine, as it sets up the process."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FREED = """
+import os, torch
+from stillhouse.config import EngineConfig
+from stillhouse.training.engine import build_accelerator
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+build_accelerator(EngineConfig(precision="fp32"))
+before = resident()
+large = [torch.ones(2**22) for _ in range(8)]  # 16 MiB each
+full = resident()
+del large
+print(before, full, resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another system's memory")
+@pytest.mark.parametrize(("given", "keeps"), [({}, True), ({"MALLOC_MMAP_THRESHOLD_": "131072"}, False)])
+def test_freed_memory_is_kept_unless_somebody_has_said_how(given, keeps):
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    found = subprocess.run([sys.executable, "-c", FREED], env=own | given, check=True, capture_output=True, text=True)
+    before, full, after = map(float, found.stdout.split())
+    assert full > before + 100
+    assert (after > before + 100) is keeps
