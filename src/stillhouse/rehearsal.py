@@ -11,9 +11,12 @@ import torch
 from stillhouse.advice import another_method
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import UserError
+from stillhouse.features import Needs
 from stillhouse.method import Stage
 from stillhouse.models.forward import evaluating, forward
 from stillhouse.students.side import StageSide
+
+WHOLE = Needs(logits=True)  # no pass ends before the last layer, so that how often a model attends is looked at
 
 
 def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: TokenizedSplit) -> None:
@@ -32,9 +35,9 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: Tokenize
     implementations = [(model, model.config._attn_implementation) for model in (student, teacher)]
     for stage in stages:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(student), evaluating(teacher):
-            side = stage.side.build(student, teacher, stage.student_needs, 0)
+            side = stage.side.build(student, teacher, stage.student_needs | WHOLE, 0)
             try:
-                forward(teacher, batch, "teacher", stage.teacher_needs)
+                forward(teacher, batch, "teacher", stage.teacher_needs | WHOLE)
                 side.try_out(batch)
             except UserError:
                 raise

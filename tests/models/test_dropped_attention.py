@@ -64,6 +64,32 @@ def test_the_mean_over_many_draws_is_attention_without_dropout():
     assert not torch.equal(found[0], found[1])
 
 
+def test_rotated_vectors_are_taken_in_the_type_of_the_values():
+    """Under autocast rotation gives float32, the values are bf16."""
+    query, key, value = vectors()
+    low = value.detach().to(torch.bfloat16).requires_grad_()
+    torch.manual_seed(0)
+    found = dropped_attention(query, key, low, None, 0.4, 0.2)
+    gradients = torch.autograd.grad(found.float().square().sum(), (query, key, low))
+    assert found.dtype == torch.bfloat16
+    torch.manual_seed(0)
+    exact = dropped_attention(query, key, value, None, 0.4, 0.2)
+    for own, one in zip(gradients, torch.autograd.grad(exact.square().sum(), (query, key, value)), strict=True):
+        assert (own - one).norm() < 0.02 * one.norm()
+
+
+def test_what_it_takes():
+    query, key, value = vectors()
+    keys = masks()["keys"]
+    assert module.can_drop(query, key, value, None, 0.1)
+    assert module.can_drop(query, key, value, keys, 0.1)
+    assert not module.can_drop(query, key, value, keys.float(), 0.1)  # added to scores, as LayoutLM's
+    assert not module.can_drop(query, key, value, keys.expand(-1, 3, -1, -1), 0.1)
+    assert not module.can_drop(query, key, value, keys[0, 0], 0.1)
+    assert not module.can_drop(query, key[:, :1], value[:, :1], None, 0.1)
+    assert not any(module.can_drop(query, key, value, None, dropout) for dropout in (0.0, 1e-6, 1.0))
+
+
 def test_a_seed_gives_its_maps():
     results = []
     for seed in (1, 1, 2):

@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
-from tests.training.toy_stage import toy_encoder
+from tests.training.toy_stage import hard_stage, toy_encoder, toy_split, workshop
 from torch import nn
 
+from stillhouse.models.capture import IMPLEMENTATION
 from stillhouse.training.dropout import FastDropout, fast_dropout
+from stillhouse.training.stages import run_stages
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -59,3 +61,14 @@ def test_layers_are_ordinary_again_afterwards():
         assert [type(layer) for layer in model.modules()].count(FastDropout) == kinds.count(nn.Dropout)
     assert [type(layer) for layer in model.modules()] == kinds
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_students_are_trained_with_it(tmp_path):
+    """And attend in blocks; afterwards only the way of attending is left."""
+    student, seen = toy_encoder(), set()
+    for layer in student.modules():
+        if type(layer) is nn.Dropout:
+            layer.register_forward_hook(lambda layer, *_: seen.add((type(layer), student.config._attn_implementation)))
+    run_stages((hard_stage(epochs=1, select_on="none"),), student, toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+    assert seen == {(FastDropout, IMPLEMENTATION)}
+    assert FastDropout not in {type(layer) for layer in student.modules()}

@@ -6,9 +6,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from stillhouse.allocator import give_back_freed_memory
+
 
 def forget_peak_memory() -> None:
-    """Lets `peak_memory_mib` begin anew, where the system can (Linux)."""
+    """Lets `peak_memory_mib` begin anew, where the system can (Linux), without what is only kept for reuse."""
+    give_back_freed_memory()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 

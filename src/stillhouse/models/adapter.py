@@ -96,9 +96,9 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
         wanted = True  # transformers drops numbers above num_hidden_layers without a word
     given = {name: inputs[name] for name in input_names(model) if name in inputs}
     calls = {layer * stride: layer for layer in needs.attentions}
-    every, outputs = layer_count(config) * stride, None
-    # Where nothing else is wanted the pass ends with the last queries, keys and values.
-    stops = not (needs.logits or layers)
+    every = layer_count(config) * stride
+    # Where nothing else is wanted the pass ends, inside the block, with the last queries, keys and values.
+    stops, outputs = not (needs.logits or layers), None
     with recording(model, calls, needs.parts, every, given.get("attention_mask"), stops=stops) as attentions:
         outputs = model(**given, output_hidden_states=wanted, return_dict=True)
     states = outputs.hidden_states if layers else ()

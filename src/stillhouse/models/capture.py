@@ -7,7 +7,7 @@ at all and attend to padding, silently.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from stillhouse.features import Attention, Part
-from stillhouse.models.dropped_attention import dropped_attention
+from stillhouse.models.dropped_attention import can_drop, dropped_attention
 from stillhouse.models.quiet import quiet_transformers
 
 IMPLEMENTATION = "stillhouse"
@@ -50,29 +50,35 @@ def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
     recorder = _listening.get()
+    given = options.get("scaling")
+    scaling = query.shape[-1] ** -0.5 if given is None else float(given)
     if recorder is not None:
         recorder.calls += 1
         if recorder.calls in recorder.wanted:
-            scaling = options.get("scaling")
             # transformers counts a window's middle to its half.
             window = getattr(module, "sliding_window", None)
             recorder.attentions[recorder.calls] = Attention(
                 query if "query" in recorder.parts else None,
                 key if "key" in recorder.parts else None,
                 value if "value" in recorder.parts else None,
-                query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+                scaling,
                 window and window - 1,
             )
             recorder.lacks_gradient |= not query.requires_grad
             recorder.lacks_mask |= attention_mask is None
             if recorder.stops and recorder.attentions.keys() == recorder.wanted:
                 raise _Enough
-    dropout = float(options.get("dropout") or 0.0)
-    if dropout and query.device.type == "cpu" and torch.is_grad_enabled() and key.shape == query.shape:
-        scaling = options.get("scaling")
-        factor = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-        return dropped_attention(query, key, value, attention_mask, factor, dropout), None
+    dropout = float(options.get("dropout") or 0.0)  # 0 in eval mode
+    if query.device.type == "cpu" and can_drop(query, key, value, attention_mask, dropout) and not _asks_for_more(options):
+        return dropped_attention(query, key, value, attention_mask, scaling, dropout), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+
+
+def _asks_for_more(options: Mapping[str, Any]) -> bool:
+    """Whether attention is other than over all keys that the mask allows, as SDPA alone knows how to do."""
+    return any(options.get(name) is not None for name in ("position_bias", "cache", "softcap")) or bool(
+        options.get("is_causal")
+    )
 
 
 AttentionInterface.register(IMPLEMENTATION, _attend)
@@ -93,7 +99,8 @@ def recording(
         parts: Which of queries, keys and values to keep.
         every: How many calls the pass makes.
         attention_mask: The mask that the model is given.
-        stops: Leave the block as soon as everything is recorded: what the model does after it is not wanted.
+        stops: Leave the block as soon as everything is recorded: what the model does after it is not wanted, and how often it
+            attends is not looked at.
 
     Yields:
         The recorded calls by number; filled when the block is left.
@@ -118,8 +125,8 @@ def recording(
     _check(recorder, model, every, attention_mask)
 
 
-def fuse_dropout(model: Any) -> None:
-    """Lets a model that is trained on a CPU attend with `dropped_attention`, where its attention can be replaced."""
+def attend_in_blocks(model: Any) -> None:
+    """Lets a model attend with `dropped_attention` in training on a CPU, for good, where its attention can be replaced."""
     with suppress(RuntimeError):
         _listen_to(model)
 

@@ -11,9 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from stillhouse.blocks import Block, blocks
 from stillhouse.masks import LEVELS, keep_mask
+
+
+def can_drop(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> bool:
+    """Whether `dropped_attention` takes these: one shape, one mask for all heads, some but not all to drop."""
+    is_one_shape = query.shape == key.shape == value.shape
+    is_shared = mask is None or (mask.dtype == torch.bool and mask.ndim == 4 and mask.shape[1] == 1)
+    return is_one_shape and is_shared and 0 < round(dropout * LEVELS) < LEVELS
 
 
 def dropped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, dropout: float) -> Tensor:
@@ -23,58 +31,66 @@ def dropped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
     of the values, and sum in float32.
 
     Args:
-        query: `(batch, heads, tokens, head_dim)`, as keys and values.
+        query: `(batch, heads, tokens, head_dim)`, as keys and values. Rotated ones are in float32 under autocast: as SDPA
+            there, this takes them in the type of the values.
         key: Keys.
         value: Values.
-        mask: True where a query may look, broadcast over `(batch, heads, tokens, tokens)`; None = everywhere.
+        mask: True where a query may look, `(batch or 1, 1, tokens or 1, tokens)`; None = everywhere. A query that may look
+            nowhere looks everywhere.
         scaling: Factor of the scores.
         dropout: Probability that an entry of a map is dropped, to a multiple of 2^-16.
 
     Returns:
         `(batch, tokens, heads, head_dim)`.
     """
+    query, key = query.to(value.dtype), key.to(value.dtype)
     with torch.autocast("cpu", enabled=False):
-        result: Tensor = _Dropped.apply(query, key, value, mask, scaling, round(dropout * LEVELS))  # type: ignore[no-untyped-call]
+        result: Tensor = _DroppedAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, mask, scaling, round(dropout * LEVELS)
+        )
     return result
 
 
-class _Dropped(torch.autograd.Function):
+class _DroppedAttention(torch.autograd.Function):
     """With maps P, masks M and O = (P M) V: dP = M dO V^T, dS = P (dP - sum of dP P over a row)."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, level: int) -> Tensor:
-        factor = LEVELS / (LEVELS - level)
-        floor = None if mask is None else _floor(mask)
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, drop_level: int
+    ) -> Tensor:
+        factor = LEVELS / (LEVELS - drop_level)
+        bias = None if mask is None else _bias(mask)
         result = _by_token(value)
-        kept = []
+        keep_masks = []
         for block in blocks(*query.shape[:3], on_cpu=True):
-            maps = _maps(query, key, floor, scaling, block)
-            kept.append(keep_mask(maps.shape, level))
-            result[block] = (maps.mul_(kept[-1]).to(value.dtype) @ value[block]).mul_(factor)
-        ctx.save_for_backward(query, key, value, *kept, *([] if floor is None else [floor]))
-        ctx.scaling, ctx.factor, ctx.has_floor = scaling, factor, floor is not None
+            maps = _maps(query, key, bias, scaling, block)
+            keep_masks.append(keep_mask(maps.shape, drop_level))
+            result[block] = (maps.mul_(keep_masks[-1]).to(value.dtype) @ value[block]).mul_(factor)
+        ctx.save_for_backward(query, key, value, *keep_masks, *([] if bias is None else [bias]))
+        ctx.scaling, ctx.factor, ctx.has_bias = scaling, factor, bias is not None
         return result.transpose(1, 2)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, *kept = ctx.saved_tensors
-        floor = kept.pop() if ctx.has_floor else None
+        query, key, value, *keep_masks = ctx.saved_tensors
+        bias = keep_masks.pop() if ctx.has_bias else None
         gradient = gradient.transpose(1, 2)
         by_query, by_key, by_value = (_by_token(tensor) for tensor in (query, key, value))
-        for block, keeps in zip(blocks(*query.shape[:3], on_cpu=True), kept, strict=True):
-            maps = _maps(query, key, floor, ctx.scaling, block)
-            slope = (_exact(gradient[block]) @ _exact(value[block]).transpose(-1, -2)).mul_(keeps)
+        for block, kept in zip(blocks(*query.shape[:3], on_cpu=True), keep_masks, strict=True):
+            maps = _maps(query, key, bias, ctx.scaling, block)
+            slope = (_exact(gradient[block]) @ _exact(value[block]).transpose(-1, -2)).mul_(kept)
             slope = torch.ops.aten._softmax_backward_data(slope, maps, -1, maps.dtype).to(value.dtype)
-            by_value[block] = (maps.mul_(keeps).to(value.dtype).transpose(-1, -2) @ gradient[block]).mul_(ctx.factor)
+            by_value[block] = (maps.mul_(kept).to(value.dtype).transpose(-1, -2) @ gradient[block]).mul_(ctx.factor)
             by_query[block] = (slope @ key[block]).mul_(ctx.factor * ctx.scaling)
             by_key[block] = (slope.transpose(-1, -2) @ query[block]).mul_(ctx.factor * ctx.scaling)
         return by_query, by_key, by_value, None, None, None
 
 
-def _maps(query: Tensor, key: Tensor, floor: Tensor | None, scaling: float, block: Block) -> Tensor:
+def _maps(query: Tensor, key: Tensor, bias: Tensor | None, scaling: float, block: Block) -> Tensor:
     scores = (_exact(query[block]) * scaling) @ _exact(key[block]).transpose(-1, -2)
-    if floor is not None:
-        scores.add_(floor[block[0]] if floor.shape[0] > 1 else floor)
+    if bias is not None:
+        scores.add_(bias[block[0]] if bias.shape[0] > 1 else bias)
     return torch.softmax(scores, dim=-1)
 
 
@@ -83,8 +99,8 @@ def _exact(vectors: Tensor) -> Tensor:
     return vectors.to(torch.promote_types(vectors.dtype, torch.float32), memory_format=torch.contiguous_format)
 
 
-def _floor(mask: Tensor) -> Tensor:
-    """What is added to scores: 0, or for what may not be looked at so little that its probability is an exact zero."""
+def _bias(mask: Tensor) -> Tensor:
+    """What is added to scores: 0, or for what may not be looked at -1e9, which makes its probability an exact zero."""
     return mask.contiguous().view(torch.uint8).float().sub_(1).mul_(1e9)
 
 

@@ -32,7 +32,7 @@ class StudentSide(nn.Module):
     Attributes:
         may_rest: Whether there may be steps in which nothing is trained.
         measured: Parameters that are not trained, but whose gradients count in the norm that is clipped.
-        models: All whose layers run in training, in no order that matters.
+        models: All whose layers run in training: the student, and what else a method puts beside it.
     """
 
     may_rest: ClassVar[bool] = False

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from stillhouse.masks import LEVELS, keep_mask
 
@@ -22,11 +23,11 @@ class FastDropout(nn.Dropout):
         level = round(self.p * LEVELS)
         if not self.training or input.device.type != "cpu" or not 0 < level < LEVELS or self.inplace:
             return super().forward(input)
-        dropped: Tensor = _Dropped.apply(input, level)  # type: ignore[no-untyped-call]
+        dropped: Tensor = _Masked.apply(input, level)  # type: ignore[no-untyped-call]
         return dropped
 
 
-class _Dropped(torch.autograd.Function):
+class _Masked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, level: int) -> Tensor:
         mask = keep_mask(input.shape, level, input.dtype).mul_(LEVELS / (LEVELS - level))
@@ -34,6 +35,7 @@ class _Dropped(torch.autograd.Function):
         return input * mask
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
         return gradient * mask, None

@@ -7,13 +7,13 @@ only rows that a step has read are added to, normed, scaled and set to zero agai
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 LEAST_ROWS = 1000  # smaller tables are not worth the trouble
 
@@ -35,14 +35,14 @@ class RowEmbedding(nn.Embedding):
         looked_up: Tensor = _LookedUp.apply(self.weight, input, self)  # type: ignore[no-untyped-call]
         return looked_up
 
-    def begin(self) -> None:
-        """Makes the table."""
-        self.table = torch.zeros_like(self.weight)
+    def begin(self, table: Tensor) -> None:
+        """Takes a table of zeros."""
+        self.table = table
         self._read, self._is_sorted = [], True
 
     def add(self, rows: Tensor, gradient: Tensor) -> None:
         """Adds the gradient of what was looked up, as the backward pass comes to it."""
-        rows, gradient = rows.flatten(), gradient.flatten(0, -2)
+        rows, gradient = rows.flatten(), gradient.reshape(-1, gradient.shape[-1])
         if self.padding_idx is not None:
             real = rows != self.padding_idx
             rows, gradient = rows[real], gradient[real]
@@ -79,6 +79,7 @@ class _LookedUp(torch.autograd.Function):
         return nn.functional.embedding(rows, weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
         (rows,) = ctx.saved_tensors
         ctx.layer.add(rows, gradient)
@@ -86,35 +87,42 @@ class _LookedUp(torch.autograd.Function):
 
 
 @contextmanager
-def row_gradients(module: nn.Module, *, is_on: bool) -> Iterator[list[RowEmbedding]]:
-    """Inside the block the large tables of a module get their gradients row by row.
+def row_gradients(encoder: Any, *, is_on: bool) -> Iterator[list[RowEmbedding]]:
+    """Inside the block an encoder's token embeddings get their gradients row by row.
+
+    Its other tables are left alone: a model may read their weights directly, as DeBERTa does with its relative positions.
 
     Args:
-        module: The student side.
+        encoder: Of transformers.
         is_on: Off where the gradient has to be an ordinary one: where processes average it, and on other devices than the
             CPU, whose memory is not asked of the system.
 
     Yields:
-        The layers.
+        The layer, or none where it is not worth the trouble, or where its gradient comes from elsewhere, too.
     """
-    owners = Counter(id(weight) for part in module.modules() for weight in part._parameters.values() if weight is not None)
-    layers = [layer for layer in module.modules() if type(layer) is nn.Embedding and is_on and _is_worth_it(layer)]
-    layers = [layer for layer in layers if owners[id(layer.weight)] == 1]  # a tied weight has other gradients too
-    changed = []
-    for layer in layers:
-        layer.__class__ = RowEmbedding
-        changed.append(cast(RowEmbedding, layer))
-        changed[-1].begin()
+    layer = encoder.get_input_embeddings()
+    if not (is_on and _is_worth_it(layer) and _is_read_nowhere_else(layer, encoder)):
+        yield []
+        return
+    table = torch.zeros_like(layer.weight)
+    layer.__class__ = RowEmbedding
+    layer.begin(table)
     try:
-        yield changed
+        yield [layer]
     finally:
-        for layer in changed:
-            layer.end()
+        layer.end()
 
 
-def _is_worth_it(layer: nn.Embedding) -> bool:
-    is_plain = not layer.sparse and layer.max_norm is None and not layer.scale_grad_by_freq
-    return is_plain and layer.weight.requires_grad and layer.num_embeddings >= LEAST_ROWS
+def _is_worth_it(layer: Any) -> bool:
+    if type(layer) is not nn.Embedding or layer.num_embeddings < LEAST_ROWS:
+        return False
+    return layer.weight.requires_grad and not layer.sparse and layer.max_norm is None and not layer.scale_grad_by_freq
+
+
+def _is_read_nowhere_else(layer: nn.Embedding, encoder: nn.Module) -> bool:
+    """Whether the weight is no other module's, too."""
+    weights = (weight for part in encoder.modules() for weight in part._parameters.values())
+    return sum(weight is layer.weight for weight in weights) == 1
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], layers: Sequence[RowEmbedding], max_norm: float) -> Tensor:
@@ -128,6 +136,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], layers: Sequence[RowEmbed
     Returns:
         The norm before.
     """
+    layers = [layer for layer in layers if layer.weight.grad is layer.table]
     tables = {id(layer.weight) for layer in layers}
     others = [parameter for parameter in parameters if id(parameter) not in tables]
     rows = [layer.rows() for layer in layers]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, LoggerType
 
+from stillhouse.allocator import keep_freed_memory
 from stillhouse.config import EngineConfig
 from stillhouse.errors import UserError, unknown_name
 
@@ -67,23 +67,8 @@ def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accel
             fix="run `accelerate config` again without it, or start plain `stillhouse`",
         )
     if accelerator.device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     return accelerator
-
-
-def _keep_freed_memory() -> None:
-    """Lets glibc keep what is freed: asking the system for each large tensor's pages anew is a tenth of a step on a CPU.
-
-    Other systems, and whoever has set this up through the environment, are left alone.
-    """
-    mmap_threshold, trim_threshold = -3, -1  # their names in malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-    largest = 2**25  # what glibc takes for the first
-    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(mmap_threshold, largest)
-        library.mallopt(trim_threshold, 2**31 - 1)
 
 
 def check_trackers(trackers: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from stillhouse.errors import NotFinite, TrainingDiverged
 from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.adapter import head_parameters
-from stillhouse.models.capture import fuse_dropout
+from stillhouse.models.capture import attend_in_blocks
 from stillhouse.students.side import StudentSide
 from stillhouse.teachers.source import Teacher
 from stillhouse.training.checkpoint import Progress, load_checkpoint, read_weights, save_checkpoint
@@ -151,9 +151,10 @@ class Trainer:
         self.module.train()
         if self.accelerator.device.type == "cpu":
             for model in self.student.models:
-                fuse_dropout(model)
+                attend_in_blocks(model)
         has_rows = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
-        with fast_dropout(self.student.models), row_gradients(self.student, is_on=has_rows) as self.row_layers:
+        tables = row_gradients(self.student.encoder, is_on=has_rows)
+        with fast_dropout(self.student.models), tables as self.row_layers:
             return self._train()
 
     def _train(self) -> StageResult:
