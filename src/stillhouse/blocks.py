@@ -18,16 +18,18 @@ Loss = Callable[[Tensor, Block], tuple[Tensor, Tensor]]
 
 
 def blocked_loss(a: Tensor, b: Tensor, loss: Loss) -> Tensor:
-    """The sum of a loss of the scores `S = A B^T`, of which none is kept.
+    """The sum of a loss of the scores `S = A B^T`, in float32 at least, of which none is kept.
 
-    The gradients by A and B, `dS B` and `dS^T A`, are made in the same pass, while a block is in the processor's cache.
+    The gradients by A and B, `dS B` and `dS^T A`, are made in the same pass, while a block is in the processor's cache; their
+    products take all three in the type of A, which is that of the gradients.
 
     Args:
         a: `(batch, heads, tokens, head_dim)`.
         b: The same.
         loss: Of a block.
     """
-    total: Tensor = _Blocked.apply(a, b, loss)  # type: ignore[no-untyped-call]
+    with torch.autocast(a.device.type, enabled=False):
+        total: Tensor = _Blocked.apply(a, b, loss)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -36,11 +38,13 @@ class _Blocked(torch.autograd.Function):
     def forward(ctx: Any, a: Tensor, b: Tensor, loss: Loss) -> Tensor:
         wants_gradient = a.requires_grad or b.requires_grad
         by_a, by_b = torch.empty_like(a), torch.empty_like(b)
-        total = a.new_zeros(())
+        exact = torch.promote_types(a.dtype, torch.float32)
+        total = a.new_zeros((), dtype=exact)
         for block in blocks(*a.shape[:3], on_cpu=a.device.type == "cpu"):
-            value, slope = loss(a[block] @ b[block].transpose(-1, -2), block)
+            value, slope = loss(a[block].to(exact) @ b[block].to(exact).transpose(-1, -2), block)
             total += value
             if wants_gradient:
+                slope = slope.to(a.dtype)
                 by_a[block] = slope @ b[block]
                 by_b[block] = slope.transpose(-1, -2) @ a[block]
         if wants_gradient:
@@ -51,7 +55,7 @@ class _Blocked(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         by_a, by_b = ctx.saved_tensors
-        return gradient * by_a, gradient * by_b, None
+        return gradient.to(by_a.dtype) * by_a, gradient.to(by_b.dtype) * by_b, None
 
 
 def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[Block]:

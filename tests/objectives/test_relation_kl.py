@@ -160,3 +160,20 @@ def test_an_example_without_tokens_is_no_nan():
     assert value.isfinite()
     assert ours.query.grad.isfinite().all()
     assert (ours.query.grad[1] == 0).all()
+
+
+def test_bf16_vectors_are_compared_in_float32():
+    """Their gradients come back in bf16, near those of the same numbers in float32."""
+    ours, theirs = attention(2, 3, 5, 4, seed=1), attention(2, 3, 5, 4, seed=2)
+    values, gradients = [], []
+    for dtype in (torch.bfloat16, torch.float32):
+        parts = [getattr(ours, part).detach().bfloat16().to(dtype).requires_grad_() for part in ("query", "key")]
+        other = [getattr(theirs, part).detach().bfloat16().to(dtype) for part in ("query", "key")]
+        value = relation_kl(tuple(parts), tuple(other), torch.ones(2, 5, dtype=torch.long))
+        values.append(value)
+        gradients.append(torch.autograd.grad(value, parts))
+    assert values[0].dtype == torch.float32
+    assert values[0].item() == pytest.approx(values[1].item(), rel=1e-6)
+    for own, exact in zip(*gradients, strict=True):
+        assert own.dtype == torch.bfloat16
+        assert 0 < (own - exact).norm() < 0.01 * exact.norm()

@@ -53,20 +53,20 @@ def relation_kl(
     keys = keys if near is None else keys & near
     # A finite floor: the difference of two -inf is NaN, and its probability underflows to an exact zero.
     floor = torch.zeros_like(keys, dtype=torch.float32).masked_fill(~keys, -1e9)
-    share = real / (real.sum(dim=-1, keepdim=True).clamp(min=1) * real.shape[0] * student[0].shape[1])
-    (ours, our_keys), (theirs, their_keys) = (
-        (x.float() * x.shape[-1] ** -0.5, y.float()) for x, y in (student, (teacher[0].detach(), teacher[1].detach()))
-    )
-    share = share[:, None, :, None]
+    share = (real / (real.sum(dim=-1, keepdim=True).clamp(min=1) * real.shape[0] * student[0].shape[1]))[:, None, :, None]
+    (ours, our_keys), (theirs, their_keys) = student, (teacher[0].detach().float(), teacher[1].detach().float())
+    our_factor, their_factor = ours.shape[-1] ** -0.5, theirs.shape[-1] ** -0.5
 
     def divergence(scores: Tensor, block: Block) -> tuple[Tensor, Tensor]:
         """With scores S a row's KL has the gradient `softmax(S_s) - softmax(S_t)`."""
         rows, _ = block
-        log_student = scores.add_(floor[rows]).log_softmax(dim=-1)
-        log_teacher = (theirs[block] @ their_keys[block].transpose(-1, -2)).add_(floor[rows]).log_softmax(dim=-1)
-        probability = log_teacher.exp()
+        log_student = scores.mul_(our_factor).add_(floor[rows]).log_softmax(dim=-1)
+        their_scores = (theirs[block] @ their_keys[block].transpose(-1, -2)).mul_(their_factor).add_(floor[rows])
+        log_teacher = their_scores.log_softmax(dim=-1)
+        # Softmax again: on a CPU it is faster than the exponential of its logarithm.
+        probability = their_scores.softmax(dim=-1)
         value = (log_teacher.sub_(log_student).mul_(probability).sum(dim=-1, keepdim=True) * share[rows]).sum()
-        return value, log_student.exp_().sub_(probability).mul_(share[rows])
+        return value, scores.softmax(dim=-1).sub_(probability).mul_(share[rows] * our_factor)
 
     return blocked_loss(ours, our_keys, divergence)
 
