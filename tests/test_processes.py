@@ -74,23 +74,26 @@ def test_a_folder_that_the_first_process_makes_meanwhile_is_no_foreign_one(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("task", "method"),
+    ("task", "method", "changes"),
     [
-        ("classification", "logit"),
-        ("tagging", "logit"),
-        ("classification", "pkd"),
-        ("tagging", "tinybert"),
-        ("classification", "minilmv2"),
-        ("classification", "theseus"),
+        ("classification", "logit", ()),
+        ("tagging", "logit", ()),
+        ("classification", "pkd", ()),
+        ("tagging", "tinybert", ("hidden=false",)),  # then no loss reads the last layer's values
+        ("classification", "tinybert", ()),
+        ("classification", "minilm", ()),
+        ("classification", "minilmv2", ()),
+        ("classification", "theseus", ()),
+        ("classification", "theseus", ("per_example=true", "compat=official")),
     ],
 )
-def test_two_processes_end_where_one_does(tmp_path, task, method):
+def test_two_processes_end_where_one_does(tmp_path, task, method, changes):
     teacher = make_teacher(tmp_path / "bare", layers=4)
     data = getattr(toy_data, task)(tmp_path / ("data.csv" if task == "classification" else "data.txt"), rows=60)
     options = f"distill --data {data} --teacher {teacher} --method {method} --student 2x24 --batch-size 7"
     options += " --allow-weak-teacher --precision fp32 --set teacher.finetune.epochs=1"
-    if method == "tinybert":
-        options += " --set method.hidden=false"  # then no loss reads the last layer's values
+    for change in changes:
+        options += f" --set method.{change}"
     for stage in stage_names(method):
         for setting in ("max_grad_norm=0.5", "epochs=1", "learning_rate=0.001"):
             options += f" --set method.stages.{stage}.{setting}"

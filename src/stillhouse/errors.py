@@ -35,6 +35,10 @@ class UserError(StillhouseError):
         super().__init__("\n  ".join(lines))
 
 
+class CheckpointError(UserError):
+    """What an interrupted run left cannot be gone on from."""
+
+
 class TrainingDiverged(StillhouseError):
     """An objective became NaN or infinite; the last good checkpoint is kept."""
 

@@ -191,7 +191,7 @@ def prepare(config: RunConfig) -> Prepared:
     one_tokenizer = not method.uses_teacher or same_tokens(tokenizer, student.tokenizer)
     stages = method.plan(task.kind, dimensions(student.encoder.config), dimensions(encoder.config))
     _check_stages(stages, config, student.encoder, encoder)
-    model_notes += _layer_notes(stages)
+    model_notes += _layer_notes(stages, config, layer_count(student.encoder.config), layer_count(encoder.config))
     if not one_tokenizer:
         _check_tokens(stages, config, teacher, student, task)
     models = [(model.encoder, model.tokenizer) for model in (teacher, student)]
@@ -288,6 +288,12 @@ def _check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teac
             f"--labels teacher leaves stage {gold[0]!r} of method {config.method.name} nothing to learn from",
             expected="--labels gold or mixed, where a stage learns from gold labels alone",
         )
+    for stage in stages:
+        if not any(objective.weight for objective in stage.objectives):
+            raise UserError(
+                f"all weights of stage {stage.name!r} of method {config.method.name} are 0: there is nothing to learn",
+                expected="at least one weight above 0",
+            )
     depths = layer_count(student.config), layer_count(teacher.config)
     if depths[0] > depths[1] and any(stage.student_needs.inside for stage in stages):
         raise UserError(
@@ -297,15 +303,17 @@ def _check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teac
         )
 
 
-def _layer_notes(stages: Sequence[Stage]) -> list[str]:
+def _layer_notes(stages: Sequence[Stage], config: RunConfig, own_layers: int, its_layers: int) -> list[str]:
     """Which layer of the student learns from which layer of the teacher."""
     notes: dict[str, None] = {}
+    is_rounded = getattr(config.method, "layer_map", None) in ("uniform", "skip") and its_layers % own_layers
+    rounded = f" ({own_layers} does not divide {its_layers}: halves are rounded up)" if is_rounded else ""
     for stage in stages:
         for objective in stage.objectives:
             pairs = [pair for pair in getattr(objective, "layers", ()) if pair != (0, 0)]
             if pairs:
                 said = ", ".join(f"{own} from {its}" for own, its in pairs)
-                notes[f"stage {stage.name}: layer {said} of the teacher"] = None
+                notes[f"stage {stage.name}: layer {said} of the teacher{rounded}"] = None
     return list(notes)
 
 

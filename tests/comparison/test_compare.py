@@ -4,10 +4,12 @@ import json
 import math
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
 from tests import toy_data
+from tests.commands import leave
 from tests.tiny_models import make_tiny_checkpoint
 from tests.toy_data import TASKS
 
@@ -76,6 +78,12 @@ def test_every_row_has_the_agreed_keys(finished):
         assert row["score"] == own["student"]["score"]
         assert row["start"] == own["student"]["start"]
         assert row["retention"] == pytest.approx(row["score"] / finished.results["teacher"]["score"])
+    teacher = finished.results["teacher"]["score"]
+    for pair in finished.results["pairs"]:
+        for seed in (0, 3):
+            (own,), (base,) = (rows_of(finished, line=pair[side], seed=seed) for side in ("line", "baseline"))
+            closed = (own["score"] - base["score"]) / (teacher - base["score"]) if teacher > base["score"] else None
+            assert own["gap_closed"] == pytest.approx(closed)
     for pair in finished.results["pairs"]:
         assert pair["low"] <= pair["minus_baseline"] <= pair["high"]
         assert pair["seeds"] == 2
@@ -271,6 +279,31 @@ def test_what_a_method_cannot_do_is_said_before_anything_runs(shelf, tmp_path, c
     with pytest.raises(UserError, match="pkd compares vectors"):
         run(shelf, tmp_path / "none", students="2x16", methods="pkd")
     assert not (tmp_path / "none").exists()
+
+
+def test_the_folder_of_another_comparison_is_refused_by_the_command(finished, shelf, capsys):
+    given = f"compare --data {shelf / 'data.csv'} --teacher {shelf / 'bert'} --methods logit --students 2x24 --seeds 0,1"
+    before = sorted(finished.folder.rglob("*"))
+    assert leave(*given.split(), "--out", str(finished.folder)) == 2
+    said = capsys.readouterr().err
+    assert said.count("is the folder of another comparison") == 1
+    assert "Traceback" not in said
+    assert sorted(finished.folder.rglob("*")) == before
+
+
+def test_a_run_with_a_damaged_checkpoint_fails_alone(shelf, tmp_path, before_each):
+    def cut(config):
+        if config.method.name == "pkd":
+            stage = Path(config.out) / "checkpoints" / "0-distil"
+            stage.mkdir(parents=True)
+            (stage / "checkpoint.pt").write_bytes(b"half of it")
+
+    before_each(cut)
+    found = run(shelf, tmp_path / "c", methods="logit,pkd", seeds="0", grid=False)
+    (failed,) = rows_of(found, method="pkd")
+    assert failed["status"] == "failed"
+    assert "is damaged" in failed["reason"]
+    assert {row["status"] for row in rows_of(found, method="logit")} == {"done"}
 
 
 def test_the_folder_of_another_comparison_is_refused(finished, shelf):

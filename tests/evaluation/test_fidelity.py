@@ -13,12 +13,22 @@ from stillhouse.evaluation.fidelity import (
     bernoulli_kl,
     decision_confidence,
     expected_calibration_error,
+    gap_closed,
     mean_by_group,
     softmax_kl,
     span_kl,
 )
 
 TWO_ZERO_AGAINST_UNIFORM = 0.327813325473  # p = sigmoid(2): log 2 - H(p)
+
+
+def test_share_of_the_gap_closed():
+    teacher, baseline = {"score": 0.9}, {"score": 0.7}
+    assert gap_closed(teacher, {"score": 0.85}, baseline) == pytest.approx(0.75)
+    assert gap_closed(teacher, {"score": 0.6}, baseline) == pytest.approx(-0.5)
+    assert gap_closed(teacher, {"score": 0.85}, None) is None
+    assert gap_closed(None, {"score": 0.85}, baseline) is None
+    assert gap_closed({"score": 0.7}, {"score": 0.85}, baseline) is None  # there is no gap
 
 
 def test_softmax_kl_by_hand():

@@ -55,6 +55,19 @@ def test_maps_are_those_of_eager_attention(family):
     assert not torch.allclose(attentions[1].value, attentions[2].value)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_both_kinds_of_mobilebert(shared):
+    """Values come from the layer's input, keys and queries from it or from its bottleneck."""
+    model, inputs = built("mobilebert", use_bottleneck_attention=shared).eval(), batch(tokens=11)
+    with torch.no_grad():
+        expected = eager_maps(model, inputs)
+        attentions = compute_features(model, inputs, ALL).attentions
+    real = inputs["attention_mask"].bool()
+    for layer, attention in attentions.items():
+        maps = attention.scores().masked_fill(~allowed(inputs, attention), float("-inf")).softmax(dim=-1)
+        assert torch.allclose(maps.transpose(1, 2)[real], expected[layer - 1].transpose(1, 2)[real], atol=1e-5)
+
+
 @pytest.mark.parametrize("family", EVERY)
 def test_recording_changes_no_output(family):
     model, inputs = built(family).eval(), batch()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from tests.objectives.matching import batch_of
 
-from stillhouse.features import Features, Needs
+from stillhouse.features import Dimensions, Features, Needs
+from stillhouse.methods.pkd import PKD
 from stillhouse.objectives.normalised_cls import NormalisedCls, cls_distance
 
 WIDTH = 768
@@ -69,3 +70,28 @@ def test_it_asks_for_cls_of_its_layers_alone():
     assert objective.teacher_needs == Needs(cls=frozenset({2, 4}))
     with pytest.raises(LookupError, match="CLS of hidden state 2 was not captured"):
         objective(cls(_1=torch.ones(2, 3)), cls(_2=torch.ones(2, 3)), batch_of(2))
+
+
+def test_neither_the_top_layer_nor_other_tokens_count():
+    """pkd, from the models' hidden states on."""
+    torch.manual_seed(0)
+    dimensions = [Dimensions(layers=layers, width=8, heads=2, attention_width=8) for layers in (3, 6)]
+    (stage,) = PKD(weight_soft=0.0, weight_hard=0.0).plan("classification", *dimensions)
+    (patient,) = [objective for objective in stage.objectives if isinstance(objective, NormalisedCls)]
+    student, teacher = ([torch.randn(2, 5, 8) for _ in range(layers + 1)] for layers in (3, 6))
+
+    def value(student, teacher):
+        sides = (
+            Features(cls={layer: states[layer][:, 0] for layer in needs.cls})
+            for states, needs in ((student, patient.student_needs), (teacher, patient.teacher_needs))
+        )
+        return patient(*sides, batch_of(5, 3)).item()
+
+    before = value(student, teacher)
+    changed = [state.clone() for state in student]
+    changed[3] += 1.0
+    for state in changed:
+        state[:, 1:] += 1.0
+    assert value(changed, teacher) == before
+    changed[2][:, 0] += 1.0
+    assert value(changed, teacher) != before

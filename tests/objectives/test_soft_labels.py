@@ -190,3 +190,38 @@ def test_every_kind_of_task_has_its_formula(kind):
     value = objective(Features(logits=student), Features(logits=teacher), Batch({}, {}, rows, rows >= 0, positions, rows))
     assert value.item() == pytest.approx(formula(student, teacher, positions).item())
     assert objective.unit == ("words" if kind == "tagging" else "rows")
+
+
+def sides_of(kind):
+    """Logits of a small batch for a kind of task, and the batch."""
+    torch.manual_seed(3)
+    shape = {"tagging": (2, 4, 3), "qa": (2, 4, 2), "regression": (2, 1)}.get(kind, (2, 3))
+    positions = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    positions = positions if kind in ("tagging", "qa") else torch.ones(2, dtype=torch.bool)
+    labels = torch.zeros(2, dtype=torch.long)
+    batch = Batch({}, {}, labels, labels >= 0, positions, labels)
+    return torch.randn(shape), batch
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "tagging", "qa", "regression"])
+def test_identical_sides_are_zero_for_every_task(kind):
+    logits, batch = sides_of(kind)
+    one = Features(logits=logits)
+    assert SoftLabels(kind=kind, temperature=2.0)(one, one, batch).item() == pytest.approx(0.0, abs=1e-6)
+    other = Features(logits=logits + torch.randn_like(logits))
+    assert SoftLabels(kind=kind, temperature=2.0)(other, one, batch).item() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging", "qa"])
+def test_cross_entropy_of_identical_sides_is_the_entropy(kind):
+    logits, batch = sides_of(kind)
+    one = Features(logits=logits)
+    if kind == "qa":  # start and end, each over the tokens
+        masked = logits.masked_fill(~batch.positions[..., None], float("-inf"))
+        probability = masked.softmax(dim=1)
+        entropy = -(probability * probability.clamp(min=1e-30).log()).sum(dim=1).mean()
+    else:
+        probability = logits.softmax(dim=-1)
+        entropy = -(probability * probability.log()).sum(dim=-1)[batch.positions].mean()
+    found = SoftLabels(kind=kind, divergence="ce")(one, one, batch)
+    assert found.item() == pytest.approx(entropy.item(), rel=1e-5)

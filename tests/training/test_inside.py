@@ -1,5 +1,9 @@
 """The loop with stages that look inside the teacher: micro-batches, the teacher's peace, what is left behind."""
 
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 from tests.killed import Killed
@@ -9,6 +13,7 @@ from tests.training.toy_stage import SILENT, same, toy_encoder, toy_split, weigh
 from stillhouse.config import StageConfig
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
+from stillhouse.models.forward import forward
 from stillhouse.training.stages import run_stages
 
 OUTSIDE = {"finetune", "logit"}  # look at labels and logits alone, as the stages of test_trainer do
@@ -87,3 +92,44 @@ def test_a_killed_stage_ends_with_the_same_weights(name, fatal, tmp_path):
     torch.manual_seed(77)
     rest, _ = train(name, tmp_path / "part", dropout={})
     assert same(whole.state_dict(), rest.state_dict())
+
+
+@pytest.mark.parametrize(("name", "moves"), [("minilm", False), ("minilmv2", True)])
+def test_biases_of_keys_move_where_relations_of_keys_are_learnt(name, moves):
+    """A bias adds the same to all scores of a query, which softmax does not see, unless keys are compared with keys."""
+    teacher, student = toy_encoder(1, layers=4, **SILENT), toy_encoder(2, layers=3, **SILENT)
+    stage = (
+        load_method(name).model_validate({}).plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
+    )
+    batch = toy_split().batch(np.arange(16))
+    features = [
+        forward(model, batch, "student", needs)
+        for model, needs in ((student, stage.student_needs), (teacher, stage.teacher_needs))
+    ]
+    stage.objectives[0](*features, batch).backward()
+    sizes = [layer.attention.self.key.bias.grad.abs().max().item() for layer in student.bert.encoder.layer]
+    others = [layer.attention.self.query.bias.grad.abs().max().item() for layer in student.bert.encoder.layer]
+    assert min(others) > 1e-5
+    assert max(sizes[:2]) < 1e-4 * max(others)
+    assert (sizes[2] > 1e-4) is moves
+    assert moves or sizes[2] < 1e-4 * max(others)
+
+
+@pytest.mark.parametrize("settings", [{}, {"per_example": True}, {"compat": "official"}])
+@pytest.mark.parametrize("trains_head", [False, True])
+def test_theseus_moves_its_successor_alone(settings, trains_head, tmp_path):
+    """In both stages, unless the second is told to train embeddings and head, too."""
+    teacher, student = toy_encoder(1, layers=4, **SILENT), toy_encoder(2, **SILENT)
+    method = load_method("theseus").model_validate({**settings, "train_head": trains_head, "base": 0.5, "schedule": "constant"})
+    plan = method.plan("classification", dimensions(student.config), dimensions(teacher.config))
+    states = [weights(student)]
+    for number, stage in enumerate(plan):
+        config = StageConfig(epochs=1, batch_size=16, learning_rate=1e-3, select_on="last")
+        stages = (dataclasses.replace(stage, config=config),)
+        run_stages(stages, student, toy_split(), lambda: 0.0, workshop(tmp_path / str(number)), teacher=teacher, seed=0)
+        states.append(weights(student))
+    for number, (before, after) in enumerate(pairwise(states)):
+        moved = {key for key in before if not torch.equal(before[key], after[key])}
+        others = {key for key in moved if ".encoder.layer." not in key}
+        assert len(moved) - len(others) == sum(".encoder.layer." in key for key in before)
+        assert bool(others) is (trains_head and number == 1)

@@ -16,7 +16,7 @@ from stillhouse.comparison.folder import COMPARISON, INPUTS, REPORT, ROWS, TABLE
 from stillhouse.comparison.plan import Line, Plan, comparison_out, make_plan
 from stillhouse.comparison.record import Key, Progress, Record
 from stillhouse.console import Console
-from stillhouse.errors import StillhouseError, UserError
+from stillhouse.errors import CheckpointError, StillhouseError, UserError
 from stillhouse.files import write_json, write_text
 from stillhouse.prepare import Prepared
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
@@ -153,9 +153,9 @@ class _Comparison:
             try:
                 execute(self._config(line, seed, rate), self.console.only_progress(), teachers=self.folder / TEACHERS)
                 self._take(key, run)
-            except UserError:
-                raise  # not this run's alone: no space, a teacher that knows nothing
             except Exception as error:  # whatever it is
+                if isinstance(error, UserError) and not isinstance(error, CheckpointError):
+                    raise  # not this run's alone: no space, a teacher that knows nothing
                 reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
                 self.console.say(f"  failed: {reason}")
                 self.progress.failed[key] = reason

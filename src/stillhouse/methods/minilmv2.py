@@ -24,7 +24,8 @@ from stillhouse.methods.minilm import MiniLMStages
 from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.relation_kl import RelationKL
 
-PUBLISHED_HEADS = 48  # for teachers of BERT-base's width
+LARGE = 1024  # the width from which a teacher is a large one
+PUBLISHED_HEADS, PUBLISHED_HEADS_LARGE = 48, 64
 
 
 class MiniLMv2(Method):
@@ -35,7 +36,8 @@ class MiniLMv2(Method):
         weight_query: a_Q; 0 leaves the relation out.
         weight_key: a_K.
         weight_value: a_V.
-        relation_heads: Has to divide both widths; None = 48, or the largest such number below.
+        relation_heads: Has to divide both widths; None = 48, with a teacher of width 1024 or more 64,
+            or the largest such number below.
         temperature: T of the second stage; > 0.
         weight_soft: Share of the soft term in the second stage.
         weight_hard: Weight of its hard term; None = 1 - weight_soft.
@@ -75,7 +77,8 @@ class MiniLMv2(Method):
         both = gcd(student.attention_width, teacher.attention_width)
         possible = [count for count in range(1, both + 1) if both % count == 0]
         if self.relation_heads is None:
-            return max(count for count in possible if count <= PUBLISHED_HEADS)
+            largest = PUBLISHED_HEADS_LARGE if teacher.attention_width >= LARGE else PUBLISHED_HEADS
+            return max(count for count in possible if count <= largest)
         if self.relation_heads not in possible:
             raise UserError(
                 f"{setting('relation_heads')} is {self.relation_heads}, which does not divide the widths of student and "

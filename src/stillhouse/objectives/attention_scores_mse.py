@@ -70,17 +70,17 @@ class AttentionScoresMSE(Objective):
 
     Attributes:
         layers: Pairs of a student layer and a teacher layer, each attending in the same way and with as many heads.
-        pairs: See `attention_scores_mse`. `official` counts the padding of each micro-batch, so that its value depends on
-            how a step is cut.
+        pairs: See `attention_scores_mse`. All but `valid` count the padding of each micro-batch, so that their value depends
+            on how a step is cut.
     """
 
     name: ClassVar[str] = "attention_scores_mse"
     layers: LayerPairs
-    pairs: Literal["valid", "official"] = "valid"
+    pairs: Pairs = "valid"
 
     @property
     def unit(self) -> Unit:
-        return "rows" if self.pairs == "official" else "pairs"
+        return "pairs" if self.pairs == "valid" else "rows"
 
     @property
     def student_needs(self) -> Needs:

@@ -78,7 +78,7 @@ def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int
         raise UserError(
             f"student {shape} is deeper than its teacher, which has {layers} layers of that width",
             expected=f"at most {layers} layers",
-            fix="ask for fewer layers, or for another width: then the student starts from fresh weights",
+            fix="ask for fewer layers",
         )
     config: Any = copy.deepcopy(teacher)
     config.num_hidden_layers = shape.layers

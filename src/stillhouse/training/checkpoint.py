@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stillhouse.advice import anew
-from stillhouse.errors import UserError
+from stillhouse.errors import CheckpointError
 from stillhouse.files import write_atomically
 
 
@@ -103,19 +103,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise damaged(path, error) from error
 
 
-def foreign(what: str) -> UserError:
+def foreign(what: str) -> CheckpointError:
     """The error for what an interrupted run left and another run meets."""
-    return UserError(
+    return CheckpointError(
         f"{what} belongs to other data, another teacher or another configuration than this run",
         expected="the same data and teacher as when the run was interrupted",
         fix=f"restore them, or start anew with {anew()}",
     )
 
 
-def damaged(path: Path, error: Exception) -> UserError:
+def damaged(path: Path, error: Exception) -> CheckpointError:
     """The error for a file of an interrupted run that is not as the run left it."""
     reason = " ".join(str(error).split()).partition(". ")[0]  # torch's advice that follows is no advice for our users
-    return UserError(
+    return CheckpointError(
         f"{path} is damaged: {reason}",
         expected="the file as the interrupted run wrote it",
         fix=f"delete {path.parent}, so that this stage starts anew; or start anew with {anew()}",

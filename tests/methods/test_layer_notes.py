@@ -1,0 +1,29 @@
+"""A run says which layer learns from which, and where the depths do not divide."""
+
+import pytest
+from tests import toy_data
+from tests.tiny_models import make_tiny_checkpoint
+
+from stillhouse.options import config_from_options
+from stillhouse.prepare import prepare, with_defaults
+
+ROUNDED = " (3 does not divide 4: halves are rounded up)"
+
+
+@pytest.mark.parametrize(
+    ("method", "student", "changes", "said"),
+    [
+        ("tinybert", "3x24", [], "layer 1 from 1, 2 from 3, 3 from 4 of the teacher" + ROUNDED),
+        ("tinybert", "2x24", [], "layer 1 from 2, 2 from 4 of the teacher"),
+        ("tinybert", "3x24", ["method.layer_map=top"], "layer 1 from 2, 2 from 3, 3 from 4 of the teacher"),
+        ("tinybert", "3x24", ["method.layer_map=[1,2,4]"], "layer 1 from 1, 2 from 2, 3 from 4 of the teacher"),
+        ("pkd", "3x24", [], "layer 1 from 1, 2 from 3 of the teacher" + ROUNDED),
+        ("pkd", "3x24", ["method.layer_map=last"], "layer 1 from 2, 2 from 3 of the teacher"),
+    ],
+)
+def test_which_layer_learns_from_which(tmp_path, method, student, changes, said):
+    data = toy_data.classification(tmp_path / "data.csv", rows=40)
+    teacher = make_tiny_checkpoint(tmp_path / "teacher", "bert")
+    options = {"data": str(data), "teacher": str(teacher), "method": method, "student": student, "max_length": 32}
+    prepared = prepare(with_defaults(config_from_options(options, changes=changes)))
+    assert [note for note in prepared.model_notes if note.endswith(said)] != []
