@@ -142,8 +142,11 @@ def clip_gradients(parameters: Sequence[nn.Parameter], layers: Sequence[RowEmbed
     rows = [layer.rows() for layer in layers]
     parts = [layer.table[read] for layer, read in zip(layers, rows, strict=True)]
     norm = nn.utils.get_total_norm([parameter.grad for parameter in others if parameter.grad is not None] + parts)
+    factor = max_norm / (norm + 1e-6)  # as torch clips
+    if factor.device.type == "cpu" and factor >= 1:  # there reading it costs less than multiplying everything by one
+        return norm
+    factor = factor.clamp(max=1.0)
     nn.utils.clip_grads_with_norm_(others, max_norm, norm)
-    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)  # as torch clips
     for layer, read, part in zip(layers, rows, parts, strict=True):
         layer.table[read] = part * factor
     return norm
