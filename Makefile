@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo install test lint types fix bench clean
+.PHONY: demo install test lint types fix bench bench-quick clean
 
 demo: $(STAMP)
 	$(BIN)/stillhouse distill
@@ -34,8 +34,10 @@ fix: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python benchmarks/methods.py
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-quick: $(STAMP)
+	$(BIN)/python benchmarks/bench.py --quick $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,11 +1,12 @@
-"""What a training step of each method costs, beside a step of `logit`: time at length 128, peak memory at length 512.
+"""What a training step of each method costs: time at 128 tokens beside a step of `logit`, peak memory from 64 to 512 tokens.
 
-    python benchmarks/methods.py [--rounds 5] [--steps 4] [--json FILE]
+    python benchmarks/methods.py [--rounds 5] [--steps 4] [--quick] [--json FILE]
 
-Teacher: the bundled all-MiniLM-L6-v2, run beside the student in every step. Student: 3x384 from its layers. The first stage of
-each method, which is the one that looks inside the teacher; text of random words that fills the length. Steps of 32 examples
-for time: a figure is the median over rounds in which the methods run in turn. Steps of 8 examples for memory, each method in a
-process of its own: the largest resident size, and what of it is above the size with both models loaded.
+Teacher: the bundled all-MiniLM-L6-v2. Student: 3x384 from its layers. The first stage of each method, which is the one that
+looks inside the teacher; text of random words that fills the length. Steps of 32 examples for time, the teacher run beside the
+student in every step: a figure is the median over rounds in which the methods run in turn. Steps of 8 examples for memory, with
+the teacher's features from a store and, at 512 tokens, with the teacher beside the student, each in a process of its own: the
+largest resident size of training.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from stillhouse.benchmark.memory import peak_memory_mib
-from stillhouse.config import EngineConfig, StageConfig
+from stillhouse.benchmark.memory import forget_peak_memory, peak_memory_mib
+from stillhouse.config import EngineConfig, StageConfig, TeacherConfig
 from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.task import Examples, Task
 from stillhouse.data.tokenize import encode
@@ -36,13 +38,15 @@ from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import load_encoder, load_tokenizer
 from stillhouse.students.build import build_student
 from stillhouse.students.copy_layers import copy_layers
+from stillhouse.teachers.source import Source
 from stillhouse.training.engine import build_accelerator, environment
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
 
 METHODS = ("logit", "finetune", "pkd", "tinybert", "minilm", "minilmv2", "theseus")
 TIME = {"length": 128, "batch": 32}
-MEMORY = {"length": 512, "batch": 8}
+MEMORY_METHODS = ("finetune", "logit", "pkd", "tinybert", "minilm", "minilmv2")
+LENGTHS, MEMORY_BATCH = (64, 128, 256, 512), 8
 TASK = Task("words", "classification", labels=("a", "b"))
 
 
@@ -69,8 +73,9 @@ class Bench:
         examples = Examples(text=texts, labels=[row % 2 for row in range(count)])
         return tokenized_split(examples, TASK, encode(examples, TASK, self.tokenizer, max_length=self.length))
 
-    def step_seconds(self, name: str, rows: TokenizedSplit) -> float:
+    def step_seconds(self, name: str, rows: TokenizedSplit, source: TeacherConfig | None = None) -> float:
         """Seconds a step of a method's first stage takes, the teacher's part included; nothing is saved or selected."""
+        config = source or TeacherConfig(features="online")
         method = load_method(name).model_validate({})
         student, _ = build_student(
             "3x384", teacher=self.teacher, teacher_checkpoint_name="teacher", task=TASK, layers_rule=method.copied_layers
@@ -78,23 +83,28 @@ class Bench:
         if method.starts_from_fitted_teacher:
             copy_layers(student, self.teacher, method.copied_layers(3, 6), with_head=True)
         plan = method.plan(TASK.kind, dimensions(student.config), dimensions(self.teacher.config))
-        config = StageConfig(epochs=1, batch_size=self.batch, select_on="none")
-        stage = Stage(plan[0].name, plan[0].objectives, config, side=plan[0].side)
+        training = StageConfig(epochs=1, batch_size=self.batch, select_on="none")
+        stage = Stage(plan[0].name, plan[0].objectives, training, side=plan[0].side)
         engine = EngineConfig(log_every=10_000, checkpoint_seconds=1e9)
         with tempfile.TemporaryDirectory() as folder:
             shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None)
             teacher = copy.deepcopy(self.teacher) if method.starts_from_fitted_teacher else self.teacher
-            (result,) = run_stages((stage,), student, rows, lambda: 0.0, shop, teacher=teacher, features="online", seed=0)
+            (result,) = run_stages((stage,), student, rows, lambda: 0.0, shop, teacher=teacher, source=Source(config), seed=0)
         return result.seconds / result.steps
 
 
-def measure_memory(name: str) -> None:
-    """Two steps of a method in this process; prints its peak, and what it was before the first step, as JSON."""
-    bench = Bench(**MEMORY)
-    rows = bench.rows(2 * MEMORY["batch"])
-    before = peak_memory_mib()
-    bench.step_seconds(name, rows)
-    print(json.dumps({"peak_mib": round(peak_memory_mib(), 1), "above_models_mib": round(peak_memory_mib() - before, 1)}))
+def measure_memory(name: str, length: int, features: str) -> None:
+    """Two steps of a method in this process; prints its peak in MiB."""
+    bench = Bench(length, MEMORY_BATCH)
+    rows = bench.rows(2 * MEMORY_BATCH)
+    with tempfile.TemporaryDirectory() as folder:
+        source = TeacherConfig(features=features, store=folder)
+        if features == "store":
+            bench.step_seconds(name, rows.select(np.arange(2)), source)  # what torch loads once
+            bench.step_seconds(name, rows, source)  # fills the store
+            forget_peak_memory()
+        bench.step_seconds(name, rows, source)
+    print(json.dumps(round(peak_memory_mib(), 1)))
 
 
 def main() -> None:
@@ -102,11 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--quick", action="store_true", help="memory at 512 tokens from a store alone, of four methods")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--memory-of", choices=METHODS, help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of:
-        measure_memory(options.memory_of)
+        name, length, features = options.memory_of
+        measure_memory(name, int(length), features)
         return
     bench = Bench(**TIME)
     rows = bench.rows(options.steps * TIME["batch"])
@@ -115,26 +127,34 @@ def main() -> None:
     for _ in range(options.rounds):
         for name in METHODS:
             seconds[name].append(bench.step_seconds(name, rows))
-    memory = {}
-    for name in METHODS:
-        command = [sys.executable, __file__, "--memory-of", name]
-        memory[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-
     machine = environment(build_accelerator(EngineConfig()))
-    print(f"machine: {machine['processor']}, {machine['threads']} threads, {machine['precision']}, torch {machine['torch']}")
-    print(f"time: batch {TIME['batch']}, {TIME['length']} tokens; memory: batch {MEMORY['batch']}, {MEMORY['length']} tokens\n")
-    head = f"{'s a step':>10}{'range':>16}{'x logit':>9}{'peak MiB':>10}{'x logit':>9}{'above models':>14}{'x':>7}"
-    print(f"{'first stage of':<16}{head}")
+    print(f"machine: {machine['processor']}, {machine['threads']} threads, {machine['precision']}, torch {machine['torch']}\n")
+    print(f"{f'first stage of, {TIME}':<46}{'s a step':>10}{'range':>16}{'x logit':>9}")
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     for name in METHODS:
-        peak, above = memory[name]["peak_mib"], memory[name]["above_models_mib"]
-        print(
-            f"{name:<16}{middle[name]:>10.3f}{min(seconds[name]):>8.3f}-{max(seconds[name]):<7.3f}"
-            f"{middle[name] / middle['logit']:>8.2f}x{peak:>10.0f}{peak / memory['logit']['peak_mib']:>8.2f}x"
-            f"{above:>14.0f}{above / memory['logit']['above_models_mib']:>6.2f}x"
-        )
+        span = f"{min(seconds[name]):>8.3f}-{max(seconds[name]):<7.3f}"
+        print(f"{name:<46}{middle[name]:>10.3f}{span}{middle[name] / middle['logit']:>8.2f}x")
+
+    peaks: dict[str, dict[str, dict[str, float]]] = {}
+    lengths, methods = ((512,), ("finetune", "logit", "tinybert", "minilmv2")) if options.quick else (LENGTHS, MEMORY_METHODS)
+    for features, chosen in (("store", lengths), ("online", () if options.quick else (512,))):
+        peaks[features] = {str(length): {} for length in chosen}
+        if chosen:
+            print(
+                f"\n{f'peak MiB, batch {MEMORY_BATCH}, {features}':<46}" + "".join(f"{length:>8} tokens" for length in chosen)
+            )
+        for name in methods if chosen else ():
+            for length in chosen:
+                command = [sys.executable, __file__, "--memory-of", name, str(length), features]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                peaks[features][str(length)][name] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{name:<46}" + "".join(f"{peaks[features][str(length)][name]:>15.0f}" for length in chosen), flush=True)
     if options.json:
-        record = {"machine": machine, "time": TIME | {"seconds_a_step": seconds}, "memory": MEMORY | {"methods": memory}}
+        record = {
+            "machine": machine,
+            "time": TIME | {"seconds_a_step": seconds},
+            "memory": {"batch": MEMORY_BATCH, "peak_mib": peaks},
+        }
         record |= {"command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), "date": time.strftime("%Y-%m-%d")}
         write_json(options.json, record)
 

@@ -48,15 +48,21 @@ def main() -> None:
 
 def _pairing(folder: Path, content: dict[str, Any], pair: dict[str, Any]) -> Pairing:
     """The predictions of a line and of its baseline, over the seeds that both have."""
-    runs = {(row["line"], row["seed"]): folder / row["run"] for row in content["rows"] if row["status"] == "done"}
+    runs = finished_runs(folder, content)
     seeds = [seed for seed in content["seeds"] if {(pair["line"], seed), (pair["baseline"], seed)} <= runs.keys()]
-    labels = json.loads((runs[pair["line"], seeds[0]] / "metrics.json").read_text(encoding="utf-8"))["labels"]
-    kind = content["task"]
-    sides = (
-        [recorded_statistics(kind, labels, read_predictions(runs[line, seed]), "student") for seed in seeds]
-        for line in (pair["line"], pair["baseline"])
-    )
-    return Pairing(*sides, main_metric(kind).value)
+    sides = (line_statistics(content, [runs[line, seed] for seed in seeds]) for line in (pair["line"], pair["baseline"]))
+    return Pairing(*sides, main_metric(content["task"]).value)
+
+
+def finished_runs(folder: Path, content: dict[str, Any]) -> dict[tuple[str, int], Path]:
+    """Folders of a comparison's finished runs by line and seed."""
+    return {(row["line"], row["seed"]): folder / row["run"] for row in content["rows"] if row["status"] == "done"}
+
+
+def line_statistics(content: dict[str, Any], runs: list[Path]) -> list[Any]:
+    """Of the runs' students what the main metric is computed from, row by row."""
+    labels = json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8"))["labels"]
+    return [recorded_statistics(content["task"], labels, read_predictions(run), "student") for run in runs]
 
 
 if __name__ == "__main__":

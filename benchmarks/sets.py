@@ -87,7 +87,7 @@ def main() -> None:
             students=options.students,
             seeds=options.seeds or protocol.seeds,
             grid=protocol.grid,
-            changes=_changes(protocol, options.methods.split(",")),
+            changes=stage_settings(protocol, options.methods.split(",")),
             out=options.out / title,
             quiet=False,
             **protocol.options,
@@ -100,7 +100,8 @@ def main() -> None:
             write_json(options.json / f"methods-{title}.json", record)
 
 
-def _changes(protocol: Protocol, methods: list[str]) -> list[str]:
+def stage_settings(protocol: Protocol, methods: list[str]) -> list[str]:
+    """What a protocol says of the teacher's and the methods' stages, as `--set` takes it."""
     changes = [
         f"teacher.finetune.epochs={protocol.teacher}",
         f"teacher.finetune.learning_rate={TEACHER_RATE}",

@@ -191,7 +191,7 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
         (["--precision", "fp16"], "'auto', 'fp32' or 'bf16', given 'fp16'"),
         (["--labels", "silver"], "'gold', 'teacher' or 'mixed', given 'silver'"),
         (["--task", "parsing"], "'tagging' or 'qa', given 'parsing'"),
-        (["--teacher-features", "disk"], "'auto' or 'online', given 'disk'"),
+        (["--teacher-features", "disk"], "'auto', 'online' or 'store', given 'disk'"),
         (["--track", "tensorbord"], "unknown tracker 'tensorbord'.*did you mean 'tensorboard'"),
         (
             ["--method", "finetune", "--labels", "teacher"],

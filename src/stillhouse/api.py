@@ -71,6 +71,7 @@ def distill(
     teacher: str | None = None,
     allow_weak_teacher: bool | None = None,
     teacher_features: str | None = None,
+    store: str | Path | None = None,
     method: str | None = None,
     compat: str | None = None,
     student: str | None = None,
@@ -103,7 +104,8 @@ def distill(
         labels: gold, teacher or mixed.
         teacher: A local folder or hub id; the bundled encoder where nothing is named.
         allow_weak_teacher: Go on with a teacher no better than the majority class.
-        teacher_features: auto or online.
+        teacher_features: auto, online or store.
+        store: Folder in which the teacher's features are kept for later runs.
         method: Name of the method.
         compat: `official` for the reductions of the authors' own code, where a method knows them.
         student: `LxH`, `half`, a folder or a hub id.
@@ -133,6 +135,7 @@ def distill(
         given.pop(name)
     given["label_map"] = None if label_map is None else parse_label_map(label_map)
     given["out"] = None if out is None else str(out)
+    given["store"] = None if store is None else str(store)
     if isinstance(config, RunConfig):
         if any(value is not None for value in given.values()) or changes:
             raise UserError("a whole configuration and single options were given", fix="change the configuration itself")
@@ -189,6 +192,7 @@ def compare(
     teacher: str | None = None,
     allow_weak_teacher: bool | None = None,
     teacher_features: str | None = None,
+    store: str | Path | None = None,
     compat: str | None = None,
     epochs: float | None = None,
     batch_size: int | None = None,
@@ -224,7 +228,8 @@ def compare(
         labels: gold, teacher or mixed.
         teacher: A local folder or hub id; the bundled encoder where nothing is named.
         allow_weak_teacher: Go on with a teacher no better than the majority class.
-        teacher_features: auto or online.
+        teacher_features: auto, online or store.
+        store: Folder in which the teacher's features are kept for later runs.
         compat: `official` for the methods that know it.
         epochs: Of every method's last stage.
         batch_size: Of every method's last stage.
@@ -253,6 +258,7 @@ def compare(
     given["grid"] = () if grid is False else grid
     given["label_map"] = None if label_map is None else parse_label_map(label_map)
     given["out"] = None if out is None else str(out)
+    given["store"] = None if store is None else str(store)
     from stillhouse.comparison.compare import execute_comparison
     from stillhouse.comparison.config import comparison_from_options
 

@@ -98,14 +98,19 @@ class TeacherConfig(Frozen):
 
     Attributes:
         source: `offline` (the bundled encoder), a local folder or a hub id.
-        features: `online` runs the teacher beside the student; `auto` scores unchanging text once where logits are enough.
+        features: `online` runs the teacher beside the student; `store` computes once a row what a stage needs, and keeps it
+            for later runs; `auto` does so where it is read more than once and there is room.
+        store: Where features are kept; None = in the user's cache.
+        store_limit_gib: What all kept features may take, for `auto`.
         allow_weak: Go on with a teacher that is no better than the majority class.
         finetune: The stage that fits a teacher without a head.
         seed: Seed of that stage, apart from the run's so that runs with several seeds share one teacher.
     """
 
     source: str = "offline"
-    features: Literal["auto", "online"] = "auto"
+    features: Literal["auto", "online", "store"] = "auto"
+    store: str | None = None
+    store_limit_gib: PositiveFloat = 20.0
     allow_weak: bool = False
     finetune: StageConfig = StageConfig(epochs=2, least_steps=300, learning_rate=5e-5)
     seed: Annotated[int, Field(ge=0)] = 0

@@ -5,7 +5,8 @@ Layer numbers live only here: hidden state 0 is the embedding output, hidden sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -118,8 +119,9 @@ class Attention:
             raise LookupError(f"the {part} was not captured: the objective must declare it in its Needs")
         return vectors
 
-    def detach(self) -> Attention:
-        query, key, value = (None if part is None else part.detach() for part in (self.query, self.key, self.value))
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Attention:
+        """The same with every part changed."""
+        query, key, value = (None if part is None else change(part) for part in (self.query, self.key, self.value))
         return Attention(query, key, value, self.scaling, self.window)
 
 
@@ -164,11 +166,14 @@ class Features:
             raise LookupError(f"Q, K and V of layer {layer} were not captured: the objective must declare them in its Needs")
         return self.attentions[layer]
 
-    def detach(self) -> Features:
-        return replace(
-            self,
-            logits=None if self.logits is None else self.logits.detach(),
-            hidden_states={layer: state.detach() for layer, state in self.hidden_states.items()},
-            cls={layer: state.detach() for layer, state in self.cls.items()},
-            attentions={layer: attention.detach() for layer, attention in self.attentions.items()},
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Features:
+        """The same with every tensor changed."""
+        return Features(
+            logits=None if self.logits is None else change(self.logits),
+            hidden_states={layer: change(state) for layer, state in self.hidden_states.items()},
+            cls={layer: change(state) for layer, state in self.cls.items()},
+            attentions={layer: attention.changed(change) for layer, attention in self.attentions.items()},
         )
+
+    def detach(self) -> Features:
+        return self.changed(lambda tensor: tensor.detach())

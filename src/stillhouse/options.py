@@ -30,6 +30,7 @@ PLACES = {
     "teacher": "teacher.source",
     "allow_weak_teacher": "teacher.allow_weak",
     "teacher_features": "teacher.features",
+    "store": "teacher.store",
     "method": "method.name",
     "compat": "method.compat",
     "student": "student.shape",

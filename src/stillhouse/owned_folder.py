@@ -14,6 +14,8 @@ from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS, explained, write_text
 from stillhouse.run_config import read_config, spelled_out
 
+# Settings of the teacher that change neither what is learnt nor by which precision.
+KEEPING = ("teacher.allow_weak", "teacher.store", "teacher.store_limit_gib")
 MARK = "# Written by Stillhouse, which may delete this folder when it is told to overwrite it."
 
 

@@ -28,6 +28,7 @@ from stillhouse.run_config import RunConfig
 from stillhouse.run_folder import CHECKPOINTS, LOG, REPORT, STUDENT, TEACHER, TRACKERS, RunFolder
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.teachers.fitted import fit_teacher, save_model
+from stillhouse.teachers.source import Source
 from stillhouse.training.engine import build_accelerator, is_first_process
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
@@ -71,7 +72,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False, tea
     for note in prepared.notes:
         console.say(f"  {note}")
     log = RunLog(folder / LOG if accelerator.is_main_process else None, accelerator if accelerator.log_with else None)
-    workshop = Workshop(accelerator, config.engine, folder / CHECKPOINTS, log, console.progress, console.scoring)
+    checkpoints = folder / CHECKPOINTS
+    workshop = Workshop(accelerator, config.engine, checkpoints, log, console.progress, console.scoring, console.say)
     forget_peak_memory()
     run = _Run(prepared, workshop, folder, console, teachers)
     run.check_given_teacher()
@@ -226,7 +228,11 @@ class _Run:
             self.workshop,
             selection=self.prepared.splits["selection"].fingerprint(),
             teacher=None if teacher is None else teacher.encoder,
-            features=self.config.teacher.features,
+            source=Source(
+                self.config.teacher,
+                f"{self.prepared.teacher.name} on {self.prepared.task.name}",
+                is_shared=self.teachers is not None,
+            ),
             seed=self.config.seed,
         )
         self._remember_use(student, "student")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from stillhouse.errors import UserError
 from stillhouse.files import explained
-from stillhouse.owned_folder import OwnedFolder
+from stillhouse.owned_folder import KEEPING, OwnedFolder
 
 CONFIG = "run.yaml"
 METRICS = "metrics.json"
@@ -27,7 +27,7 @@ class RunFolder(OwnedFolder):
     config_name = CONFIG
     result_name = METRICS
     own = (METRICS, LOG, PREDICTIONS, REPORT, STUDENT, TEACHER, CHECKPOINTS, TRACKERS, CONFIG)
-    free = ("engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "teacher.allow_weak", "out")
+    free = ("engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "out", *KEEPING)
     unresolved: ClassVar[dict[str, str | None]] = {
         "engine.precision": "auto",
         **dict.fromkeys(("data.max_length", "data.task", "data.text", "data.text_pair", "data.label")),

@@ -17,6 +17,7 @@ from stillhouse import StillhouseError, UserError, compare
 from stillhouse.comparison import compare as runner
 from stillhouse.comparison.config import comparison_from_options
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
+from stillhouse.training.checkpoint import damaged
 
 pytestmark = pytest.mark.usefixtures("empty_reports")
 
@@ -292,17 +293,15 @@ def test_the_folder_of_another_comparison_is_refused_by_the_command(finished, sh
 
 
 def test_a_run_with_a_damaged_checkpoint_fails_alone(shelf, tmp_path, before_each):
-    def cut(config):
+    def meet(config):
         if config.method.name == "pkd":
-            stage = Path(config.out) / "checkpoints" / "0-distil"
-            stage.mkdir(parents=True)
-            (stage / "checkpoint.pt").write_bytes(b"half of it")
+            raise damaged(Path(config.out) / "checkpoint.pt", ValueError("it was cut"))
 
-    before_each(cut)
+    before_each(meet)
     found = run(shelf, tmp_path / "c", methods="logit,pkd", seeds="0", grid=False)
     (failed,) = rows_of(found, method="pkd")
     assert failed["status"] == "failed"
-    assert "is damaged" in failed["reason"]
+    assert "checkpoint.pt is damaged: it was cut" in failed["reason"]
     assert {row["status"] for row in rows_of(found, method="logit")} == {"done"}
 
 

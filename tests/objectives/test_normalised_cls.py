@@ -75,7 +75,7 @@ def test_it_asks_for_cls_of_its_layers_alone():
 def test_neither_the_top_layer_nor_other_tokens_count():
     """pkd, from the models' hidden states on."""
     torch.manual_seed(0)
-    dimensions = [Dimensions(layers=layers, width=8, heads=2, attention_width=8) for layers in (3, 6)]
+    dimensions = [Dimensions(layers, 8, 2, 8, (None,) * layers) for layers in (3, 6)]
     (stage,) = PKD(weight_soft=0.0, weight_hard=0.0).plan("classification", *dimensions)
     (patient,) = [objective for objective in stage.objectives if isinstance(objective, NormalisedCls)]
     student, teacher = ([torch.randn(2, 5, 8) for _ in range(layers + 1)] for layers in (3, 6))

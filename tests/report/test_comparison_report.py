@@ -161,7 +161,7 @@ def test_the_page_escapes_what_comes_from_data(content):
     assert all(link.startswith("#") for link in read.links)
     assert "Learning rates" in read.headings
     assert page == render_comparison(content, f"data: {EVIL}\n")
-    costs = re.findall(r"Accuracy against ([^;<]+); nothing beats logit", page)
+    costs = re.findall(r"accuracy against ([^;<]+); nothing beats logit", page)
     assert len(costs) == 2
     assert "latency" in costs[0]
     assert "parameters" in costs[1]

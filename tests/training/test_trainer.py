@@ -10,7 +10,7 @@ from tests.killed import Killed
 from tests.tiny_models import tiny_config
 from tests.training.toy_stage import TASK, VOCABULARY, hard_stage, same, toy_encoder, toy_split, weights, workshop
 
-from stillhouse.config import StageConfig
+from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.errors import TrainingDiverged, UserError
 from stillhouse.method import Stage
 from stillhouse.models.loading import build_encoder
@@ -18,6 +18,7 @@ from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.students.copy_layers import layer_stack
 from stillhouse.students.theseus import Replacing
+from stillhouse.teachers.source import Source
 from stillhouse.training import trainer as trainer_module
 from stillhouse.training.stages import run_stages
 from stillhouse.training.trainer import Trainer, stage_steps
@@ -194,7 +195,7 @@ def test_the_teacher_is_never_changed(tmp_path):
             lambda: 0.0,
             workshop(tmp_path / features),
             teacher=teacher,
-            features=features,
+            source=Source(TeacherConfig(features=features)),
             seed=1,
         )
         assert same(before, weights(teacher))
@@ -208,7 +209,16 @@ def test_the_teacher_answers_without_dropout_whatever_mode_it_was_in(tmp_path, f
     for mode in (True, False):
         student, teacher = toy_encoder(), toy_encoder(seed=7).train(mode)
         shop = workshop(tmp_path / str(mode))
-        run_stages((stage,), student, toy_split(), lambda: 0.0, shop, teacher=teacher, features=features, seed=1)
+        run_stages(
+            (stage,),
+            student,
+            toy_split(),
+            lambda: 0.0,
+            shop,
+            teacher=teacher,
+            source=Source(TeacherConfig(features=features)),
+            seed=1,
+        )
         states.append(weights(student))
     assert same(*states)
 
@@ -225,7 +235,7 @@ def test_kept_and_online_teachers_train_alike(tmp_path):
             lambda: 0.0,
             workshop(tmp_path / features),
             teacher=toy_encoder(seed=7),
-            features=features,
+            source=Source(TeacherConfig(features=features)),
             seed=1,
         )
         states.append(weights(student))

@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 
 
+store_app = typer.Typer(no_args_is_help=True, help="The kept teacher features: show, check, free.", rich_markup_mode=None)
+app.add_typer(store_app, name="store")
+
 # Options that several commands share.
 Data = Annotated[str | None, typer.Option(help="File, folder, built-in or GLUE name, hub:owner/name. [pydocs]")]
 Text = Annotated[str | None, typer.Option(help="Column of the text. [found]")]
@@ -37,7 +40,8 @@ Teacher = Annotated[str | None, typer.Option(help="Local folder or hub id. [the 
 AllowWeakTeacher = Annotated[
     bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than the majority class.")
 ]
-TeacherFeatures = Annotated[str | None, typer.Option(help="auto or online. [auto]")]
+TeacherFeatures = Annotated[str | None, typer.Option(help="auto, online or store. [auto]")]
+Store = Annotated[str | None, typer.Option(help="Where the teacher's features are kept. [the user's cache]")]
 Compat = Annotated[
     str | None, typer.Option(help="official: the reductions of the authors' own code, where a method knows them.")
 ]
@@ -79,6 +83,7 @@ def distill(
     teacher: Teacher = None,
     allow_weak_teacher: AllowWeakTeacher = False,
     teacher_features: TeacherFeatures = None,
+    store: Store = None,
     method: Annotated[str | None, typer.Option(help="See `stillhouse methods`. [logit]")] = None,
     compat: Compat = None,
     student: Annotated[str | None, typer.Option(help="LxH such as 3x384, half, a folder or hub id. [half]")] = None,
@@ -136,6 +141,7 @@ def compare(
     teacher: Teacher = None,
     allow_weak_teacher: AllowWeakTeacher = False,
     teacher_features: TeacherFeatures = None,
+    store: Store = None,
     compat: Compat = None,
     epochs: Annotated[float | None, typer.Option(help="Epochs of the last stages. [the methods']")] = None,
     batch_size: BatchSize = None,
@@ -247,6 +253,47 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a 
     else:
         expected = "a folder with metrics.json or comparison.json"
         raise UserError(f"{run} is not a finished run", expected=expected, fix="finish it first")
+
+
+@store_app.command("ls")
+def store_ls(store: Store = None) -> None:
+    """Whose features are kept, and how much room they take."""
+    from stillhouse.cli.tables import stores_table
+    from stillhouse.teachers.kept import kept_stores
+    from stillhouse.teachers.store import store_root
+
+    root = store_root(store)
+    typer.echo(stores_table(root, kept_stores(root)))
+
+
+@store_app.command("verify")
+def store_verify(store: Store = None) -> None:
+    """Read everything that is kept, and name what is damaged; leaves with 1 where something is."""
+    from stillhouse.teachers.kept import damaged_shards
+    from stillhouse.teachers.store import store_root
+
+    found = list(damaged_shards(store_root(store)))
+    for path, problem in found:
+        typer.echo(f"{path}: {problem}")
+    if found:
+        raise StillhouseError(f"{len(found)} damaged; the next run that needs them computes them again")
+    typer.echo("everything is as it was written")
+
+
+@store_app.command("rm")
+def store_rm(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="As `ls` shows them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    store: Store = None,
+) -> None:
+    """Delete kept features; they are computed again when they are needed."""
+    from stillhouse.teachers.kept import remove_stores
+    from stillhouse.teachers.store import store_root
+
+    if bool(names) == everything:
+        raise UserError("no store is named" if not names else "names and --all are given", expected="names, or --all")
+    freed = remove_stores(store_root(store), names or ())
+    typer.echo(f"{freed / 2**20:,.0f} MiB freed")
 
 
 def _one_value_an_option(option: str, arguments: list[str]) -> list[str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stillhouse.teachers.kept import KeptStore
 
 
 def scores_table(result: Mapping[str, Any]) -> str:
@@ -24,4 +29,16 @@ def scores_table(result: Mapping[str, Any]) -> str:
         lines.append(f"\nagreement with the teacher {result['agreement']:.4f}")
         if result["kl"] is not None:
             lines.append(f"mean KL to the teacher     {result['kl']:.4f} nats")
+    return "\n".join(lines)
+
+
+def stores_table(root: Path, stores: Sequence[KeptStore]) -> str:
+    """What `stillhouse store ls` prints."""
+    lines = [f"{root}: {sum(store.size for store in stores) / 2**20:,.0f} MiB"]
+    for store in stores:
+        day = time.strftime("%Y-%m-%d", time.localtime(store.used))
+        lines.append(
+            f"  {store.folder.name[:8]}  {store.size / 2**20:>9,.0f} MiB  {store.rows:>9,} rows  {day}  {store.precision}  "
+            f"{store.teacher}: {', '.join(store.columns)}"
+        )
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from stillhouse.errors import UserError
-from stillhouse.owned_folder import OwnedFolder
+from stillhouse.owned_folder import KEEPING, OwnedFolder
 
 CONFIG = "compare.yaml"
 COMPARISON = "comparison.json"
@@ -25,7 +25,7 @@ class ComparisonFolder(OwnedFolder):
     result_name = COMPARISON
     own = (COMPARISON, TABLE, REPORT, INPUTS, ROWS, TEACHER, TEACHERS, CONFIG)
     # The precision is among the inputs: what `auto` means depends on the machine.
-    free = ("engine.precision", "engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "teacher.allow_weak", "out")
+    free = ("engine.precision", "engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "out", *KEEPING)
 
     def check_inputs(self, inputs: dict[str, str]) -> None:
         """Refuses to go on with other data, or on another kind of machine, than the comparison was begun with.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -56,16 +56,21 @@ class Batch:
         """The batch on another device."""
         if device.type == "cpu":
             return self
-
-        def moved(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value.to(device, non_blocking=True)
-            if isinstance(value, dict):
-                return {name: moved(tensor) for name, tensor in value.items()}
-            return value
-
         # Row numbers look things up on the CPU: moving them would make the CPU wait for the device.
-        return replace(self, **{field.name: moved(getattr(self, field.name)) for field in fields(self) if field.name != "rows"})
+        return replace(self._changed(lambda tensor: tensor.to(device, non_blocking=True)), rows=self.rows)
+
+    def select(self, where: Rows) -> Batch:
+        """Some of its rows, padded as they are."""
+        index = torch.from_numpy(where)
+        return self._changed(lambda tensor: tensor[index.to(tensor.device)])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        def changed(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: change(tensor) for name, tensor in value.items()}
+            return change(value) if isinstance(value, Tensor) else value
+
+        return replace(self, **{field.name: changed(getattr(self, field.name)) for field in fields(self)})
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,14 @@ def forward(encoder: nn.Module, batch: Batch, side: Side, needs: Needs) -> Featu
     """Features of one side of a batch; the logits of tagging are those at the first sub-word of each word."""
     inputs = batch.student_inputs if side == "student" else batch.teacher_inputs
     words = batch.student_words if side == "student" else batch.teacher_words
-    features = compute_features(encoder, inputs, needs)
-    if words is None or features.logits is None:
-        return features
+    return at_words(compute_features(encoder, inputs, needs), words)
+
+
+def at_words(features: Features, words: Tensor | None) -> Features:
+    """The same with the logits of words in the place of tokens', where a task has words."""
     logits = features.logits
+    if words is None or logits is None:
+        return features
     index = words[..., None].expand(-1, -1, logits.shape[-1])
     return replace(features, logits=logits.gather(1, index))
 

@@ -1,18 +1,30 @@
-"""A teacher is a source of Features for a batch: run beside the student, or scored once and kept."""
+"""A teacher is a source of Features for a batch: run beside the student, or computed once and read from the store."""
 
 from __future__ import annotations
 
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from stillhouse.config import TeacherConfig
 from stillhouse.console import OnProgress
-from stillhouse.data.batch import Batch, TokenizedSplit
-from stillhouse.data.ragged import Ragged
-from stillhouse.features import Features, Needs
-from stillhouse.models.forward import Logits, compute_logits, forward
+from stillhouse.data.batch import Batch, Rows, TokenizedSplit
+from stillhouse.errors import UserError
+from stillhouse.features import Attention, Features, Needs
+from stillhouse.models.forward import at_words, forward
+from stillhouse.teachers.fill import fill_store, stored_bytes
+from stillhouse.teachers.store import FeatureStore, Index, column_names, needs_of, row_keys, store_root, used_bytes
+
+LEAST_SHARE = 0.1  # of the rows in the store, below which a store is not worth its disk
 
 
 class Teacher(Protocol):
@@ -29,7 +41,7 @@ class NoTeacher:
 
 
 class OnlineTeacher:
-    """Runs the frozen model on every batch.
+    """Runs the frozen model on every batch, and rounds to what a store would keep.
 
     Args:
         encoder: The teacher; its parameters are frozen here, and it is put into eval mode before every pass.
@@ -45,35 +57,112 @@ class OnlineTeacher:
     def features(self, batch: Batch) -> Features:
         self.encoder.eval()
         with torch.no_grad(), self._accelerator.autocast():
-            return forward(self.encoder, batch, "teacher", self.needs).detach()
+            features = forward(self.encoder, batch, "teacher", self.needs).detach()
+        return _rounded(features, kept_dtype(self._accelerator))
 
 
-class KeptTeacher:
-    """Logits that were computed once, before the first step; text that repeats is never scored again.
+class StoredTeacher:
+    """Reads Features of rows that a store has; others, and text that is no row of the split, go through the model.
 
     Args:
-        logits: Of every row of the training split, as `compute_logits` gives them.
+        index: Of the split in the store.
+        needs: What the stage reads.
+        online: The model beside it; None where the store has all rows.
         device: Where the batches are.
     """
 
-    def __init__(self, logits: Logits, device: torch.device) -> None:
-        self.logits = logits
+    def __init__(self, index: Index, needs: Needs, online: OnlineTeacher | None, device: torch.device) -> None:
+        self.index, self.needs, self.online = index, needs, online
         self._device = device
+        self._has = ~index.lacking()
 
     def features(self, batch: Batch) -> Features:
         rows = batch.rows.numpy()
-        values = self.logits.padded(rows, 0.0)[0] if isinstance(self.logits, Ragged) else self.logits[rows]
-        return Features(logits=torch.from_numpy(np.ascontiguousarray(values)).to(self._device))
+        known = (rows >= 0) & self._has[rows]
+        if known.all():
+            return self._read(batch, rows)
+        if self.online is None:
+            raise LookupError("the store lacks rows of this batch, and no teacher runs beside it")
+        if not known.any():
+            return self.online.features(batch)
+        stored, other = np.flatnonzero(known), np.flatnonzero(~known)
+        parts = self._read(batch.select(stored), rows[stored]), self.online.features(batch.select(other))
+        return _merged(parts, (stored, other))
+
+    def _read(self, batch: Batch, rows: Rows) -> Features:
+        features = self.index.features(self.needs, rows, batch.teacher_inputs["input_ids"].shape[1])
+        return at_words(features.changed(self._moved), batch.teacher_words)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        # From memory that the system may move a copy to a GPU would make the CPU wait.
+        return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+
+
+def kept_dtype(accelerator: Any) -> torch.dtype:
+    """In what the store keeps features at the run's precision."""
+    return torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+
+
+def _rounded(features: Features, dtype: torch.dtype) -> Features:
+    """What reading from a store would give."""
+    logits = None if features.logits is None else features.logits.float()
+    return replace(features.changed(lambda tensor: tensor.to(dtype)), logits=logits)
+
+
+def _merged(parts: tuple[Features, Features], places: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Features:
+    """The Features of two parts of a batch as those of the whole."""
+    one, other = parts
+
+    def together(a: Tensor, b: Tensor) -> Tensor:
+        result = a.new_empty((len(a) + len(b), *a.shape[1:]))
+        for part, place in zip((a, b), places, strict=True):
+            result[torch.from_numpy(place).to(result.device)] = part.to(result.dtype)
+        return result
+
+    def attention(a: Attention, b: Attention) -> Attention:
+        pairs = ((a.query, b.query), (a.key, b.key), (a.value, b.value))
+        query, key, value = (None if x is None or y is None else together(x, y) for x, y in pairs)
+        return Attention(query, key, value, a.scaling, a.window)
+
+    return Features(
+        logits=None if one.logits is None or other.logits is None else together(one.logits, other.logits),
+        hidden_states={layer: together(state, other.hidden_states[layer]) for layer, state in one.hidden_states.items()},
+        cls={layer: together(state, other.cls[layer]) for layer, state in one.cls.items()},
+        attentions={layer: attention(own, other.attentions[layer]) for layer, own in one.attentions.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """How teachers are run, for all stages of a run.
+
+    Attributes:
+        config: Where features come from, and how much room they may take.
+        name: What people call the teacher.
+        digest: Of the teacher's class, configuration and weights.
+        is_shared: Whether other runs will want the same features: a comparison's.
+    """
+
+    config: TeacherConfig
+    name: str = ""
+    digest: str = ""
+    is_shared: bool = False
+
+    @property
+    def root(self) -> Path:
+        return store_root(self.config.store)
 
 
 def build_teacher(
     encoder: nn.Module | None,
     split: TokenizedSplit,
     needs: Needs,
+    source: Source,
     *,
-    features: str,
+    epochs: float,
     accelerator: Any,
     report: OnProgress | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Teacher:
     """The cheapest source that gives what a stage needs.
 
@@ -81,16 +170,107 @@ def build_teacher(
         encoder: The teacher; None where there is none.
         split: The training rows.
         needs: What the stage reads of the teacher.
-        features: `auto` keeps logits where they are all that is needed, `online` runs the teacher every time.
+        source: `online` runs the teacher every time; `store` keeps everything; `auto` keeps what is read more than once, as
+            far as there is room.
+        epochs: How often the stage sees a row.
         accelerator: Gives device and precision.
-        report: Told about the progress of what is scored once.
+        report: Told about the progress of what is computed once.
+        say: Told what people have to know.
     """
     if encoder is None or not needs.anything:
         return NoTeacher()
-    if features == "auto" and needs.logits_only:
-        encoder.to(accelerator.device).requires_grad_(False)
-        logits = compute_logits(
-            encoder, split, "teacher", device=accelerator.device, autocast=accelerator.autocast(), report=report
-        )
-        return KeptTeacher(logits, accelerator.device)
-    return OnlineTeacher(encoder, needs, accelerator)
+    config = source.config
+    if config.features == "online":
+        return OnlineTeacher(encoder, needs, accelerator)
+    precision = "bf16" if kept_dtype(accelerator) == torch.bfloat16 else "fp32"
+    store = FeatureStore(source.root, source.digest, precision, name=source.name, say=say)
+    keys, lengths, columns = row_keys(split.teacher), split.teacher.lengths, column_names(needs)
+    index = store.index(keys, lengths, columns)
+    missing = [_Missing(rows, names, needs_of(names, needs)) for names, rows in index.missing()]
+    is_read_once = epochs <= 1 and not source.is_shared and not needs.logits_only
+    if config.features == "auto" and is_read_once:
+        missing = []
+    limit = source.config.store_limit_gib if config.features == "auto" else math.inf
+    missing = _what_fits(missing, limit, store, encoder, split, say)
+    # Processes may have found different things: the first one's view holds, so that each computes its share of one list.
+    (missing,) = broadcast_object_list([missing])
+    if missing:
+        # Logits are small: where they cannot be written they are kept here.
+        in_memory = needs.logits_only
+        try:
+            store.create(in_memory=in_memory)
+            for part in missing:
+                fill_store(
+                    store,
+                    keys,
+                    part.rows,
+                    part.columns,
+                    encoder,
+                    split,
+                    part.needs,
+                    accelerator=accelerator,
+                    report=report,
+                    in_memory=in_memory,
+                )
+        except UserError as error:
+            say(f"  teacher features cannot be kept ({error.given}): the teacher runs beside the student")
+        accelerator.wait_for_everyone()
+        index = store.index(keys, lengths, columns)
+    lacking = index.lacking()
+    if lacking.all():
+        return OnlineTeacher(encoder, needs, accelerator)
+    online = OnlineTeacher(encoder, needs, accelerator) if lacking.any() else None
+    return StoredTeacher(index, needs, online, accelerator.device)
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """Columns that some rows lack.
+
+    Attributes:
+        rows: Numbers in the split.
+        columns: Their names.
+        needs: What they hold.
+    """
+
+    rows: Rows
+    columns: frozenset[str]
+    needs: Needs
+
+
+def _what_fits(
+    missing: list[_Missing],
+    limit: float,
+    store: FeatureStore,
+    encoder: nn.Module,
+    split: TokenizedSplit,
+    say: Callable[[str], None],
+) -> list[_Missing]:
+    """As many of the rows as there is room for: within the limit of all stores, GiB, and half of what the disk has left."""
+    if not missing:
+        return []
+    root = store.folder.parent
+    place = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())
+    room = min(limit * 2**30 - used_bytes(root), shutil.disk_usage(place).free // 2)
+    sizes = [stored_bytes(encoder, part.needs, store.dtype, split.task, split.teacher.lengths[part.rows]) for part in missing]
+    rows, asked = sum(len(part.rows) for part in missing), sum(int(size.sum()) for size in sizes)
+    if asked <= room:
+        return missing
+    fitting, left = [], room
+    for part, size in zip(missing, sizes, strict=True):
+        fits = np.cumsum(size) <= left
+        fitting.append(replace(part, rows=part.rows[fits]))
+        left -= int(size[fits].sum())
+    fitting = [part for part in fitting if len(part.rows)]
+    is_worth_it = sum(len(part.rows) for part in fitting) >= LEAST_SHARE * rows
+    others = "for the others " if is_worth_it else ""
+    say(
+        f"  features of {rows:,} rows take {_size(asked)}, there is room for {_size(room)}: "
+        f"the teacher runs beside the student {others}"
+        "(`stillhouse store rm` frees some, --set teacher.store_limit_gib=... allows more)"
+    )
+    return fitting if is_worth_it else []
+
+
+def _size(count: float) -> str:
+    return f"{max(0, count) / 2**30:,.1f} GiB" if count >= 2**29 else f"{max(0, count) / 2**20:,.1f} MiB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,17 +16,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from stillhouse.config import EngineConfig
+from stillhouse.config import EngineConfig, TeacherConfig
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import NotFinite
 from stillhouse.files import write_atomically, write_json
 from stillhouse.method import Stage
-from stillhouse.teachers.source import build_teacher
+from stillhouse.teachers.source import Source, build_teacher
 from stillhouse.training.checkpoint import damaged, foreign, read_weights
 from stillhouse.training.log import RunLog
 from stillhouse.training.seeding import stage_seed
-from stillhouse.training.trainer import StageResult, Trainer, contiguous
+from stillhouse.training.trainer import StageResult, Trainer, contiguous, stage_steps
 
 # Streams of the run's seed from which fresh weights beside the student are drawn, apart from those of the stages.
 FRESH_STREAM = 2000
@@ -42,6 +43,7 @@ class Workshop:
         log: The run's log.
         report: Told about every step.
         scoring: Told about every batch that is scored before the first step.
+        say: Told what people have to know.
     """
 
     accelerator: Any
@@ -50,6 +52,7 @@ class Workshop:
     log: RunLog
     report: OnProgress
     scoring: OnProgress | None = None
+    say: Callable[[str], None] = lambda _: None
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -76,7 +79,7 @@ def run_stages(
     *,
     selection: str = "",
     teacher: nn.Module | None = None,
-    features: str = "auto",
+    source: Source | None = None,
     seed: int,
 ) -> list[StageResult]:
     """Trains `encoder` in place through all stages.
@@ -89,11 +92,12 @@ def run_stages(
         workshop: Engine, log and checkpoints.
         selection: Fingerprint of the rows that `score` looks at.
         teacher: The teacher's encoder, where a stage needs one.
-        features: Where the teacher's features come from, see `build_teacher`.
+        source: Where the teacher's features come from; its digest is filled in here.
         seed: The run's seed; each stage draws from a stream of its own.
     """
     results = []
     teacher_digest = "" if teacher is None else weights_digest(teacher)
+    source = replace(source or Source(TeacherConfig()), digest=teacher_digest)
     whole = split
     for number, stage in enumerate(stages):
         split = whole.labelled() if stage.needs_gold else whole
@@ -102,14 +106,17 @@ def run_stages(
         finished = _load_finished(folder, encoder, identity)
         if finished is None:
             started = time.perf_counter()
+            steps, _ = stage_steps(stage, len(split))
             try:
-                source = build_teacher(
+                features = build_teacher(
                     teacher,
                     split,
                     stage.teacher_needs,
-                    features=features,
+                    source,
+                    epochs=steps / max(1, math.ceil(len(split) / stage.config.batch_size)),
                     accelerator=workshop.accelerator,
                     report=workshop.scoring,
+                    say=workshop.say,
                 )
             except NotFinite as error:
                 raise NotFinite(f"stage {stage.name!r}, teacher on the training rows: {error}") from error
@@ -123,7 +130,7 @@ def run_stages(
                 stage,
                 side,
                 split,
-                source,
+                features,
                 score,
                 accelerator=workshop.accelerator,
                 folder=folder,

@@ -1,0 +1,83 @@
+"""Stillhouse's loop on the workload; the last line printed is what was measured.
+
+python contenders/stillhouse_loop.py WORKLOAD --do match [--epochs 4] [--store FOLDER] [--models -base]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from transformers import AutoModelForSequenceClassification
+
+from stillhouse.benchmark.memory import peak_memory_mib
+from stillhouse.config import EngineConfig, StageConfig, TeacherConfig
+from stillhouse.data.batch import TokenizedSplit
+from stillhouse.data.ragged import Ragged
+from stillhouse.data.task import Task
+from stillhouse.data.tokenize import Encoded
+from stillhouse.method import Stage
+from stillhouse.methods import load_method
+from stillhouse.models.adapter import dimensions
+from stillhouse.objectives.hidden_mse import HiddenMSE
+from stillhouse.objectives.soft_labels import SoftLabels
+from stillhouse.teachers.source import Source
+from stillhouse.training.engine import build_accelerator
+from stillhouse.training.log import RunLog
+from stillhouse.training.stages import Workshop, run_stages
+
+
+def main() -> None:
+    """Trains one stage."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workload", type=Path)
+    parser.add_argument("--do", required=True, help="match, or a method, whose first stage is trained")
+    parser.add_argument("--epochs", type=float, default=1)
+    parser.add_argument("--rows", type=int, help="the first so many")
+    parser.add_argument("--store", help="folder of the store; without it the teacher runs in every step")
+    parser.add_argument("--models", choices=("", "-base"), default="")
+    parser.add_argument("--precision", default="auto")
+    options = parser.parse_args()
+    about = json.loads((options.workload / "about.json").read_text(encoding="utf-8"))
+    split = load_split(options.workload)
+    split = split.select(np.arange(min(options.rows or len(split), len(split))))
+    teacher, student = (load_model(options.workload / f"{name}{options.models}") for name in ("teacher", "student"))
+
+    if options.do == "match":
+        pairs = tuple(map(tuple, about["pairs"]["base" if options.models else "minilm"]))
+        objectives = SoftLabels(kind="classification", temperature=about["temperature"]), HiddenMSE(layers=pairs)
+        planned = Stage("match", objectives, StageConfig(epochs=1))
+    else:
+        method = load_method(options.do).model_validate({})
+        planned = method.plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
+    config = StageConfig(epochs=options.epochs, batch_size=32, select_on="none")
+    stage = Stage(planned.name, planned.objectives, config, side=planned.side)
+    features = TeacherConfig(features="store" if options.store else "online", store=options.store)
+    engine = EngineConfig(precision=options.precision, log_every=100_000, checkpoint_seconds=1e9)
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None)
+        (result,) = run_stages((stage,), student, split, lambda: 0.0, shop, teacher=teacher, source=Source(features), seed=0)
+    found = {"examples": result.examples, "seconds": result.seconds, "teacher_seconds": result.teacher_seconds}
+    print(json.dumps(found | {"steps": result.steps, "peak_mib": peak_memory_mib()}))
+
+
+def load_split(folder: Path) -> TokenizedSplit:
+    """The rows of the workload."""
+    rows = np.load(folder / "rows.npz")
+    ids = Ragged(rows["ids"], rows["offsets"])
+    encoded = Encoded(ids, Ragged(np.zeros_like(rows["ids"]), rows["offsets"]), np.arange(len(ids)), pad_token_id=0)
+    labels = rows["labels"]
+    task = Task("workload", "classification", labels=tuple(map(str, range(labels.max() + 1))))
+    return TokenizedSplit(task, encoded, encoded, labels, np.ones(len(labels), dtype=bool))
+
+
+def load_model(folder: Path) -> AutoModelForSequenceClassification:
+    """A model of the workload."""
+    return AutoModelForSequenceClassification.from_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

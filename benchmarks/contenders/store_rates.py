@@ -1,0 +1,100 @@
+"""How fast the feature store writes and reads, and what a read costs beside a training step.
+
+    python contenders/store_rates.py WORKLOAD
+
+Written are the features of `tinybert` for rows of the workload, without the teacher's part; read are batches of 32, shuffled
+among rows of like length as in training. Pages that were just written are still in the system's memory, as they are in a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from stillhouse_loop import load_model, load_split
+
+from stillhouse.config import EngineConfig, StageConfig, TeacherConfig
+from stillhouse.data.batch import TokenizedSplit, training_order
+from stillhouse.method import Stage
+from stillhouse.methods import load_method
+from stillhouse.models.adapter import dimensions
+from stillhouse.teachers.source import Source, StoredTeacher, build_teacher
+from stillhouse.teachers.store import FeatureStore, row_keys
+from stillhouse.training.engine import build_accelerator
+from stillhouse.training.log import RunLog
+from stillhouse.training.stages import Workshop, run_stages
+
+ROWS = 3200
+
+
+def main() -> None:
+    """Writes, reads and trains."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workload", type=Path)
+    options = parser.parse_args()
+    split = load_split(options.workload)
+    split = split.select(np.arange(min(ROWS, len(split))))
+    teacher = load_model(options.workload / "teacher").eval()
+    found = {}
+    for name in ("tinybert", "minilmv2"):
+        student = load_model(options.workload / "student")
+        stage = (
+            load_method(name)
+            .model_validate({})
+            .plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            source = Source(TeacherConfig(features="store", store=f"{folder}/store"), digest="teacher")
+            accelerator = build_accelerator(EngineConfig())
+            kept = build_teacher(teacher, split, stage.teacher_needs, source, epochs=2, accelerator=accelerator)
+            assert isinstance(kept, StoredTeacher)
+            milliseconds, mib = _reading(kept, split)
+            config = StageConfig(epochs=1, batch_size=32, select_on="none")
+            shop = Workshop(accelerator, EngineConfig(log_every=100_000), Path(folder) / "run", RunLog(None), lambda *_: None)
+            stages = (Stage(stage.name, stage.objectives, config, side=stage.side),)
+            (result,) = run_stages(stages, student, split, lambda: 0.0, shop, teacher=teacher, source=source, seed=0)
+            found[f"{name}_share"] = milliseconds / (1000 * result.seconds / result.steps)
+            found[f"{name}_read_ms"] = milliseconds
+            if name == "tinybert":
+                found["reading_mib_a_second"] = 1000 * mib / milliseconds
+                found["writing_mib_a_second"] = _writing(kept, split, Path(folder))
+    print(json.dumps(found))
+
+
+def _reading(kept: StoredTeacher, split: TokenizedSplit) -> tuple[float, float]:
+    """Milliseconds a batch, and MiB."""
+    milliseconds, sizes = [], []
+    for rows in training_order(split.student.lengths, 32, (0,)):
+        batch = split.batch(rows)
+        started = time.perf_counter()
+        features = kept.features(batch)
+        milliseconds.append(1000 * (time.perf_counter() - started))
+        tensors = [*features.hidden_states.values()]
+        for attention in features.attentions.values():
+            tensors += [part for part in (attention.query, attention.key, attention.value) if part is not None]
+        sizes.append(sum(tensor.nbytes for tensor in tensors) / 2**20)
+    return statistics.mean(milliseconds), statistics.mean(sizes)
+
+
+def _writing(kept: StoredTeacher, split: TokenizedSplit, folder: Path) -> float:
+    """MiB a second, checksums and a last push to the disk included."""
+    store = FeatureStore(folder / "written", "teacher", "bf16")
+    keys, size = row_keys(split.teacher), 0
+    store.create()
+    started = time.perf_counter()
+    for shard in kept.index.shards:
+        columns = {name: tensor.clone() for name, tensor in shard.columns.items()}
+        store.add(keys[: len(shard.keys)], np.diff(shard.starts), columns, shard.by_token, shard.attentions)
+        size += sum(tensor.nbytes for tensor in columns.values())
+    return size / 2**20 / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()

@@ -1,0 +1,456 @@
+"""Teacher features on disk: computed once a row, stored without padding, in shards that are whole or absent.
+
+A store is a folder for one teacher at one precision. Its shards are safetensors files: keys of the rows, their lengths, and a
+column for every feature, tokens of all rows one after the other. A row's key is a digest of what the teacher was given, its
+token and segment ids; so the same text is found again by any run, split or method, and another text never is.
+
+A shard is written beside its place and moved there: a kill leaves it whole or absent, and two processes that fill one store
+write shards of different names. Columns are read through when a process first wants them, against their checksums; a damaged
+shard is named, deleted, and its rows are computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stillhouse.cache import cache_folder
+from stillhouse.data.batch import Rows
+from stillhouse.data.ragged import Ragged
+from stillhouse.data.tokenize import Encoded
+from stillhouse.errors import UserError
+from stillhouse.features import Attention, Features, Needs
+from stillhouse.files import LEFTOVERS, write_atomically, write_json
+
+FORMAT = 1
+SHARD_BYTES = 64 * 2**20
+ABOUT = "store.json"
+MARK = "teacher features"  # by which a folder is known to be ours
+STALE_SECONDS = 3600.0  # temporary files of writers that are long gone
+_UNKNOWN = -1
+Keys = NDArray[np.uint64]
+Say = Callable[[str], None]
+
+
+def row_keys(encoded: Encoded) -> Keys:
+    """For every row a digest of what a model is given, `(rows, 2)` of 64 bits."""
+    digests = bytearray()
+    for ids, segments in zip(_rows(encoded.input_ids), _rows(encoded.token_type_ids), strict=True):
+        digest = hashlib.blake2b(ids, digest_size=16)
+        digest.update(segments)
+        digests += digest.digest()
+    return np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2)
+
+
+def _rows(ragged: Ragged) -> Iterator[bytes]:
+    values = np.ascontiguousarray(ragged.values, dtype=np.int32)
+    for start, end in zip(ragged.offsets[:-1], ragged.offsets[1:], strict=True):
+        yield values[start:end].tobytes()
+
+
+def column_names(needs: Needs) -> frozenset[str]:
+    """The columns that hold what a stage needs."""
+    names = {"logits"} if needs.logits else set()
+    names |= {f"hidden_state_{layer}" for layer in needs.hidden_states}
+    names |= {f"cls_{layer}" for layer in needs.cls}
+    names |= {f"{part}_{layer}" for layer in needs.attentions for part in needs.parts}
+    return frozenset(names)
+
+
+def needs_of(columns: frozenset[str], needs: Needs) -> Needs:
+    """As much of the needs as these columns hold; of a layer's queries, keys and values all that are needed, or none."""
+
+    def layers(kind: str, numbers: frozenset[int]) -> frozenset[int]:
+        return frozenset(layer for layer in numbers if f"{kind}_{layer}" in columns)
+
+    return Needs(
+        logits=needs.logits and "logits" in columns,
+        hidden_states=layers("hidden_state", needs.hidden_states),
+        cls=layers("cls", needs.cls),
+        attentions=frozenset().union(*(layers(part, needs.attentions) for part in needs.parts)),
+        parts=needs.parts,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """One file, mapped into memory.
+
+    Attributes:
+        path: Where it is.
+        keys: Of its rows, `(rows, 2)` of 64 bits.
+        starts: Where each row's tokens begin, `(rows + 1,)`.
+        columns: By name: `(tokens, width)`, or `(rows, width)` where a row has one vector.
+        by_token: Which columns have a vector for each token.
+        attentions: By layer what its queries, keys and values are: heads, scaling, window.
+        checksums: Of the columns, as they were written; empty where there is nothing to compare with.
+    """
+
+    path: Path
+    keys: Keys
+    starts: Rows
+    columns: dict[str, Tensor]
+    by_token: frozenset[str]
+    attentions: dict[int, dict[str, Any]]
+    checksums: dict[str, int] = field(default_factory=dict)
+
+    def holds(self, name: str) -> str | None:
+        """The column in which a feature is: its own or, for a CLS vector, that of the hidden state."""
+        hidden = name.replace("cls_", "hidden_state_")
+        return next((held for held in (name, hidden) if held in self.columns), None)
+
+    def verify(self, names: Iterable[str]) -> None:
+        """Reads columns through, each once a process.
+
+        Raises:
+            Damaged: One is not as it was written.
+        """
+        for name in names:
+            if name in self.columns and self.checksums.get(name, _UNKNOWN) != _checksum(self.columns[name]):
+                raise Damaged(f"the checksum of {name} does not agree")
+
+
+class Damaged(Exception):
+    """A shard is not as it was written; says in what."""
+
+
+def write_shard(shard: Shard) -> None:
+    """Writes a shard to its path.
+
+    Raises:
+        UserError: The disk is full, or refuses.
+    """
+    tensors = {
+        "keys": torch.from_numpy(shard.keys.view(np.int64)),
+        "lengths": torch.from_numpy(np.diff(shard.starts).astype(np.int32)),
+        **{f"column:{name}": tensor.contiguous() for name, tensor in shard.columns.items()},
+    }
+    content = {
+        "format": FORMAT,
+        "tensors": {name: [_checksum(tensor), str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()},
+        "by_token": sorted(shard.by_token),
+        "attentions": {str(layer): entry for layer, entry in shard.attentions.items()},
+    }
+    about = json.dumps(content, sort_keys=True)
+    metadata = {"about": about, "checksum": str(zlib.crc32(about.encode()))}
+    write_atomically(shard.path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def open_shard(path: Path) -> Shard:
+    """Maps a shard into memory; its columns are verified when they are wanted.
+
+    Raises:
+        Damaged: What says what it holds is not as it was written.
+        OSError: It cannot be opened.
+    """
+    with path.open("rb"):  # what the system refuses is no damage
+        pass
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if zlib.crc32(metadata["about"].encode()) != int(metadata["checksum"]):
+                raise Damaged("the checksum of its description does not agree")
+            about = json.loads(metadata["about"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
+    checksums = {name: entry[0] for name, entry in about["tensors"].items()}
+    found = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()}
+    if found != {name: entry[1:] for name, entry in about["tensors"].items()}:
+        raise Damaged("it does not hold what it says")
+    for name in ("keys", "lengths"):
+        if _checksum(tensors[name]) != checksums[name]:
+            raise Damaged(f"the checksum of {name} does not agree")
+    keys, lengths = tensors.pop("keys").numpy().view(np.uint64), tensors.pop("lengths").numpy()
+    return Shard(
+        path,
+        keys,
+        np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
+        {name.removeprefix("column:"): tensor for name, tensor in tensors.items()},
+        frozenset(about["by_token"]),
+        {int(layer): entry for layer, entry in about["attentions"].items()},
+        {name.removeprefix("column:"): value for name, value in checksums.items()},
+    )
+
+
+def _checksum(tensor: Tensor) -> int:
+    flat = tensor.contiguous().view(-1)
+    return zlib.crc32(flat.view(torch.uint8).numpy().data) if flat.numel() else 0
+
+
+@dataclass
+class Index:
+    """Where the rows of a split are in a store.
+
+    Attributes:
+        keys: Of the rows.
+        lengths: Tokens of every row.
+        shards: All of them.
+        places: By column: for every row its shard, -1 where none has it, and its number there.
+    """
+
+    keys: Keys
+    lengths: Rows
+    shards: list[Shard]
+    places: dict[str, tuple[Rows, Rows]] = field(default_factory=dict)
+
+    def lacking(self) -> NDArray[np.bool_]:
+        """Which rows lack a column."""
+        lacks = np.zeros(len(self.lengths), dtype=bool)
+        for shard, _ in self.places.values():
+            lacks |= shard < 0
+        return lacks
+
+    def missing(self) -> list[tuple[frozenset[str], Rows]]:
+        """What has to be computed: columns, and the rows that lack just these; of rows with the same text the first."""
+        lacked = np.zeros(len(self.lengths), dtype=np.int64)
+        for number, (shard, _) in enumerate(self.places.values()):
+            lacked |= (shard < 0).astype(np.int64) << number
+        rows = np.flatnonzero(lacked)
+        _, first = np.unique(self.keys[rows], axis=0, return_index=True)
+        rows = rows[np.sort(first)]
+        return [
+            (frozenset(name for number, name in enumerate(self.places) if kind >> number & 1), rows[lacked[rows] == kind])
+            for kind in np.unique(lacked[rows])
+        ]
+
+    def read(self, name: str, rows: Rows, tokens: int) -> Tensor:
+        """A column of some rows, padded with zeros: `(rows, tokens, width)`, or `(rows, width)`.
+
+        Args:
+            name: The column.
+            rows: Numbers in the split; the store has all of them.
+            tokens: Of the longest row in the batch.
+        """
+        shards, numbers = self.places[name][0][rows], self.places[name][1][rows]
+        first = self.shards[int(shards[0])]
+        like = first.columns[str(first.holds(name))]
+        by_token, width = name in first.by_token, like.shape[1]
+        flat = like.new_zeros(len(rows) * (tokens if by_token else 1), width)
+        for number in np.unique(shards):
+            shard = self.shards[number]
+            where = np.flatnonzero(shards == number)
+            source, target = numbers[where], where
+            held = str(shard.holds(name))
+            if held in shard.by_token:
+                source = shard.starts[source]
+            if by_token:
+                lengths = self.lengths[rows[where]]
+                within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+                source = np.repeat(source, lengths) + within
+                target = np.repeat(where * tokens, lengths) + within
+            values = shard.columns[held].index_select(0, torch.from_numpy(source))
+            flat.index_copy_(0, torch.from_numpy(target), values)
+        return flat.view(len(rows), tokens, width) if by_token else flat
+
+    def attention(self, layer: int) -> dict[str, Any]:
+        """Heads, scaling and window of a layer."""
+        return next(shard.attentions[layer] for shard in self.shards if layer in shard.attentions)
+
+    def features(self, needs: Needs, rows: Rows, tokens: int) -> Features:
+        """The Features of some rows; logits of tokens are those of all tokens."""
+        attentions = {}
+        for layer in needs.attentions:
+            about = self.attention(layer)
+            parts = {part: self._heads(self.read(f"{part}_{layer}", rows, tokens), about["heads"]) for part in needs.parts}
+            vectors = (parts.get("query"), parts.get("key"), parts.get("value"))
+            attentions[layer] = Attention(*vectors, about["scaling"], about["window"])
+        return Features(
+            logits=self.read("logits", rows, tokens) if needs.logits else None,
+            hidden_states={layer: self.read(f"hidden_state_{layer}", rows, tokens) for layer in needs.hidden_states},
+            cls={layer: self.read(f"cls_{layer}", rows, tokens) for layer in needs.cls},
+            attentions=attentions,
+        )
+
+    @staticmethod
+    def _heads(vectors: Tensor, heads: int) -> Tensor:
+        batch, tokens, width = vectors.shape
+        return vectors.view(batch, tokens, heads, width // heads).transpose(1, 2)
+
+
+def store_root(folder: str | None) -> Path:
+    """The folder of all stores: the given one, else in the user's cache."""
+    return Path(folder).expanduser() if folder else cache_folder("features")
+
+
+def store_folders(root: Path) -> list[Path]:
+    """The stores of a folder; what else may be in it is none of ours."""
+    found = []
+    for about in sorted(root.glob(f"*/{ABOUT}")):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            if json.loads(about.read_text(encoding="utf-8"))["stillhouse"] == MARK:
+                found.append(about.parent)
+    return found
+
+
+def used_bytes(root: Path) -> int:
+    """What all stores take."""
+    total = 0
+    for path in (path for folder in store_folders(root) for path in folder.glob("*.safetensors")):
+        with suppress(OSError):  # another process may have removed it
+            total += path.stat().st_size
+    return total
+
+
+# Columns that this process has read through, by file, time and size.
+_verified: dict[tuple[Path, int, int], set[str]] = {}
+
+
+class FeatureStore:
+    """The features of one teacher at one precision.
+
+    Args:
+        root: The folder of all stores.
+        teacher: Digest of the teacher's class, configuration and weights.
+        precision: Of its forward pass, and of what is stored but logits: `bf16` or `fp32`.
+        name: What people call the teacher.
+        say: Told what happens to damaged shards.
+    """
+
+    def __init__(self, root: Path, teacher: str, precision: str, *, name: str = "", say: Say = lambda _: None) -> None:
+        parts = [FORMAT, teacher, precision, version("transformers")]
+        self.folder = root / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._about = {"stillhouse": MARK, "teacher": name, "precision": precision, "format": FORMAT}
+        self._say = say
+        self._in_memory: list[Shard] = []
+
+    def index(self, keys: Keys, lengths: Rows, columns: frozenset[str]) -> Index:
+        """Where the rows with these keys are; shards that turn out to be damaged are deleted on the way.
+
+        Args:
+            keys: Of the rows.
+            lengths: Their tokens.
+            columns: Which are wanted; CLS vectors are found in hidden states, too.
+        """
+        index = Index(keys, lengths, [])
+        order = np.argsort(keys[:, 0], kind="stable")
+        ranked = keys[order]
+        for name in columns:
+            index.places[name] = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
+        self.touch()
+        for shard in self._open():
+            useful = {name: held for name in columns if (held := shard.holds(name))}
+            if not useful:
+                continue
+            firsts = np.searchsorted(ranked[:, 0], shard.keys[:, 0], side="left")
+            lasts = np.searchsorted(ranked[:, 0], shard.keys[:, 0], side="right")
+            counts = lasts - firsts
+            numbers = np.repeat(np.arange(len(shard.keys)), counts)  # a text may stand in the split several times
+            within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows = order[np.repeat(firsts, counts) + within]
+            same = keys[rows, 1] == shard.keys[numbers, 1]
+            rows, numbers = rows[same], numbers[same]
+            if not len(rows) or not self._is_whole(shard, useful.values()):
+                continue
+            index.shards.append(shard)
+            for name in useful:
+                shard_of, number_of = index.places[name]
+                new = shard_of[rows] < 0
+                shard_of[rows[new]], number_of[rows[new]] = len(index.shards) - 1, numbers[new]
+        return index
+
+    def add(
+        self,
+        keys: Keys,
+        lengths: Rows,
+        columns: dict[str, Tensor],
+        by_token: frozenset[str],
+        attentions: dict[int, dict[str, Any]],
+        *,
+        in_memory: bool = False,
+    ) -> None:
+        """Adds rows.
+
+        Args:
+            keys: Of the rows.
+            lengths: Their tokens.
+            columns: By name; tokens of all rows one after the other.
+            by_token: Which columns have a vector for each token.
+            attentions: Heads, scaling and window by layer.
+            in_memory: Keep them in this process where they cannot be written.
+
+        Raises:
+            UserError: The disk is full, or refuses, and `in_memory` is off.
+        """
+        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        starts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        shard = Shard(path, keys, starts, columns, by_token, attentions)
+        try:
+            write_shard(shard)
+        except UserError as error:
+            if not in_memory:
+                raise
+            if not self._in_memory:
+                self._say(f"  the teacher's scores cannot be kept ({error.given}): this run holds them in memory")
+            self._in_memory.append(shard)
+
+    def touch(self) -> None:
+        """Notes that the store was used."""
+        with suppress(OSError):
+            os.utime(self.folder / ABOUT)
+
+    def create(self, *, in_memory: bool = False) -> None:
+        """Makes the folder, and says in it whose features these are.
+
+        Raises:
+            UserError: It cannot be made, and `in_memory` is off.
+        """
+        try:
+            write_json(self.folder / ABOUT, self._about)
+        except UserError:
+            if not in_memory:
+                raise
+        for leftover in self.folder.glob(LEFTOVERS):
+            with suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                    leftover.unlink()
+
+    def _open(self) -> list[Shard]:
+        shards = list(self._in_memory)
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                shards.append(open_shard(path))
+            except Damaged as error:
+                self._drop(path, error)
+            except OSError as error:  # not its content: it may be readable another time
+                if path.exists():
+                    self._say(f"  kept teacher features cannot be read: {path}: {error.strerror}")
+        return shards
+
+    def _is_whole(self, shard: Shard, names: Iterable[str]) -> bool:
+        """Whether columns are as they were written; looked at once a process."""
+        if shard in self._in_memory:
+            return True
+        stat = shard.path.stat() if shard.path.exists() else None
+        state = (stat.st_mtime_ns, stat.st_size) if stat else (0, 0)
+        done = _verified.setdefault((shard.path, *state), set())
+        try:
+            shard.verify(set(names) - done)
+        except Damaged as error:
+            self._drop(shard.path, error)
+            return False
+        done.update(names)
+        return True
+
+    def _drop(self, path: Path, error: Damaged) -> None:
+        self._say(f"  kept teacher features are damaged and are computed again: {path}: {error}")
+        with suppress(OSError):
+            path.unlink()
