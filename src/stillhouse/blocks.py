@@ -58,6 +58,14 @@ class _Blocked(torch.autograd.Function):
         return gradient.to(by_a.dtype) * by_a, gradient.to(by_b.dtype) * by_b, None
 
 
+def mask_bias(mask: Tensor) -> Tensor:
+    """What is added to scores: 0, or for what may not be looked at -1e9, which makes its probability an exact zero.
+
+    Finite: the difference of two -inf is NaN.
+    """
+    return mask.contiguous().view(torch.uint8).float().sub_(1).mul_(1e9)  # reading bytes, faster than filling by a mask
+
+
 def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[Block]:
     """Slices of examples and heads whose maps together have about as many entries as are worked on at once."""
     entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -59,6 +60,13 @@ def _error_number(error: BaseException) -> int | None:
             return int(found[1])
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def free_space(path: Path) -> float:
+    """Bytes that are free where `path` is or will be; infinite on a file system that is no disk and says 0 of 0."""
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+    disk = shutil.disk_usage(place)
+    return disk.free if disk.total else math.inf
 
 
 def require_writable(path: Path) -> None:

@@ -6,7 +6,7 @@ import shutil
 from typing import ClassVar
 
 from stillhouse.errors import UserError
-from stillhouse.files import explained
+from stillhouse.files import explained, free_space
 from stillhouse.owned_folder import KEEPING, OwnedFolder
 
 CONFIG = "run.yaml"
@@ -45,13 +45,11 @@ class RunFolder(OwnedFolder):
             UserError: There is less room.
         """
         with explained(self.path):
-            place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.is_dir())
             written = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-            disk = shutil.disk_usage(place)
-            free = disk.free + written
-        if disk.total and free < needed:  # file systems that are no disk say 0 of 0
+            free = free_space(self.path) + written
+        if free < needed:
             raise UserError(
-                f"no space left for {self.path}: {free // 2**20:,} MiB are free",
+                f"no space left for {self.path}: {free // 2**20:,.0f} MiB are free",
                 expected=f"about {-(-needed // 2**20):,} MiB for weights and checkpoints",
                 fix="free some, or choose another --out",
             )

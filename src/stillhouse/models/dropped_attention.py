@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stillhouse.blocks import Block, blocks
+from stillhouse.blocks import Block, blocks, mask_bias
 from stillhouse.masks import LEVELS, keep_mask
 
 
@@ -59,7 +59,7 @@ class _DroppedAttention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, drop_level: int
     ) -> Tensor:
         factor = LEVELS / (LEVELS - drop_level)
-        bias = None if mask is None else _bias(mask)
+        bias = None if mask is None else mask_bias(mask)
         result = _by_token(value)
         keep_masks = []
         for block in blocks(*query.shape[:3], on_cpu=True):
@@ -97,11 +97,6 @@ def _maps(query: Tensor, key: Tensor, bias: Tensor | None, scaling: float, block
 def _exact(vectors: Tensor) -> Tensor:
     """In float32 at least, head by head in memory."""
     return vectors.to(torch.promote_types(vectors.dtype, torch.float32), memory_format=torch.contiguous_format)
-
-
-def _bias(mask: Tensor) -> Tensor:
-    """What is added to scores: 0, or for what may not be looked at -1e9, which makes its probability an exact zero."""
-    return mask.contiguous().view(torch.uint8).float().sub_(1).mul_(1e9)
 
 
 def _by_token(like: Tensor) -> Tensor:

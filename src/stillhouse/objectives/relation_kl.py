@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stillhouse.blocks import Block, blocked_loss
+from stillhouse.blocks import Block, blocked_loss, mask_bias
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
@@ -51,8 +51,7 @@ def relation_kl(
     real = attention_mask.bool()
     keys = real[:, None, None, :]
     keys = keys if near is None else keys & near
-    # A finite floor: the difference of two -inf is NaN, and its probability underflows to an exact zero.
-    floor = torch.zeros_like(keys, dtype=torch.float32).masked_fill(~keys, -1e9)
+    bias = mask_bias(keys)
     share = (real / (real.sum(dim=-1, keepdim=True).clamp(min=1) * real.shape[0] * student[0].shape[1]))[:, None, :, None]
     (ours, our_keys), (theirs, their_keys) = student, (teacher[0].detach().float(), teacher[1].detach().float())
     our_factor, their_factor = ours.shape[-1] ** -0.5, theirs.shape[-1] ** -0.5
@@ -60,8 +59,8 @@ def relation_kl(
     def divergence(scores: Tensor, block: Block) -> tuple[Tensor, Tensor]:
         """With scores S a row's KL has the gradient `softmax(S_s) - softmax(S_t)`."""
         rows, _ = block
-        log_student = scores.mul_(our_factor).add_(floor[rows]).log_softmax(dim=-1)
-        their_scores = (theirs[block] @ their_keys[block].transpose(-1, -2)).mul_(their_factor).add_(floor[rows])
+        log_student = scores.mul_(our_factor).add_(bias[rows]).log_softmax(dim=-1)
+        their_scores = (theirs[block] @ their_keys[block].transpose(-1, -2)).mul_(their_factor).add_(bias[rows])
         log_teacher = their_scores.log_softmax(dim=-1)
         # Softmax again: on a CPU it is faster than the exponential of its logarithm.
         probability = their_scores.softmax(dim=-1)

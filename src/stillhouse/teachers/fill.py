@@ -63,7 +63,6 @@ def fill_store(
     *,
     accelerator: Any,
     report: OnProgress | None = None,
-    in_memory: bool = False,
 ) -> None:
     """Adds columns of some rows, shard by shard; what was written before a failure stays.
 
@@ -77,11 +76,10 @@ def fill_store(
         needs: What the columns hold.
         accelerator: Gives device and precision.
         report: Told about the progress.
-        in_memory: Keep the shards here where they cannot be written.
 
     Raises:
         NotFinite: An output is NaN or infinite.
-        UserError: The disk is full, or refuses, and `in_memory` is off.
+        UserError: The disk is full, or refuses, and the store keeps nothing in memory.
     """
     rows = rows[accelerator.process_index :: accelerator.num_processes]
     lengths = split.teacher.lengths
@@ -95,7 +93,7 @@ def fill_store(
                 raise NotFinite("the model's outputs are NaN or infinite")
             where = np.concatenate(block.rows)
             whole = {name: torch.cat(parts) for name, parts in block.columns.items()}
-            store.add(keys[where], lengths[where], whole, by_token, attentions, in_memory=in_memory)
+            store.add(keys[where], lengths[where], whole, by_token, attentions)
         block.rows, block.columns, block.finite, block.size = [], {}, [], 0
 
     with evaluating(encoder.to(accelerator.device)), torch.inference_mode(), accelerator.autocast():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS
-from stillhouse.teachers.store import ABOUT, Damaged, open_shard, store_folders
+from stillhouse.teachers.store import ABOUT, Damaged, open_shard, shard_paths, stores_in
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,11 @@ class KeptStore:
 def kept_stores(root: Path) -> list[KeptStore]:
     """All stores, the one last used first; damaged shards are not counted."""
     stores = []
-    for about in (folder / ABOUT for folder in store_folders(root)):
+    for folder, about in stores_in(root).items():
         keys: set[bytes] = set()
         columns: set[str] = set()
         size = 0
-        for path in _shards(about.parent):
+        for path in shard_paths(folder):
             try:
                 size += path.stat().st_size
                 shard = open_shard(path)
@@ -52,17 +50,16 @@ def kept_stores(root: Path) -> list[KeptStore]:
                 continue
             keys.update(map(bytes, shard.keys))
             columns.update(shard.columns)
-        content = _content(about)
-        used = about.stat().st_mtime if about.exists() else 0.0
-        entry = (str(content.get("teacher", "?")), str(content.get("precision", "?")), used)
-        stores.append(KeptStore(about.parent, *entry, size, len(keys), tuple(sorted(columns))))
+        used = (folder / ABOUT).stat().st_mtime if (folder / ABOUT).exists() else 0.0
+        entry = (str(about.get("teacher", "?")), str(about.get("precision", "?")), used)
+        stores.append(KeptStore(folder, *entry, size, len(keys), tuple(sorted(columns))))
     return sorted(stores, key=lambda store: -store.used)
 
 
 def damaged_shards(root: Path) -> Iterator[tuple[Path, str]]:
     """Reads every shard through; those that are not as they were written, and in what."""
-    for folder in store_folders(root):
-        for path in _shards(folder):
+    for folder in stores_in(root):
+        for path in shard_paths(folder):
             try:
                 shard = open_shard(path)
                 shard.verify(shard.columns)
@@ -97,20 +94,8 @@ def remove_stores(root: Path, names: Sequence[str]) -> int:
     if not names:
         chosen = {store.folder: store for store in stores}
     for folder in chosen:
-        for path in (*_shards(folder), *folder.glob(LEFTOVERS), folder / ABOUT):  # the mark last: a kill leaves a store
+        for path in (*shard_paths(folder), *folder.glob(LEFTOVERS), folder / ABOUT):  # the mark last: a kill leaves a store
             path.unlink(missing_ok=True)
         with suppress(OSError):  # a run that fills it meanwhile keeps its shards, and its folder
             folder.rmdir()
     return sum(store.size for store in chosen.values())
-
-
-def _shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
-
-
-def _content(about: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(about.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

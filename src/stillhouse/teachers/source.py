@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.features import Attention, Features, Needs
+from stillhouse.files import free_space
 from stillhouse.models.forward import at_words, forward
 from stillhouse.teachers.fill import fill_store, stored_bytes
 from stillhouse.teachers.store import FeatureStore, Index, column_names, needs_of, row_keys, store_root, used_bytes
@@ -183,7 +183,9 @@ def build_teacher(
     if config.features == "online":
         return OnlineTeacher(encoder, needs, accelerator)
     precision = "bf16" if kept_dtype(accelerator) == torch.bfloat16 else "fp32"
-    store = FeatureStore(source.root, source.digest, precision, name=source.name, say=say)
+    # Logits are small: where they cannot be written they are kept here.
+    in_memory = needs.logits_only
+    store = FeatureStore(source.root, source.digest, precision, name=source.name, in_memory=in_memory, say=say)
     keys, lengths, columns = row_keys(split.teacher), split.teacher.lengths, column_names(needs)
     index = store.index(keys, lengths, columns)
     missing = [_Missing(rows, names, needs_of(names, needs)) for names, rows in index.missing()]
@@ -195,10 +197,8 @@ def build_teacher(
     # Processes may have found different things: the first one's view holds, so that each computes its share of one list.
     (missing,) = broadcast_object_list([missing])
     if missing:
-        # Logits are small: where they cannot be written they are kept here.
-        in_memory = needs.logits_only
         try:
-            store.create(in_memory=in_memory)
+            store.create()
             for part in missing:
                 fill_store(
                     store,
@@ -210,7 +210,6 @@ def build_teacher(
                     part.needs,
                     accelerator=accelerator,
                     report=report,
-                    in_memory=in_memory,
                 )
         except UserError as error:
             say(f"  teacher features cannot be kept ({error.given}): the teacher runs beside the student")
@@ -250,8 +249,7 @@ def _what_fits(
     if not missing:
         return []
     root = store.folder.parent
-    place = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())
-    room = min(limit * 2**30 - used_bytes(root), shutil.disk_usage(place).free // 2)
+    room = min(limit * 2**30 - used_bytes(root), free_space(root) // 2)
     sizes = [stored_bytes(encoder, part.needs, store.dtype, split.task, split.teacher.lengths[part.rows]) for part in missing]
     rows, asked = sum(len(part.rows) for part in missing), sum(int(size.sum()) for size in sizes)
     if asked <= room:

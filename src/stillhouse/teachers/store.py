@@ -290,20 +290,26 @@ def store_root(folder: str | None) -> Path:
     return Path(folder).expanduser() if folder else cache_folder("features")
 
 
-def store_folders(root: Path) -> list[Path]:
-    """The stores of a folder; what else may be in it is none of ours."""
-    found = []
+def stores_in(root: Path) -> dict[Path, dict[str, Any]]:
+    """The stores of a folder, and what each says of itself; what else may be in it is none of ours."""
+    found = {}
     for about in sorted(root.glob(f"*/{ABOUT}")):
         with suppress(OSError, ValueError, TypeError, KeyError):
-            if json.loads(about.read_text(encoding="utf-8"))["stillhouse"] == MARK:
-                found.append(about.parent)
+            content = json.loads(about.read_text(encoding="utf-8"))
+            if content["stillhouse"] == MARK:
+                found[about.parent] = content
     return found
+
+
+def shard_paths(store: Path) -> list[Path]:
+    """The shards of a store."""
+    return sorted(store.glob("*.safetensors"))
 
 
 def used_bytes(root: Path) -> int:
     """What all stores take."""
     total = 0
-    for path in (path for folder in store_folders(root) for path in folder.glob("*.safetensors")):
+    for path in (path for store in stores_in(root) for path in shard_paths(store)):
         with suppress(OSError):  # another process may have removed it
             total += path.stat().st_size
     return total
@@ -321,15 +327,26 @@ class FeatureStore:
         teacher: Digest of the teacher's class, configuration and weights.
         precision: Of its forward pass, and of what is stored but logits: `bf16` or `fp32`.
         name: What people call the teacher.
+        in_memory: Keep in this process what cannot be written.
         say: Told what happens to damaged shards.
     """
 
-    def __init__(self, root: Path, teacher: str, precision: str, *, name: str = "", say: Say = lambda _: None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        teacher: str,
+        precision: str,
+        *,
+        name: str = "",
+        in_memory: bool = False,
+        say: Say = lambda _: None,
+    ) -> None:
         parts = [FORMAT, teacher, precision, version("transformers")]
         self.folder = root / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._about = {"stillhouse": MARK, "teacher": name, "precision": precision, "format": FORMAT}
         self._say = say
+        self._may_keep = in_memory
         self._in_memory: list[Shard] = []
 
     def index(self, keys: Keys, lengths: Rows, columns: frozenset[str]) -> Index:
@@ -374,8 +391,6 @@ class FeatureStore:
         columns: dict[str, Tensor],
         by_token: frozenset[str],
         attentions: dict[int, dict[str, Any]],
-        *,
-        in_memory: bool = False,
     ) -> None:
         """Adds rows.
 
@@ -385,10 +400,9 @@ class FeatureStore:
             columns: By name; tokens of all rows one after the other.
             by_token: Which columns have a vector for each token.
             attentions: Heads, scaling and window by layer.
-            in_memory: Keep them in this process where they cannot be written.
 
         Raises:
-            UserError: The disk is full, or refuses, and `in_memory` is off.
+            UserError: The disk is full, or refuses, and nothing is kept in memory.
         """
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         starts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
@@ -396,7 +410,7 @@ class FeatureStore:
         try:
             write_shard(shard)
         except UserError as error:
-            if not in_memory:
+            if not self._may_keep:
                 raise
             if not self._in_memory:
                 self._say(f"  the teacher's scores cannot be kept ({error.given}): this run holds them in memory")
@@ -407,16 +421,16 @@ class FeatureStore:
         with suppress(OSError):
             os.utime(self.folder / ABOUT)
 
-    def create(self, *, in_memory: bool = False) -> None:
+    def create(self) -> None:
         """Makes the folder, and says in it whose features these are.
 
         Raises:
-            UserError: It cannot be made, and `in_memory` is off.
+            UserError: It cannot be made, and nothing is kept in memory.
         """
         try:
             write_json(self.folder / ABOUT, self._about)
         except UserError:
-            if not in_memory:
+            if not self._may_keep:
                 raise
         for leftover in self.folder.glob(LEFTOVERS):
             with suppress(OSError):
@@ -425,7 +439,7 @@ class FeatureStore:
 
     def _open(self) -> list[Shard]:
         shards = list(self._in_memory)
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for path in shard_paths(self.folder):
             try:
                 shards.append(open_shard(path))
             except Damaged as error:

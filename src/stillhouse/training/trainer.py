@@ -149,11 +149,11 @@ class Trainer:
         if self.accelerator.process_index:  # the first process goes on with its own stream; no other draws the same
             torch.manual_seed(self.seed + self.progress.step * 1_000 + self.accelerator.process_index)
         self.module.train()
-        if self.accelerator.device.type == "cpu":
+        on_cpu = self.accelerator.device.type == "cpu"
+        if on_cpu:
             for model in self.student.models:
                 attend_in_blocks(model)
-        has_rows = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
-        tables = row_gradients(self.student.encoder, is_on=has_rows)
+        tables = row_gradients(self.student.encoder, is_on=on_cpu and self.accelerator.num_processes == 1)
         with fast_dropout(self.student.models), tables as self.row_layers:
             return self._train()
 
