@@ -17,14 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,6 @@ from stillhouse.training.engine import build_accelerator, environment
 
 HERE = Path(__file__).parent
 TEXTBREWER = "textbrewer==0.2.1.post1"
-PARTS = ("textbrewer", "base", "finetune", "compile", "methods", "peak", "store")
 SLOW_PARTS = ("base", "compile")
 Found = dict[str, float]
 
@@ -50,16 +51,18 @@ class Size:
         rows: Of our epochs.
         base_rows: With the large teacher.
         steps: By contender, of those that are slow.
+        is_quick: Whether what takes long is left out.
     """
 
     rounds: int
     rows: int
     base_rows: int
     steps: Mapping[str, int]
+    is_quick: bool = False
 
 
 WHOLE = Size(3, 6400, 3200, {"padded": 10, "dynamic": 20, "sorted": 60, "base": 10, "naive": 10})
-QUICK = Size(1, 1600, 640, {"padded": 3, "dynamic": 6, "sorted": 20, "base": 4, "naive": 3})
+QUICK = Size(1, 1600, 640, {"padded": 3, "dynamic": 6, "sorted": 20, "base": 4, "naive": 3}, is_quick=True)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ class Bench:
     def __init__(self, folder: Path, size: Size) -> None:
         self.folder, self.size = folder, size
         self.raw: dict[str, list[Found]] = {}
-        self._stores = 0
+        self.stores = folder / "stores"
+        shutil.rmtree(self.stores, ignore_errors=True)  # what an earlier measurement has kept
+        self.stores.mkdir(parents=True)
 
     def in_turn(self, contenders: Mapping[str, Callable[[], Found]]) -> dict[str, list[Found]]:
         """Every contender once a round."""
@@ -104,14 +109,9 @@ class Bench:
         self.raw |= found
         return found
 
-    def ours(self, do: str, *, store: str | None = None, **options: object) -> Found:
-        """Stillhouse's loop; `store` is the name of a folder, "new" for one of its own."""
-        arguments = ["--do", do]
-        if store is not None:
-            self._stores += store == "new"
-            arguments += ["--store", str(self.folder / "stores" / (f"{store}{self._stores}" if store == "new" else store))]
-        for name, value in options.items():
-            arguments.append(f"--{name}={value}")  # a value may begin with a dash
+    def ours(self, do: str, **options: object) -> Found:
+        """Stillhouse's loop."""
+        arguments = [f"--do={do}", *(f"--{name}={value}" for name, value in options.items())]
         return _run(sys.executable, "stillhouse_loop.py", self.folder / "workload", *arguments)
 
     def textbrewer(self, batches: str, steps: int, models: str = "") -> Found:
@@ -119,6 +119,10 @@ class Bench:
         python = textbrewer_environment(self.folder / "textbrewer")
         arguments = ["--batches", batches, "--steps", str(steps), f"--models={models}"]
         return _run(python, "textbrewer_loop.py", self.folder / "workload", *arguments)
+
+    def new_store(self) -> str:
+        """A folder in which nothing is kept yet."""
+        return tempfile.mkdtemp(dir=self.stores)
 
     def other(self, script: str, *arguments: str) -> Found:
         """Another contender, in this environment."""
@@ -129,22 +133,20 @@ def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="pydocs", help="folder with classification data, or a built-in name")
-    parser.add_argument("--quick", action="store_true", help="one round of little, under five minutes")
+    parser.add_argument("--quick", action="store_true", help="one round of little")
     parser.add_argument("--parts", default="", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    chosen = (
-        options.parts.split(",") if options.parts else [part for part in PARTS if part not in SLOW_PARTS or not options.quick]
-    )
-    if unknown := set(chosen) - set(PARTS):
+    usual = [part for part in PARTS if part not in SLOW_PARTS or not options.quick]
+    chosen = options.parts.split(",") if options.parts else usual
+    if unknown := set(chosen) - PARTS.keys():
         sys.exit(f"there is no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     if not Path(options.data).exists() and "/" in options.data:
         sys.exit(f"{options.data} is not here: give --data a folder with classification data, or a built-in name")
     size = QUICK if options.quick else WHOLE
-    size = Size(options.rounds or size.rounds, size.rows, size.base_rows, size.steps)
-    shutil.rmtree(options.out / "stores", ignore_errors=True)  # what an earlier run has kept
+    size = replace(size, rounds=options.rounds or size.rounds)
     about = workload.prepare(options.out / "workload", options.data, size.rows)
     bench = Bench(options.out, size)
     machine = environment(build_accelerator(EngineConfig()))
@@ -158,18 +160,9 @@ def main() -> None:
     command = f"benchmarks/bench.py --data {about['data']} --parts {','.join(chosen)}{given}"
     record: dict[str, Any] = {"command": command, "date": time.strftime("%Y-%m-%d")}
     record |= {"machine": machine, "workload": about, "ratios": []}
-    measures: dict[str, Callable[[Bench], list[Ratio]]] = {
-        "textbrewer": against_textbrewer,
-        "base": with_a_large_teacher,
-        "finetune": against_finetuning,
-        "compile": compiled,
-        "methods": steps_and_memory,
-        "peak": share_of_peak,
-        "store": store_rates,
-    }
     print(f"{'what':<86}{'median':>9}{'range':>17}   target")
     for part in chosen:
-        for ratio in measures[part](bench):
+        for ratio in PARTS[part](bench):
             span = f"{min(ratio.values):.2f} to {max(ratio.values):.2f}"
             print(f"{ratio.what:<86}{ratio.median:>9.2f}{span:>17}   {ratio.target}", flush=True)
             record["ratios"].append({"what": ratio.what, "values": list(ratio.values), "target": ratio.target})
@@ -182,8 +175,8 @@ def against_textbrewer(bench: Bench) -> list[Ratio]:
     steps = bench.size.steps
     found = bench.in_turn(
         {
-            "stillhouse, 4 epochs, store written": lambda: bench.ours("match", store="new", epochs=4),
-            "stillhouse, first epoch, store written": lambda: bench.ours("match", store="new"),
+            "stillhouse, 4 epochs, store written": lambda: bench.ours("match", store=bench.new_store(), epochs=4),
+            "stillhouse, first epoch, store written": lambda: bench.ours("match", store=bench.new_store()),
             "textbrewer, padded": lambda: bench.textbrewer("padded", steps["padded"]),
             "textbrewer, dynamic": lambda: bench.textbrewer("dynamic", steps["dynamic"]),
             "textbrewer, sorted": lambda: bench.textbrewer("sorted", steps["sorted"]),
@@ -210,7 +203,7 @@ def with_a_large_teacher(bench: Bench) -> list[Ratio]:
     options: dict[str, object] = {"rows": rows, "models": "-base"}
     found = bench.in_turn(
         {
-            "stillhouse, base, 4 epochs": lambda: bench.ours("match", store="new", epochs=4, **options),
+            "stillhouse, base, 4 epochs": lambda: bench.ours("match", store=bench.new_store(), epochs=4, **options),
             "textbrewer, base, sorted": lambda: bench.textbrewer("sorted", steps, "-base"),
         }
     )
@@ -221,11 +214,12 @@ def with_a_large_teacher(bench: Bench) -> list[Ratio]:
 def against_finetuning(bench: Bench) -> list[Ratio]:
     """Time of an epoch from a full store, and of the Hugging Face Trainer's, over that of plain fine-tuning."""
     targets = {"logit": 1.1, "pkd": 1.1, "tinybert": 1.35, "minilmv2": 1.25}
+    full = bench.new_store()
     for method in targets:
-        bench.ours(method, store="full", epochs=0.01)  # fills it
+        bench.ours(method, store=full, epochs=0.01)  # fills it
     contenders: dict[str, Callable[[], Found]] = {"finetune": lambda: bench.ours("finetune")}
     for method in targets:
-        contenders[method] = lambda method=method: bench.ours(method, store="full")  # type: ignore[misc]
+        contenders[method] = lambda method=method: bench.ours(method, store=full)  # type: ignore[misc]
     contenders["Hugging Face Trainer"] = lambda: bench.other("trainer_loop.py")
     found = bench.in_turn(contenders)
     for found_list in found.values():
@@ -264,7 +258,7 @@ def steps_and_memory(bench: Bench) -> list[Ratio]:
     """Each method's step beside one of `logit`, and memory by length from the store."""
     record = bench.folder / "methods.json"
     command = [sys.executable, str(HERE / "methods.py"), "--rounds", str(bench.size.rounds), "--json", str(record)]
-    subprocess.run([*command, *(["--quick"] if bench.size is QUICK else [])], check=True, stdout=sys.stderr)
+    subprocess.run([*command, *(["--quick"] if bench.size.is_quick else [])], check=True, stdout=sys.stderr)
     found = json.loads(record.read_text(encoding="utf-8"))
     bench.raw["methods"] = [found]
     seconds = found["time"]["seconds_a_step"]
@@ -311,6 +305,17 @@ def store_rates(bench: Bench) -> list[Ratio]:
     return lines
 
 
+PARTS: dict[str, Callable[[Bench], list[Ratio]]] = {
+    "textbrewer": against_textbrewer,
+    "base": with_a_large_teacher,
+    "finetune": against_finetuning,
+    "compile": compiled,
+    "methods": steps_and_memory,
+    "peak": share_of_peak,
+    "store": store_rates,
+}
+
+
 def _ratios(ours: Sequence[Found], theirs: Sequence[Found]) -> list[float]:
     """Our throughput over theirs, round by round."""
     return [_throughput(own) / _throughput(other) for own, other in zip(ours, theirs, strict=True)]
@@ -335,7 +340,9 @@ def textbrewer_environment(folder: Path) -> Path:
 
 def _run(python: str | Path, script: str, *arguments: object) -> Found:
     command = [str(python), str(HERE / "contenders" / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    beside = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    variables = os.environ | {"PYTHONPATH": beside}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
     found: Found = json.loads(done.stdout.splitlines()[-1])

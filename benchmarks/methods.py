@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bare_stage import train_stage
 
 from stillhouse.benchmark.memory import forget_peak_memory, peak_memory_mib
 from stillhouse.config import EngineConfig, StageConfig, TeacherConfig
@@ -40,8 +41,6 @@ from stillhouse.students.build import build_student
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.teachers.source import Source
 from stillhouse.training.engine import build_accelerator, environment
-from stillhouse.training.log import RunLog
-from stillhouse.training.stages import Workshop, run_stages
 
 METHODS = ("logit", "finetune", "pkd", "tinybert", "minilm", "minilmv2", "theseus")
 TIME = {"length": 128, "batch": 32}
@@ -85,11 +84,8 @@ class Bench:
         plan = method.plan(TASK.kind, dimensions(student.config), dimensions(self.teacher.config))
         training = StageConfig(epochs=1, batch_size=self.batch, select_on="none")
         stage = Stage(plan[0].name, plan[0].objectives, training, side=plan[0].side)
-        engine = EngineConfig(log_every=10_000, checkpoint_seconds=1e9)
-        with tempfile.TemporaryDirectory() as folder:
-            shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None)
-            teacher = copy.deepcopy(self.teacher) if method.starts_from_fitted_teacher else self.teacher
-            (result,) = run_stages((stage,), student, rows, lambda: 0.0, shop, teacher=teacher, source=Source(config), seed=0)
+        teacher = copy.deepcopy(self.teacher) if method.starts_from_fitted_teacher else self.teacher
+        result = train_stage(stage, student, rows, teacher=teacher, source=Source(config))
         return result.seconds / result.steps
 
 

@@ -1,6 +1,6 @@
 """The share of the machine's matrix peak that fine-tuning a model of BERT-base's shape reaches, both measured here.
 
-    python contenders/peak.py WORKLOAD
+    PYTHONPATH=benchmarks python benchmarks/contenders/peak.py WORKLOAD
 
 The peak is that of one large product at the run's precision. A step's products are counted: two operations a weight and token
 in the layers, and the two products of attention, forward, and twice as many backward; the embeddings count as nothing.
@@ -11,22 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from bare_stage import train_stage
 from stillhouse_loop import load_model, load_split
 
-from stillhouse.config import EngineConfig, StageConfig
+from stillhouse.config import StageConfig
 from stillhouse.data.ragged import Ragged
 from stillhouse.method import Stage
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.training.engine import build_accelerator, resolve_precision
-from stillhouse.training.log import RunLog
-from stillhouse.training.stages import Workshop, run_stages
+from stillhouse.training.engine import resolve_precision
 
 LENGTH, BATCH, STEPS, SIDE = 128, 32, 4, 4096
 
@@ -43,13 +41,9 @@ def main() -> None:
     encoded = replace(split.student, input_ids=Ragged(words, offsets), token_type_ids=Ragged(0 * words, offsets))
     split = replace(split, student=encoded, teacher=encoded)
     stage = Stage("finetune", (HardLabels(kind="classification"),), StageConfig(epochs=1, batch_size=BATCH, select_on="none"))
-    engine = EngineConfig(log_every=100_000, checkpoint_seconds=1e9)
     before = _peak()
-    with tempfile.TemporaryDirectory() as folder:
-        shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None)
-        run_stages((stage,), model, split.select(np.arange(BATCH)), lambda: 0.0, shop, seed=0)  # warm-up
-        shop = Workshop(shop.accelerator, engine, Path(folder) / "timed", RunLog(None), lambda *_: None)
-        (result,) = run_stages((stage,), model, split, lambda: 0.0, shop, seed=0)
+    train_stage(stage, model, split.select(np.arange(BATCH)))  # warm-up
+    result = train_stage(stage, model, split)
     peak = statistics.mean((before, _peak()))
     config = model.config
     layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
+from bare_stage import train_stage
 from transformers import AutoModelForSequenceClassification
 
 from stillhouse.benchmark.memory import peak_memory_mib
-from stillhouse.config import EngineConfig, StageConfig, TeacherConfig
+from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.task import Task
@@ -25,9 +25,6 @@ from stillhouse.models.adapter import dimensions
 from stillhouse.objectives.hidden_mse import HiddenMSE
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.teachers.source import Source
-from stillhouse.training.engine import build_accelerator
-from stillhouse.training.log import RunLog
-from stillhouse.training.stages import Workshop, run_stages
 
 
 def main() -> None:
@@ -56,10 +53,8 @@ def main() -> None:
     config = StageConfig(epochs=options.epochs, batch_size=32, select_on="none")
     stage = Stage(planned.name, planned.objectives, config, side=planned.side)
     features = TeacherConfig(features="store" if options.store else "online", store=options.store)
-    engine = EngineConfig(precision=options.precision, log_every=100_000, checkpoint_seconds=1e9)
-    with tempfile.TemporaryDirectory() as folder:
-        shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None)
-        (result,) = run_stages((stage,), student, split, lambda: 0.0, shop, teacher=teacher, source=Source(features), seed=0)
+    source = Source(features)
+    result = train_stage(stage, student, split, teacher=teacher, source=source, precision=options.precision)
     found = {"examples": result.examples, "seconds": result.seconds, "teacher_seconds": result.teacher_seconds}
     print(json.dumps(found | {"steps": result.steps, "peak_mib": peak_memory_mib()}))
 

@@ -1,6 +1,6 @@
 """How fast the feature store writes and reads, and what a read costs beside a training step.
 
-    python contenders/store_rates.py WORKLOAD
+    PYTHONPATH=benchmarks python benchmarks/contenders/store_rates.py WORKLOAD
 
 Written are the features of `tinybert` for rows of the workload, without the teacher's part; read are batches of 32, shuffled
 among rows of like length as in training. Pages that were just written are still in the system's memory, as they are in a run.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bare_stage import train_stage
 from stillhouse_loop import load_model, load_split
 
 from stillhouse.config import EngineConfig, StageConfig, TeacherConfig
@@ -27,8 +28,6 @@ from stillhouse.models.adapter import dimensions
 from stillhouse.teachers.source import Source, StoredTeacher, build_teacher
 from stillhouse.teachers.store import FeatureStore, row_keys
 from stillhouse.training.engine import build_accelerator
-from stillhouse.training.log import RunLog
-from stillhouse.training.stages import Workshop, run_stages
 
 ROWS = 3200
 
@@ -56,9 +55,8 @@ def main() -> None:
             assert isinstance(kept, StoredTeacher)
             milliseconds, mib = _reading(kept, split)
             config = StageConfig(epochs=1, batch_size=32, select_on="none")
-            shop = Workshop(accelerator, EngineConfig(log_every=100_000), Path(folder) / "run", RunLog(None), lambda *_: None)
-            stages = (Stage(stage.name, stage.objectives, config, side=stage.side),)
-            (result,) = run_stages(stages, student, split, lambda: 0.0, shop, teacher=teacher, source=source, seed=0)
+            trained = Stage(stage.name, stage.objectives, config, side=stage.side)
+            result = train_stage(trained, student, split, teacher=teacher, source=source)
             found[f"{name}_share"] = milliseconds / (1000 * result.seconds / result.steps)
             found[f"{name}_read_ms"] = milliseconds
             if name == "tinybert":
