@@ -6,7 +6,7 @@ import os
 import pytest
 
 from stillhouse.files import write_text
-from tests.processes import run_command
+from tests.processes import SMALL_TABLE, run_command
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -19,6 +19,14 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def small_tables():
+    """The token embeddings of tiny models are trained as those of large ones: in the rows of the text."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stillhouse.training.embedding.LEAST_ROWS", SMALL_TABLE)
+        yield
 
 
 def leave_reports_empty(patch):

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 # Entries of the maps that are worked on at once: what a processor's cache holds, and what keeps a GPU busy.
 BLOCK_ENTRIES, BLOCK_ENTRIES_GPU = 2**18, 2**26
+# Where a row has fewer entries than a vector register, torch's softmax works on one after the other, many times slower.
+LEAST_KEYS = 16
 
 Block = tuple[slice, slice]
 # The scores of a block, which may be overwritten, and where they are -> their loss, and its gradient by them.
@@ -25,7 +27,7 @@ def blocked_loss(a: Tensor, b: Tensor, loss: Loss) -> Tensor:
 
     Args:
         a: `(batch, heads, tokens, head_dim)`.
-        b: The same.
+        b: The same, perhaps with more tokens.
         loss: Of a block.
     """
     with torch.autocast(a.device.type, enabled=False):
@@ -61,16 +63,26 @@ class _Blocked(torch.autograd.Function):
 def mask_bias(mask: Tensor) -> Tensor:
     """What is added to scores: 0, or for what may not be looked at -1e9, which makes its probability an exact zero.
 
-    Finite: the difference of two -inf is NaN.
+    Finite: the difference of two -inf is NaN. Keys that `with_least_keys` has added come after all others, with -2e9: where
+    nothing may be looked at, not even then at them.
     """
-    return mask.contiguous().view(torch.uint8).float().sub_(1).mul_(1e9)  # reading bytes, faster than filling by a mask
+    bias = mask.contiguous().view(torch.uint8).float().sub_(1).mul_(1e9)  # reading bytes, faster than filling by a mask
+    missing = LEAST_KEYS - mask.shape[-1]
+    return nn.functional.pad(bias, (0, missing), value=-2e9) if missing > 0 else bias
+
+
+def with_least_keys(keys: Tensor) -> Tensor:
+    """`(batch, heads, tokens, head_dim)`, with zeros for keys or values up to `LEAST_KEYS`; `mask_bias` hides them."""
+    missing = LEAST_KEYS - keys.shape[2]
+    return nn.functional.pad(keys, (0, 0, 0, missing)) if missing > 0 else keys
 
 
 def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[Block]:
     """Slices of examples and heads whose maps together have about as many entries as are worked on at once."""
     entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
-    head_step = max(1, min(heads, entries // tokens**2))
-    example_step = max(1, entries // (tokens**2 * head_step)) if head_step == heads else 1
+    size = tokens * max(tokens, LEAST_KEYS)
+    head_step = max(1, min(heads, entries // size))
+    example_step = max(1, entries // (size * head_step)) if head_step == heads else 1
     for example in range(0, examples, example_step):
         for head in range(0, heads, head_step):
             yield slice(example, example + example_step), slice(head, head + head_step)

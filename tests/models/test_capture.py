@@ -11,7 +11,9 @@ from transformers import AttentionMaskInterface
 from stillhouse.errors import UserError
 from stillhouse.features import Needs
 from stillhouse.models import capture
-from stillhouse.models.adapter import compute_features
+from stillhouse.models.adapter import compute_features, layer_count
+from stillhouse.models.block_attention import block_attention
+from stillhouse.models.capture import attend_in_blocks, short_texts_in_blocks
 from stillhouse.models.loading import build_encoder
 
 ALL = Needs(attentions=frozenset({1, 2, 3}))
@@ -77,6 +79,28 @@ def test_recording_changes_no_output(family):
         after = compute_features(model, inputs, LOGITS).require_logits()
     assert torch.equal(before, with_capture)
     assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_short_texts_in_blocks_give_the_same_features(family, monkeypatch):
+    model, inputs, seen = built(family).eval(), batch(), []
+    monkeypatch.setattr(capture, "block_attention", lambda *given: seen.append(given) or block_attention(*given))
+    attend_in_blocks(model)
+    with torch.no_grad():
+        expected = compute_features(model, inputs, LOGITS | ALL)
+        assert not seen
+        with short_texts_in_blocks():
+            found = compute_features(model, inputs, LOGITS | ALL)
+            assert seen
+            compute_features(model, {name: value[:1] for name, value in inputs.items()}, LOGITS)  # one text
+            long = len(seen)
+        compute_features(model, inputs, LOGITS)
+    assert long == len(seen) == layer_count(model.config)
+    assert torch.allclose(found.require_logits(), expected.require_logits(), atol=1e-5)
+    real = inputs["attention_mask"].bool()
+    for layer, attention in found.attentions.items():
+        own, theirs = (one.value.transpose(1, 2)[real] for one in (attention, expected.attentions[layer]))
+        assert torch.allclose(own, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", EVERY)

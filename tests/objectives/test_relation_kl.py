@@ -35,6 +35,15 @@ def loop(ours, theirs, lengths, relations):
     return total / len(lengths)
 
 
+@pytest.mark.parametrize("tokens", [15, 16, 17])
+def test_short_texts_and_longer_ones(tokens):
+    """Around the width of a vector register."""
+    ours, theirs = attention(2, 3, tokens, 4), attention(2, 3, tokens, 4, seed=1)
+    lengths = (tokens, tokens - 3)
+    found = objective()(of(ours), of(theirs), batch_of(*lengths)).item()
+    assert found == pytest.approx(loop(ours, theirs, lengths, V2), rel=1e-5)
+
+
 def test_value_relation_of_a_one_hot_table():
     # V = I_4, d = 4: scores 1/2 on the diagonal, 0 elsewhere: e^0.5 / (e^0.5 + 3) = 0.354661, 1 / (e^0.5 + 3) = 0.215113.
     identity, constant = torch.eye(4)[None, None], torch.ones(1, 1, 4, 4)

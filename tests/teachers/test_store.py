@@ -24,7 +24,9 @@ from stillhouse.data.ragged import Ragged
 from stillhouse.errors import UserError
 from stillhouse.features import Needs
 from stillhouse.methods import load_method
+from stillhouse.models import capture
 from stillhouse.models.adapter import dimensions
+from stillhouse.models.block_attention import block_attention
 from stillhouse.options import config_from_options
 from stillhouse.prepare import prepare, with_defaults
 from stillhouse.teachers import fill, store
@@ -129,6 +131,15 @@ def test_what_is_read_is_what_the_model_gives(tmp_path, passes):
     assert sum(passes) == 97
     check(stored, tmp_path, rows=[3, 96, 0, 50])
     check(stored, tmp_path)
+
+
+@pytest.mark.parametrize("features", ["store", "online"])
+def test_the_teacher_attends_to_short_texts_block_by_block(tmp_path, monkeypatch, features):
+    seen = []
+    monkeypatch.setattr(capture, "block_attention", lambda *given: seen.append(given) or block_attention(*given))
+    teacher = build(tmp_path, Needs(logits=True), features=features)
+    teacher.features(toy_split().batch(np.arange(5)))
+    assert seen
 
 
 def test_rows_may_be_in_any_shard(tmp_path, small_shards):

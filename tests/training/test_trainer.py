@@ -19,6 +19,7 @@ from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.students.copy_layers import layer_stack
 from stillhouse.students.theseus import Replacing
 from stillhouse.teachers.source import Source
+from stillhouse.training import embedding
 from stillhouse.training import trainer as trainer_module
 from stillhouse.training.stages import run_stages
 from stillhouse.training.trainer import Trainer, stage_steps
@@ -101,6 +102,19 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path):
         run_stages((hard_stage(),), toy_encoder(), toy_split(seed=5), lambda: 0.0, workshop(tmp_path), seed=1)
 
 
+def test_a_checkpoint_of_another_kind_of_machine_is_refused(tmp_path, monkeypatch):
+    """Where all embeddings are trained, as by several processes and on a GPU, it has other things in it."""
+
+    def die(step, steps, name):
+        raise Killed
+
+    with pytest.raises(Killed):
+        run_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path, report=die), seed=1)
+    monkeypatch.setattr(embedding, "LEAST_ROWS", 10**6)
+    with pytest.raises(UserError, match="another kind of device"):
+        run_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+
+
 @pytest.mark.parametrize(("select_on", "kept"), [("selection", 0), ("last", 2)])
 def test_the_best_state_on_the_selection_rows_is_kept_or_the_last(tmp_path, select_on, kept):
     scores = [0.9, 0.4, 0.2]
@@ -108,7 +122,9 @@ def test_the_best_state_on_the_selection_rows_is_kept_or_the_last(tmp_path, sele
     encoder = toy_encoder()
 
     def score():
-        states.append(weights(encoder))
+        with torch.no_grad():
+            embeddings = encoder.get_input_embeddings()(torch.arange(VOCABULARY))
+        states.append(weights(encoder) | {"bert.embeddings.word_embeddings.weight": embeddings})
         return scores[len(states) - 1]
 
     stage = hard_stage(epochs=3, select_on=select_on)
@@ -171,7 +187,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     def poison(step, steps, name):
         if step == 3:
             with torch.no_grad():
-                next(encoder.parameters())[0, 0] = float("inf")
+                encoder.classifier.weight[0, 0] = float("inf")
 
     stage = hard_stage(max_grad_norm=0.0)
     with pytest.raises(TrainingDiverged, match=r"(objective|weights)"):
@@ -268,12 +284,12 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path, monkeypatch):
         log=shop.log,
         report=shop.report,
     )
-    assert all(parameter is not frozen for parameter in trainer.trainable)
     norms = []
     clip = trainer_module.clip_gradients
 
     def clipped(parameters, layers, limit):
         parameters = list(parameters)
+        assert all(parameter is not frozen for parameter in parameters)
         frozen.grad = torch.full_like(frozen, 1e6)  # what no gradient of the step's own should see
         total = clip(parameters, layers, limit)
         frozen.grad = None

@@ -1,8 +1,8 @@
-"""Queries, keys and values of an encoder's layers, recorded on their way into attention, which stays on SDPA.
+"""Queries, keys and values of an encoder's layers, recorded on their way into attention, which makes no maps.
 
 A function registered with transformers' `AttentionInterface` sees what each layer attends with, keeps it where a recorder
-listens, and hands it on to SDPA. A mask function stands under the same name: without one, transformers would pass no mask
-at all and attend to padding, silently.
+listens, and hands it on to SDPA, or where that is slow on a CPU to `block_attention`. A mask function stands under the same
+name: without one, transformers would pass no mask at all and attend to padding, silently.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from stillhouse.features import Attention, Part
-from stillhouse.models.dropped_attention import can_drop, dropped_attention
+from stillhouse.models.block_attention import block_attention, can_attend, is_short
 from stillhouse.models.quiet import quiet_transformers
 
 IMPLEMENTATION = "stillhouse"
@@ -44,6 +44,7 @@ class _Recorder:
 
 
 _listening: ContextVar[_Recorder | None] = ContextVar("stillhouse_recorder", default=None)
+_short_texts: ContextVar[bool] = ContextVar("stillhouse_short_texts", default=False)
 
 
 def _attend(
@@ -69,8 +70,9 @@ def _attend(
             if recorder.stops and recorder.attentions.keys() == recorder.wanted:
                 raise _Enough
     dropout = float(options.get("dropout") or 0.0)  # 0 in eval mode
-    if query.device.type == "cpu" and can_drop(query, key, value, attention_mask, dropout) and not _asks_for_more(options):
-        return dropped_attention(query, key, value, attention_mask, scaling, dropout), None
+    in_blocks = query.device.type == "cpu" and (dropout > 0 or (_short_texts.get() and is_short(query)))
+    if in_blocks and can_attend(query, key, value, attention_mask, dropout) and not _asks_for_more(options):
+        return block_attention(query, key, value, attention_mask, scaling, dropout), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
@@ -126,9 +128,22 @@ def recording(
 
 
 def attend_in_blocks(model: Any) -> None:
-    """Lets a model attend with `dropped_attention` in training on a CPU, for good, where its attention can be replaced."""
+    """Lets a model attend with `block_attention` in training on a CPU, for good, where its attention can be replaced."""
     with suppress(RuntimeError):
         _listen_to(model)
+
+
+@contextmanager
+def short_texts_in_blocks() -> Iterator[None]:
+    """Inside the block such models attend to short texts with `block_attention` without dropout, too.
+
+    Not for scores: those are of transformers' own attention, whatever a model has been through.
+    """
+    token = _short_texts.set(True)
+    try:
+        yield
+    finally:
+        _short_texts.reset(token)
 
 
 def _listen_to(model: Any) -> None:

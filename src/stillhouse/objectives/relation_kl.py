@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stillhouse.blocks import Block, blocked_loss, mask_bias
+from stillhouse.blocks import Block, blocked_loss, mask_bias, with_least_keys
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
@@ -53,7 +53,8 @@ def relation_kl(
     keys = keys if near is None else keys & near
     bias = mask_bias(keys)
     share = (real / (real.sum(dim=-1, keepdim=True).clamp(min=1) * real.shape[0] * student[0].shape[1]))[:, None, :, None]
-    (ours, our_keys), (theirs, their_keys) = student, (teacher[0].detach().float(), teacher[1].detach().float())
+    ours, theirs = student[0], teacher[0].detach().float()
+    our_keys, their_keys = with_least_keys(student[1]), with_least_keys(teacher[1].detach().float())
     our_factor, their_factor = ours.shape[-1] ** -0.5, theirs.shape[-1] ** -0.5
 
     def divergence(scores: Tensor, block: Block) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from stillhouse.data.task import Task
 from stillhouse.errors import NotFinite
 from stillhouse.features import Features, Needs
 from stillhouse.models.adapter import compute_features, dimensions
+from stillhouse.models.capture import short_texts_in_blocks
 from stillhouse.models.forward import evaluating
 from stillhouse.teachers.store import SHARD_BYTES, FeatureStore, Keys
 
@@ -96,7 +97,8 @@ def fill_store(
             store.add(keys[where], lengths[where], whole, by_token, attentions)
         block.rows, block.columns, block.finite, block.size = [], {}, [], 0
 
-    with evaluating(encoder.to(accelerator.device)), torch.inference_mode(), accelerator.autocast():
+    autocast = accelerator.autocast()
+    with evaluating(encoder.to(accelerator.device)), torch.inference_mode(), autocast, short_texts_in_blocks():
         parts = list(scoring_order(lengths[rows]))
         for number, part in enumerate(parts, 1):
             batch = split.batch(rows[part]).to(accelerator.device)

@@ -20,6 +20,7 @@ from stillhouse.data.batch import Batch, Rows, TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.features import Attention, Features, Needs
 from stillhouse.files import free_space
+from stillhouse.models.capture import attend_in_blocks, short_texts_in_blocks
 from stillhouse.models.forward import at_words, forward
 from stillhouse.teachers.fill import fill_store, stored_bytes
 from stillhouse.teachers.store import FeatureStore, Index, column_names, needs_of, row_keys, store_root, used_bytes
@@ -56,7 +57,7 @@ class OnlineTeacher:
 
     def features(self, batch: Batch) -> Features:
         self.encoder.eval()
-        with torch.no_grad(), self._accelerator.autocast():
+        with torch.no_grad(), self._accelerator.autocast(), short_texts_in_blocks():
             features = forward(self.encoder, batch, "teacher", self.needs).detach()
         return _rounded(features, kept_dtype(self._accelerator))
 
@@ -179,6 +180,8 @@ def build_teacher(
     """
     if encoder is None or not needs.anything:
         return NoTeacher()
+    if accelerator.device.type == "cpu":
+        attend_in_blocks(encoder)
     config = source.config
     if config.features == "online":
         return OnlineTeacher(encoder, needs, accelerator)

@@ -19,7 +19,7 @@ from stillhouse.advice import anew
 from stillhouse.config import EngineConfig
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, Unit, training_order
-from stillhouse.errors import NotFinite, TrainingDiverged
+from stillhouse.errors import CheckpointError, NotFinite, TrainingDiverged
 from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.adapter import head_parameters
@@ -28,7 +28,7 @@ from stillhouse.students.side import StudentSide
 from stillhouse.teachers.source import Teacher
 from stillhouse.training.checkpoint import Progress, load_checkpoint, read_weights, save_checkpoint
 from stillhouse.training.dropout import fast_dropout
-from stillhouse.training.embedding import RowEmbedding, clip_gradients, row_gradients
+from stillhouse.training.embedding import RowEmbedding, clip_gradients, trained_rows
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.training.schedule import learning_rate_factor
@@ -116,14 +116,6 @@ class Trainer:
         self.steps, self.evaluate_every = stage_steps(stage, len(split))
         self.steps_per_epoch = max(1, math.ceil(len(split) / stage.config.batch_size))
         self.student = student.to(accelerator.device)
-        optimizer = build_optimizer(student, stage.config, head_parameters(student.encoder))
-        # What follows the last layer that is read gets no gradient, nor does what Theseus does not draw.
-        is_partly_idle = student.may_rest or not student.needs.logits
-        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=is_partly_idle)
-        self.module, self.optimizer = accelerator.prepare(student, optimizer)
-        self.trainable = [parameter for parameter in student.parameters() if parameter.requires_grad]
-        for parameter in student.measured:
-            parameter.requires_grad_(True)
         self.weights = torch.tensor([objective.weight for objective in stage.objectives], device=accelerator.device)
         self.progress = Progress()
         self.row_layers: list[RowEmbedding] = []
@@ -145,17 +137,30 @@ class Trainer:
             TrainingDiverged: An objective or the gradient became NaN or infinite; the last good checkpoint is kept.
         """
         torch.manual_seed(self.seed)
-        self._resume()
-        if self.accelerator.process_index:  # the first process goes on with its own stream; no other draws the same
-            torch.manual_seed(self.seed + self.progress.step * 1_000 + self.accelerator.process_index)
-        self.module.train()
         on_cpu = self.accelerator.device.type == "cpu"
         if on_cpu:
             for model in self.student.models:
                 attend_in_blocks(model)
-        tables = row_gradients(self.student.encoder, is_on=on_cpu and self.accelerator.num_processes == 1)
-        with fast_dropout(self.student.models), tables as self.row_layers:
+        tokens = torch.from_numpy(self.split.student.vocabulary())
+        embeddings = trained_rows(self.student.encoder, tokens, is_on=on_cpu and self.accelerator.num_processes == 1)
+        with fast_dropout(self.student.models), embeddings as self.row_layers:
+            self._prepare()
+            self._resume()
+            if self.accelerator.process_index:  # the first process goes on with its own stream; no other draws the same
+                torch.manual_seed(self.seed + self.progress.step * 1_000 + self.accelerator.process_index)
+            self.module.train()
             return self._train()
+
+    def _prepare(self) -> None:
+        """The engine's module and optimiser, and what of the module is trained."""
+        optimizer = build_optimizer(self.student, self.stage.config, head_parameters(self.student.encoder))
+        # What follows the last layer that is read gets no gradient, nor does what Theseus does not draw.
+        is_partly_idle = self.student.may_rest or not self.student.needs.logits
+        self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=is_partly_idle)
+        self.module, self.optimizer = self.accelerator.prepare(self.student, optimizer)
+        self.trainable = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        for parameter in self.student.measured:
+            parameter.requires_grad_(True)
 
     def _train(self) -> StageResult:
         started = last_checkpoint = last_log = time.perf_counter()
@@ -229,9 +234,9 @@ class Trainer:
         if self.stage.config.max_grad_norm > 0:
             totals[-1] = self._clip()
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         for layer in self.row_layers:
-            layer.clear()
+            layer.finish_step(1 - self.stage.config.learning_rate * factor * self.stage.config.weight_decay)
+        self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         self.progress.examples += len(rows)
         self._unread.append(totals)
@@ -342,6 +347,13 @@ class Trainer:
             self._save()
             return
         self.progress, content = found
+        if content["module"].keys() != self.student.state_dict().keys():
+            raise CheckpointError(
+                f"the checkpoint {self._checkpoint} was written by more or fewer processes, on another kind of device, "
+                "or by another version",
+                expected="processes, device and version as when the run was interrupted",
+                fix=f"go on as before, or start anew with {anew()}",
+            )
         if self.progress.best_step:
             read_weights(self._best)  # damage is found now, not after the last step
         self.student.load_state_dict(content["module"])

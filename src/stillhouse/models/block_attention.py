@@ -1,8 +1,10 @@
-"""Attention with dropout on a CPU, block by block.
+"""Attention on a CPU, block by block: with dropout, and on short texts without.
 
 torch has a fused attention for CPUs, but not with dropout: then it makes every map whole, several times over, and draws a
 number for each entry. Here a block of maps is made, masked and used while it is in the processor's cache; the backward pass
 makes it again, so that of all maps one byte an entry is kept: what was dropped.
+
+Without dropout torch's fused form is made for long texts; on short ones it takes longer than this.
 """
 
 from __future__ import annotations
@@ -13,18 +15,25 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stillhouse.blocks import Block, blocks, mask_bias
+from stillhouse.blocks import LEAST_KEYS, Block, blocks, mask_bias, with_least_keys
 from stillhouse.masks import LEVELS, keep_mask
 
+SHORT = 128  # tokens
 
-def can_drop(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> bool:
-    """Whether `dropped_attention` takes these: one shape, one mask for all heads, some but not all to drop."""
+
+def can_attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> bool:
+    """Whether `block_attention` takes these: one shape, one mask for all heads, not everything to drop."""
     is_one_shape = query.shape == key.shape == value.shape
     is_shared = mask is None or (mask.dtype == torch.bool and mask.ndim == 4 and mask.shape[1] == 1)
-    return is_one_shape and is_shared and 0 < round(dropout * LEVELS) < LEVELS
+    return is_one_shape and is_shared and round(dropout * LEVELS) < LEVELS
 
 
-def dropped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, dropout: float) -> Tensor:
+def is_short(query: Tensor) -> bool:
+    """Whether `block_attention` without dropout, and without gradient, is faster than torch's: for several short texts."""
+    return query.shape[0] > 1 and query.shape[2] <= SHORT
+
+
+def block_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, dropout: float) -> Tensor:
     """`dropout(softmax(Q K^T * scaling)) V`.
 
     Scores, softmax and the gradient by the maps are worked out in float32 at least; products with maps take them in the type
@@ -45,13 +54,13 @@ def dropped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
     """
     query, key = query.to(value.dtype), key.to(value.dtype)
     with torch.autocast("cpu", enabled=False):
-        result: Tensor = _DroppedAttention.apply(  # type: ignore[no-untyped-call]
+        result: Tensor = _BlockAttention.apply(  # type: ignore[no-untyped-call]
             query, key, value, mask, scaling, round(dropout * LEVELS)
         )
     return result
 
 
-class _DroppedAttention(torch.autograd.Function):
+class _BlockAttention(torch.autograd.Function):
     """With maps P, masks M and O = (P M) V: dP = M dO V^T, dS = P (dP - sum of dP P over a row)."""
 
     @staticmethod
@@ -59,13 +68,19 @@ class _DroppedAttention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, drop_level: int
     ) -> Tensor:
         factor = LEVELS / (LEVELS - drop_level)
+        tokens = query.shape[2]
+        if mask is None and tokens < LEAST_KEYS:
+            mask = torch.ones(1, 1, 1, tokens, dtype=torch.bool)
         bias = None if mask is None else mask_bias(mask)
-        result = _by_token(value)
+        key, value = with_least_keys(key), with_least_keys(value)
+        result = _by_token(query)
         keep_masks = []
         for block in blocks(*query.shape[:3], on_cpu=True):
             maps = _maps(query, key, bias, scaling, block)
-            keep_masks.append(keep_mask(maps.shape, drop_level))
-            result[block] = (maps.mul_(keep_masks[-1]).to(value.dtype) @ value[block]).mul_(factor)
+            if drop_level:
+                keep_masks.append(keep_mask(maps.shape, drop_level))
+                maps.mul_(keep_masks[-1])
+            torch.mul(maps.to(value.dtype) @ value[block], factor, out=result[block])
         ctx.save_for_backward(query, key, value, *keep_masks, *([] if bias is None else [bias]))
         ctx.scaling, ctx.factor, ctx.has_bias = scaling, factor, bias is not None
         return result.transpose(1, 2)
@@ -76,14 +91,19 @@ class _DroppedAttention(torch.autograd.Function):
         query, key, value, *keep_masks = ctx.saved_tensors
         bias = keep_masks.pop() if ctx.has_bias else None
         gradient = gradient.transpose(1, 2)
-        by_query, by_key, by_value = (_by_token(tensor) for tensor in (query, key, value))
-        for block, kept in zip(blocks(*query.shape[:3], on_cpu=True), keep_masks, strict=True):
+        by_query, by_key, by_value = (_by_token(query) for _ in range(3))
+        tokens = query.shape[2]
+        for number, block in enumerate(blocks(*query.shape[:3], on_cpu=True)):
             maps = _maps(query, key, bias, ctx.scaling, block)
-            slope = (_exact(gradient[block]) @ _exact(value[block]).transpose(-1, -2)).mul_(kept)
+            slope = _exact(gradient[block]) @ _exact(value[block]).transpose(-1, -2)
+            if keep_masks:
+                slope.mul_(keep_masks[number])
             slope = torch.ops.aten._softmax_backward_data(slope, maps, -1, maps.dtype).to(value.dtype)
-            by_value[block] = (maps.mul_(kept).to(value.dtype).transpose(-1, -2) @ gradient[block]).mul_(ctx.factor)
+            if keep_masks:
+                maps.mul_(keep_masks[number])
+            by_value[block] = (_turned(maps.to(value.dtype), tokens) @ gradient[block]).mul_(ctx.factor)
             by_query[block] = (slope @ key[block]).mul_(ctx.factor * ctx.scaling)
-            by_key[block] = (slope.transpose(-1, -2) @ query[block]).mul_(ctx.factor * ctx.scaling)
+            by_key[block] = (_turned(slope, tokens) @ query[block]).mul_(ctx.factor * ctx.scaling)
         return by_query, by_key, by_value, None, None, None
 
 
@@ -92,6 +112,11 @@ def _maps(query: Tensor, key: Tensor, bias: Tensor | None, scaling: float, block
     if bias is not None:
         scores.add_(bias[block[0]] if bias.shape[0] > 1 else bias)
     return torch.softmax(scores, dim=-1)
+
+
+def _turned(matrix: Tensor, tokens: int) -> Tensor:
+    """Transposed, without the keys that are no tokens."""
+    return matrix[..., :tokens].transpose(-1, -2)
 
 
 def _exact(vectors: Tensor) -> Tensor:
