@@ -25,8 +25,6 @@ from stillhouse.methods import load_method
 METHODS = "logit,pkd,tinybert,minilmv2,theseus"
 STUDENT = "3x384"
 GRID = "1e-4,3e-4"
-INSIDE_RATE = 3e-4  # of the stages that train no head: no score chooses it
-TEACHER_RATE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class Protocol:
         first: Epochs of the first of two stages.
         last: Epochs of the second; a method of one stage has both.
         teacher: Epochs of the teacher.
+        teacher_rate: Its learning rate.
+        inside_rate: Of the stages that train no head: no score chooses it.
         seeds: Of the students.
         grid: Learning rates of every line.
         accumulate: Micro-batches a step: dropout on long texts takes much memory on a CPU.
@@ -48,6 +48,8 @@ class Protocol:
     first: int = 2
     last: int = 1
     teacher: int = 3
+    teacher_rate: float = 1e-4
+    inside_rate: float = 3e-4
     seeds: str = "0,1,2"
     grid: str = GRID
     accumulate: int = 1
@@ -61,6 +63,7 @@ SETS = {
     "stsb": Protocol("stsb", first=4, last=2, teacher=5),
     "conll2003": Protocol("conll2003"),
     "conll2003-long": Protocol("conll2003", first=4, last=2, grid="3e-4,1e-3"),
+    "conll2003-taught": Protocol("conll2003", teacher=6, teacher_rate=3e-4, inside_rate=1e-3, grid="3e-4"),
     "rte": Protocol("rte", first=4, last=2, teacher=5, seeds="0", grid="3e-4"),
     "qqp": Protocol("qqp_lite", seeds="0", grid="3e-4"),
     "squad2": Protocol("squad2", seeds="0", grid="3e-4", accumulate=4),
@@ -104,7 +107,7 @@ def stage_settings(protocol: Protocol, methods: list[str]) -> list[str]:
     """What a protocol says of the teacher's and the methods' stages, as `--set` takes it."""
     changes = [
         f"teacher.finetune.epochs={protocol.teacher}",
-        f"teacher.finetune.learning_rate={TEACHER_RATE}",
+        f"teacher.finetune.learning_rate={protocol.teacher_rate}",
         f"teacher.finetune.accumulate={protocol.accumulate}",
     ]
     for method in methods:
@@ -114,7 +117,7 @@ def stage_settings(protocol: Protocol, methods: list[str]) -> list[str]:
             changes.append(f"methods.{method}.stages.{name}.epochs={share}")
             changes.append(f"methods.{method}.stages.{name}.accumulate={protocol.accumulate}")
             if stage.select_on == "none":
-                changes.append(f"methods.{method}.stages.{name}.learning_rate={INSIDE_RATE}")
+                changes.append(f"methods.{method}.stages.{name}.learning_rate={protocol.inside_rate}")
     return changes
 
 

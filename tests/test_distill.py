@@ -11,6 +11,7 @@ import transformers
 import yaml
 
 from stillhouse import UserError, distill, evaluate, predict
+from stillhouse.cache import cache_folder
 from tests import toy_data
 from tests.tiny_models import FAMILIES, make_tiny_checkpoint
 from tests.toy_data import TASKS
@@ -110,6 +111,26 @@ def test_a_kept_teacher_of_other_data_never_stays_in_the_folder(tmp_path, teache
     assert fresh != stale
     kept = run_toy(tmp_path, first, teacher, out=tmp_path / "three", **quick)
     assert (kept.folder / "teacher" / "model.safetensors").read_bytes() == fresh
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_kept_teacher_is_named_and_fitted_again(tmp_path, teacher, damage, capsys):
+    quick = {"epochs": 1, "changes": ["teacher.finetune.epochs=1"], "quiet": False}
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run_toy(tmp_path, data, teacher, out=tmp_path / "one", **quick)
+    (kept,) = cache_folder("teachers").glob("*/model.safetensors")
+    whole = kept.read_bytes()
+    wrong = bytearray(whole)
+    wrong[len(wrong) // 2] ^= 1
+    kept.unlink() if damage == "gone" else kept.write_bytes(wrong if damage == "flipped" else whole[:-9])
+    capsys.readouterr()
+    run_toy(tmp_path, data, teacher, out=tmp_path / "two", **quick)
+    said = capsys.readouterr().out
+    assert (f"the kept teacher in {kept.parent} is damaged" in said) == (damage != "gone")
+    assert "teacher: " in said  # was fitted again
+    assert kept.read_bytes() == whole
+    run_toy(tmp_path, data, teacher, out=tmp_path / "three", **quick)
+    assert "teacher: " not in capsys.readouterr().out
 
 
 def test_weights_are_as_readable_as_the_files_beside_them(tmp_path, teacher):

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,7 +84,7 @@ def require_writable(path: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -130,7 +131,6 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary folder beside `path`, then moves it into place; an older folder there is replaced."""
     temporary = _temporary(path)
     with explained(path):
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
             write(temporary)

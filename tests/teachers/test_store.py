@@ -1,9 +1,12 @@
 """Features on disk are those of the model, however the store was filled, and damage is found."""
 
 import dataclasses
+import json
+import math
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -31,7 +34,7 @@ from stillhouse.options import config_from_options
 from stillhouse.prepare import prepare, with_defaults
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.source import NoTeacher, OnlineTeacher, Source, StoredTeacher, build_teacher
-from stillhouse.teachers.store import column_names, open_shard, row_keys, used_bytes
+from stillhouse.teachers.store import FeatureStore, Index, column_names, open_shard, row_keys, used_bytes
 from stillhouse.training.stages import run_stages, weights_digest
 
 EVERYTHING = Needs(
@@ -250,19 +253,28 @@ def test_other_text_or_another_teacher_never_meets_old_features(tmp_path, passes
     assert not texts(encoded) & texts(segments.teacher)
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "header", "description", "empty"])
+def flip(path, name):
+    """Turns one bit in the middle of a column, or of another tensor, of a shard."""
+    content = bytearray(path.read_bytes())
+    size = int.from_bytes(content[:8], "little")
+    begin, end = json.loads(content[8 : 8 + size])[name]["data_offsets"]
+    content[8 + size + (begin + end) // 2] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", ["column:logits", "column:query_2", "lengths", "cut", "header", "description", "empty"])
 def test_a_damaged_shard_is_found_named_and_made_again(tmp_path, small_shards, passes, damage):
     build(tmp_path, EVERYTHING)
     victim = shards_of(tmp_path)[2]
     rows = len(open_shard(victim).keys)
     content = bytearray(victim.read_bytes())
-    if damage == "flipped":
-        content[-5] ^= 16
-    elif damage == "header":
+    if damage == "header":
         content[60] ^= 16
     elif damage == "description":
         content[content.index(b"scaling") + 14] ^= 1
     victim.write_bytes(content[:-100] if damage == "cut" else b"" if damage == "empty" else content)
+    if damage.startswith(("column", "lengths")):
+        flip(victim, damage)
     passes.clear()
     said = []
     stored = build(tmp_path, EVERYTHING, said)
@@ -327,6 +339,85 @@ def test_a_full_disk_falls_back_to_the_model(tmp_path, small_shards, monkeypatch
     unknown = dataclasses.replace(batch, rows=torch.full((5,), -1))  # text that is no row of the split
     check_rows = stored.features(unknown)
     assert torch.allclose(check_rows.logits, stored.features(batch).logits, atol=1e-5)
+
+
+def test_logits_are_held_in_memory_where_there_is_no_room_for_them(tmp_path, passes):
+    needs, said = Needs(logits=True), []
+    stored = build(tmp_path, needs, said, features="auto", store_limit_gib=1e-9)
+    assert stored.online is None
+    assert sum(passes) == 97
+    assert re.search("cannot be kept .they take .*, there is room for .*: this run holds them in memory", said[0])
+    assert not shards_of(tmp_path)
+    check(stored, tmp_path, needs=needs)
+
+
+def test_room_is_what_all_stores_leave_of_the_limit_and_half_of_what_the_disk_has(tmp_path, small_shards, monkeypatch):
+    def rows_kept(limit, seed, free=math.inf):
+        monkeypatch.setattr("stillhouse.teachers.source.free_space", lambda _: free)
+        options = {"encoder": toy_encoder(seed), "features": "auto", "store_limit_gib": limit}
+        teacher = build(tmp_path, EVERYTHING, **options)
+        return 0 if isinstance(teacher, OnlineTeacher) else int((~teacher.index.lacking()).sum())
+
+    assert rows_kept(1.0, seed=3) == 97
+    whole = used_bytes(tmp_path / "store") / 2**30
+    assert rows_kept(1.05 * whole, seed=4) == 0  # another teacher's have taken it
+    assert 0 < rows_kept(1.6 * whole, seed=5) < 97
+    assert rows_kept(1.0, seed=6, free=0.1 * whole * 2**30) == 0
+    assert 0 < rows_kept(1.0, seed=7, free=1.2 * whole * 2**30) < 70
+
+
+def test_another_precision_or_version_has_a_store_of_its_own(tmp_path, monkeypatch):
+    def folder(precision="fp32"):
+        return FeatureStore(tmp_path, "teacher", precision).folder
+
+    mine = folder()
+    assert folder() == mine != folder("bf16")
+    monkeypatch.setattr(store, "version", lambda _: "0.0.1")
+    assert folder() != mine
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_waits_to_be_written_holds_no_more_than_that(dtype):
+    states, real = torch.randn(3, 7, 4), torch.arange(7) < torch.tensor([[7], [2], [5]])
+    for kept, expected in (
+        (fill._kept(states[:, 0], None, dtype), states[:, 0]),
+        (fill._kept(states, real, dtype), states[real]),
+    ):
+        assert torch.equal(kept, expected.to(dtype))
+        assert kept.untyped_storage().nbytes() == kept.nbytes
+
+
+def test_a_slow_teacher_writes_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr("stillhouse.teachers.fill.SHARD_SECONDS", 0.0)
+    monkeypatch.setattr("stillhouse.teachers.fill.scoring_order", partial(scoring_order, tokens=100))
+    build(tmp_path, Needs(logits=True))
+    assert len(shards_of(tmp_path)) > 5
+
+
+def test_many_columns(tmp_path):
+    """More than a number has bits: one lacks the last of them alone."""
+    keys, lengths = np.arange(6, dtype=np.uint64).reshape(3, 2), np.full(3, 4)
+    index = Index(keys, lengths, [])
+    for number in range(70):
+        index.places[f"column {number}"] = np.zeros(3, np.int64), np.arange(3)
+    index.places["column 69"][0][1] = -1
+    ((columns, rows),) = index.missing()
+    assert (columns, rows.tolist()) == ({"column 69"}, [1])
+
+
+def test_a_store_that_lost_its_mark_gets_it_back(tmp_path):
+    build(tmp_path, EVERYTHING)
+    (mark,) = (tmp_path / "store").glob("*/store.json")
+    mark.unlink()
+    assert used_bytes(tmp_path / "store") == 0
+    build(tmp_path, EVERYTHING)
+    assert used_bytes(tmp_path / "store") > 0
+
+
+def test_shards_are_as_readable_as_files_are(tmp_path):
+    build(tmp_path, EVERYTHING)
+    modes = {path.stat().st_mode for path in (tmp_path / "store").glob("*/*")}
+    assert len(modes) == 1
 
 
 def test_logits_are_kept_even_where_nothing_can_be_written(tmp_path, monkeypatch, passes):
@@ -446,6 +537,8 @@ def test_online_and_store_train_alike(tmp_path, precision):
             source = Source(TeacherConfig(features=features, store=str(tmp_path / "store")), "toy")
             shop = workshop(tmp_path / name / features, precision=precision)
             run_stages(stages, student, toy_split(), lambda: 0.0, shop, teacher=teacher, source=source, seed=0)
+            assert bool(shards_of(tmp_path)) == (features == "store")
+            shutil.rmtree(tmp_path / "store", ignore_errors=True)
             states.append(weights(student))
         tolerance = 1e-5 if precision == "fp32" else 5e-4
         for key, tensor in states[0].items():
@@ -462,12 +555,15 @@ def test_the_command_shows_checks_and_frees(tmp_path, small_shards, capsys):
     assert "toy: logits\n" in said
     assert leave("store", "verify", *options) == 0
     victim = shards_of(tmp_path)[0]
-    victim.write_bytes(victim.read_bytes()[:-1])
+    flip(victim, "column:logits")
     capsys.readouterr()
     assert leave("store", "verify", *options) == 1
     assert capsys.readouterr().out.startswith(f"{victim}: ")
     assert leave("store", "rm", *options) == 2
     assert leave("store", "rm", "nonsense", *options) == 2
+    for command in (("ls",), ("verify",), ("rm", "--all")):
+        for wrong in ("", str(tmp_path / "typo"), "~nobody-of-that-name/x"):
+            assert leave("store", *command, "--store", wrong) == 2
     assert leave("store", "rm", victim.parent.name[:8], *options) == 0
     assert not victim.parent.exists()
     assert len(list((tmp_path / "store").iterdir())) == 1

@@ -260,9 +260,8 @@ def store_ls(store: Store = None) -> None:
     """Whose features are kept, and how much room they take."""
     from stillhouse.cli.tables import stores_table
     from stillhouse.teachers.kept import kept_stores
-    from stillhouse.teachers.store import store_root
 
-    root = store_root(store)
+    root = _store_folder(store)
     typer.echo(stores_table(root, kept_stores(root)))
 
 
@@ -270,9 +269,8 @@ def store_ls(store: Store = None) -> None:
 def store_verify(store: Store = None) -> None:
     """Read everything that is kept, and name what is damaged; leaves with 1 where something is."""
     from stillhouse.teachers.kept import damaged_shards
-    from stillhouse.teachers.store import store_root
 
-    found = list(damaged_shards(store_root(store)))
+    found = list(damaged_shards(_store_folder(store)))
     for path, problem in found:
         typer.echo(f"{path}: {problem}")
     if found:
@@ -288,12 +286,21 @@ def store_rm(
 ) -> None:
     """Delete kept features; they are computed again when they are needed."""
     from stillhouse.teachers.kept import remove_stores
-    from stillhouse.teachers.store import store_root
 
     if bool(names) == everything:
         raise UserError("no store is named" if not names else "names and --all are given", expected="names, or --all")
-    freed = remove_stores(store_root(store), names or ())
-    typer.echo(f"{freed / 2**20:,.0f} MiB freed")
+    freed = remove_stores(_store_folder(store), names or ())
+    typer.echo(f"{freed / 2**20:,.1f} MiB freed")
+
+
+def _store_folder(store: str | None) -> Path:
+    """Where stores are: in the user's cache there may be none yet, elsewhere the folder has to be there."""
+    from stillhouse.teachers.store import store_root
+
+    root = store_root(store)
+    if store is not None and not root.is_dir():
+        raise UserError(f"--store {store} is no folder", expected="the folder in which features are kept", fix="check its name")
+    return root
 
 
 def _one_value_an_option(option: str, arguments: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,10 @@ from stillhouse.features import Features, Needs
 from stillhouse.models.adapter import compute_features, dimensions
 from stillhouse.models.capture import short_texts_in_blocks
 from stillhouse.models.forward import evaluating
-from stillhouse.teachers.store import SHARD_BYTES, FeatureStore, Keys
+from stillhouse.teachers.store import FeatureStore, Keys
 
+# After so much a shard is written: what is lost by a kill, and what is held in memory.
+SHARD_BYTES, SHARD_SECONDS = 64 * 2**20, 60.0
 LOGIT_BYTES = 4  # logits are always stored in float32
 TOKEN_LOGITS = ("tagging", "qa")  # tasks whose logits are of tokens
 
@@ -51,6 +54,7 @@ class _Block:
     columns: dict[str, list[Tensor]] = field(default_factory=dict)
     finite: list[Tensor] = field(default_factory=list)  # read when the block is written: reading makes the CPU wait
     size: int = 0
+    begun: float = field(default_factory=time.perf_counter)
 
 
 def fill_store(
@@ -85,17 +89,18 @@ def fill_store(
     rows = rows[accelerator.process_index :: accelerator.num_processes]
     lengths = split.teacher.lengths
     by_token = _by_token(split, columns)
-    block = _Block()
     attentions: dict[int, dict[str, Any]] = {}
+    block = _Block()
 
     def write() -> None:
+        nonlocal block
         if block.rows:
             if not torch.stack(block.finite).all():
                 raise NotFinite("the model's outputs are NaN or infinite")
             where = np.concatenate(block.rows)
             whole = {name: torch.cat(parts) for name, parts in block.columns.items()}
             store.add(keys[where], lengths[where], whole, by_token, attentions)
-        block.rows, block.columns, block.finite, block.size = [], {}, [], 0
+        block = _Block()
 
     autocast = accelerator.autocast()
     with evaluating(encoder.to(accelerator.device)), torch.inference_mode(), autocast, short_texts_in_blocks():
@@ -111,17 +116,20 @@ def fill_store(
                 if name not in columns:
                     continue
                 block.finite.append(torch.isfinite(value).all())
-                kept = (value[real] if name in by_token else value).to(
-                    "cpu", torch.float32 if name == "logits" else store.dtype
-                )
+                kept = _kept(value, real if name in by_token else None, torch.float32 if name == "logits" else store.dtype)
                 block.columns.setdefault(name, []).append(kept)
                 block.size += kept.nbytes
             block.rows.append(rows[part])
-            if block.size >= SHARD_BYTES:
+            if block.size >= SHARD_BYTES or time.perf_counter() - block.begun >= SHARD_SECONDS:
                 write()
             if report is not None:
                 report(number, len(parts), "features of the teacher")
         write()
+
+
+def _kept(value: Tensor, real: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """In memory until it is written: real tokens alone; of a row's vector no view, which would hold those of its tokens."""
+    return (value.contiguous() if real is None else value[real]).to("cpu", dtype)
 
 
 def _by_token(split: TokenizedSplit, names: frozenset[str]) -> frozenset[str]:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from stillhouse.cache import cache_folder
@@ -24,8 +23,8 @@ from stillhouse.training.stages import Workshop, run_stages, weights_digest
 from stillhouse.training.trainer import StageResult
 
 # Raised when a change of the loop changes what a fitted teacher looks like: older ones are then fitted again.
-RECIPE = 3
-WEIGHTS = "model.safetensors"
+RECIPE = 4
+WEIGHTS, CHECKSUM = "model.safetensors", "model.safetensors.sha256"
 
 
 def fit_teacher(
@@ -76,7 +75,7 @@ def fit_teacher(
     result = None
     # A run that was interrupted after its own fit goes on with that one, and reports it.
     fitted_here = (workshop.checkpoints / stage.name / "finished.json").exists()
-    if not fitted_here and any(_load_kept(kept, encoder) for kept in places):
+    if not fitted_here and any(_load_kept(kept, encoder, workshop.say) for kept in places):
         encoder.eval()
     else:
         (result,) = run_stages((stage,), encoder, labelled, score, workshop, selection=selection, seed=seed)
@@ -100,15 +99,19 @@ def save_model(encoder: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def _is_kept(kept: Path) -> bool:
-    return (kept / WEIGHTS).exists()
+    return (kept / WEIGHTS).exists() and (kept / CHECKSUM).exists()
 
 
-def _load_kept(kept: Path, encoder: Any) -> bool:
+def _load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
     if not _is_kept(kept):
         return False
     try:
+        if _digest(kept / WEIGHTS) != (kept / CHECKSUM).read_text(encoding="utf-8"):
+            say(f"  the kept teacher in {kept} is damaged: it is deleted, and fitted again")
+            shutil.rmtree(kept, ignore_errors=True)
+            return False
         state = load_file(kept / WEIGHTS)
-    except (OSError, SafetensorError):
+    except (OSError, ValueError):  # not its content: it may be readable another time
         return False
     if state.keys() != encoder.state_dict().keys():
         return False
@@ -116,11 +119,17 @@ def _load_kept(kept: Path, encoder: Any) -> bool:
     return True
 
 
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _keep(kept: Path, folder: Path) -> bool:
     """Copies a fitted teacher to where it is kept; a place that cannot be written costs only the next run's time."""
 
     def copy(path: Path) -> None:
         shutil.copytree(folder, path, dirs_exist_ok=True)
+        (path / CHECKSUM).write_text(_digest(path / WEIGHTS), encoding="utf-8")
 
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)

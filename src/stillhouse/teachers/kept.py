@@ -36,7 +36,7 @@ class KeptStore:
 
 
 def kept_stores(root: Path) -> list[KeptStore]:
-    """All stores, the one last used first; damaged shards are not counted."""
+    """All stores, the one last used first; rows of damaged shards are not counted."""
     stores = []
     for folder, about in stores_in(root).items():
         keys: set[bytes] = set()
@@ -50,7 +50,9 @@ def kept_stores(root: Path) -> list[KeptStore]:
                 continue
             keys.update(map(bytes, shard.keys))
             columns.update(shard.columns)
-        used = (folder / ABOUT).stat().st_mtime if (folder / ABOUT).exists() else 0.0
+        used = 0.0
+        with suppress(OSError):  # another process may have removed it
+            used = (folder / ABOUT).stat().st_mtime
         entry = (str(about.get("teacher", "?")), str(about.get("precision", "?")), used)
         stores.append(KeptStore(folder, *entry, size, len(keys), tuple(sorted(columns))))
     return sorted(stores, key=lambda store: -store.used)
@@ -78,16 +80,22 @@ def remove_stores(root: Path, names: Sequence[str]) -> int:
         Bytes that were freed.
 
     Raises:
-        UserError: A name fits none, or several.
+        UserError: A name fits none, or several; or a file cannot be deleted.
     """
     stores = kept_stores(root)
+    if names and not stores:
+        raise UserError(
+            f"no features are kept in {root}",
+            expected="the beginning of a store's name",
+            fix="nothing is to be done",
+        )
     chosen = {}
     for name in names:
         found = [store for store in stores if store.folder.name.startswith(name)]
         if len(found) != 1 or not name:
             raise UserError(
                 f"{name!r} is the beginning of {len(found)} stores' names",
-                expected=f"one of {', '.join(store.folder.name[:8] for store in stores) or 'none: there is no store'}",
+                expected=f"one of {', '.join(store.folder.name[:8] for store in stores)}",
                 fix="`stillhouse store ls` lists them",
             )
         chosen[found[0].folder] = found[0]
@@ -95,7 +103,14 @@ def remove_stores(root: Path, names: Sequence[str]) -> int:
         chosen = {store.folder: store for store in stores}
     for folder in chosen:
         for path in (*shard_paths(folder), *folder.glob(LEFTOVERS), folder / ABOUT):  # the mark last: a kill leaves a store
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"{path} cannot be deleted: {error.strerror}",
+                    expected="a file that you may delete",
+                    fix="see to whom it belongs, then give the same command again",
+                ) from error
         with suppress(OSError):  # a run that fills it meanwhile keeps its shards, and its folder
             folder.rmdir()
     return sum(store.size for store in chosen.values())

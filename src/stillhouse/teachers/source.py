@@ -192,11 +192,11 @@ def build_teacher(
     keys, lengths, columns = row_keys(split.teacher), split.teacher.lengths, column_names(needs)
     index = store.index(keys, lengths, columns)
     missing = [_Missing(rows, names, needs_of(names, needs)) for names, rows in index.missing()]
-    is_read_once = epochs <= 1 and not source.is_shared and not needs.logits_only
+    is_read_once = not source.is_shared and (epochs < 1 or (epochs == 1 and not needs.logits_only))
     if config.features == "auto" and is_read_once:
         missing = []
     limit = source.config.store_limit_gib if config.features == "auto" else math.inf
-    missing = _what_fits(missing, limit, store, encoder, split, say)
+    missing = _what_fits(missing, limit, store, encoder, split, say, in_memory=in_memory)
     # Processes may have found different things: the first one's view holds, so that each computes its share of one list.
     (missing,) = broadcast_object_list([missing])
     if missing:
@@ -215,7 +215,10 @@ def build_teacher(
                     report=report,
                 )
         except UserError as error:
-            say(f"  teacher features cannot be kept ({error.given}): the teacher runs beside the student")
+            say(
+                f"  teacher features cannot be kept ({error.given}): the teacher runs beside the student "
+                "(--store names another place, `stillhouse store rm` frees some)"
+            )
         accelerator.wait_for_everyone()
         index = store.index(keys, lengths, columns)
     lacking = index.lacking()
@@ -247,15 +250,23 @@ def _what_fits(
     encoder: nn.Module,
     split: TokenizedSplit,
     say: Callable[[str], None],
+    *,
+    in_memory: bool,
 ) -> list[_Missing]:
-    """As many of the rows as there is room for: within the limit of all stores, GiB, and half of what the disk has left."""
+    """As many of the rows as there is room for: within the limit of all stores, GiB, and half of what the disk has left.
+
+    What may be held in memory is never cut.
+    """
     if not missing:
         return []
     root = store.folder.parent
-    room = min(limit * 2**30 - used_bytes(root), free_space(root) // 2)
+    room = min(limit * 2**30 - used_bytes(root), free_space(root) / 2)
     sizes = [stored_bytes(encoder, part.needs, store.dtype, split.task, split.teacher.lengths[part.rows]) for part in missing]
     rows, asked = sum(len(part.rows) for part in missing), sum(int(size.sum()) for size in sizes)
     if asked <= room:
+        return missing
+    if in_memory:
+        store.hold(f"they take {_size(asked)}, there is room for {_size(room)}")
         return missing
     fitting, left = [], room
     for part, size in zip(missing, sizes, strict=True):
@@ -264,11 +275,13 @@ def _what_fits(
         left -= int(size[fits].sum())
     fitting = [part for part in fitting if len(part.rows)]
     is_worth_it = sum(len(part.rows) for part in fitting) >= LEAST_SHARE * rows
-    others = "for the others " if is_worth_it else ""
+    others = " for the others" if is_worth_it else ""
+    advice = "`stillhouse store rm` frees some"
+    if limit < math.inf:
+        advice += ", --set teacher.store_limit_gib=... allows more"
     say(
         f"  features of {rows:,} rows take {_size(asked)}, there is room for {_size(room)}: "
-        f"the teacher runs beside the student {others}"
-        "(`stillhouse store rm` frees some, --set teacher.store_limit_gib=... allows more)"
+        f"the teacher runs beside the student{others} ({advice})"
     )
     return fitting if is_worth_it else []
 

@@ -40,11 +40,9 @@ from stillhouse.features import Attention, Features, Needs
 from stillhouse.files import LEFTOVERS, write_atomically, write_json
 
 FORMAT = 1
-SHARD_BYTES = 64 * 2**20
 ABOUT = "store.json"
 MARK = "teacher features"  # by which a folder is known to be ours
 STALE_SECONDS = 3600.0  # temporary files of writers that are long gone
-_UNKNOWN = -1
 Keys = NDArray[np.uint64]
 Say = Callable[[str], None]
 
@@ -100,7 +98,7 @@ class Shard:
         columns: By name: `(tokens, width)`, or `(rows, width)` where a row has one vector.
         by_token: Which columns have a vector for each token.
         attentions: By layer what its queries, keys and values are: heads, scaling, window.
-        checksums: Of the columns, as they were written; empty where there is nothing to compare with.
+        checksums: Of the columns, as they were written; None of a shard that was not read.
     """
 
     path: Path
@@ -109,7 +107,7 @@ class Shard:
     columns: dict[str, Tensor]
     by_token: frozenset[str]
     attentions: dict[int, dict[str, Any]]
-    checksums: dict[str, int] = field(default_factory=dict)
+    checksums: dict[str, int] | None = None
 
     def holds(self, name: str) -> str | None:
         """The column in which a feature is: its own or, for a CLS vector, that of the hidden state."""
@@ -117,13 +115,15 @@ class Shard:
         return next((held for held in (name, hidden) if held in self.columns), None)
 
     def verify(self, names: Iterable[str]) -> None:
-        """Reads columns through, each once a process.
+        """Reads columns through.
 
         Raises:
             Damaged: One is not as it was written.
         """
+        if self.checksums is None:
+            return
         for name in names:
-            if name in self.columns and self.checksums.get(name, _UNKNOWN) != _checksum(self.columns[name]):
+            if self.checksums[name] != _checksum(self.columns[name]):
                 raise Damaged(f"the checksum of {name} does not agree")
 
 
@@ -150,7 +150,14 @@ def write_shard(shard: Shard) -> None:
     }
     about = json.dumps(content, sort_keys=True)
     metadata = {"about": about, "checksum": str(zlib.crc32(about.encode()))}
-    write_atomically(shard.path, lambda temporary: save_file(tensors, temporary, metadata))
+
+    def write(temporary: Path) -> None:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(tensors, temporary, metadata)  # readable by its owner alone
+        temporary.chmod(mode)
+
+    write_atomically(shard.path, write)
 
 
 def open_shard(path: Path) -> Shard:
@@ -220,15 +227,15 @@ class Index:
 
     def missing(self) -> list[tuple[frozenset[str], Rows]]:
         """What has to be computed: columns, and the rows that lack just these; of rows with the same text the first."""
-        lacked = np.zeros(len(self.lengths), dtype=np.int64)
-        for number, (shard, _) in enumerate(self.places.values()):
-            lacked |= (shard < 0).astype(np.int64) << number
-        rows = np.flatnonzero(lacked)
+        names = list(self.places)
+        lacked = np.stack([shard < 0 for shard, _ in self.places.values()], axis=1)
+        rows = np.flatnonzero(lacked.any(axis=1))
         _, first = np.unique(self.keys[rows], axis=0, return_index=True)
         rows = rows[np.sort(first)]
+        kinds, kind = np.unique(lacked[rows], axis=0, return_inverse=True)
         return [
-            (frozenset(name for number, name in enumerate(self.places) if kind >> number & 1), rows[lacked[rows] == kind])
-            for kind in np.unique(lacked[rows])
+            (frozenset(np.array(names)[columns].tolist()), rows[kind.reshape(-1) == number])
+            for number, columns in enumerate(kinds)
         ]
 
     def read(self, name: str, rows: Rows, tokens: int) -> Tensor:
@@ -286,8 +293,19 @@ class Index:
 
 
 def store_root(folder: str | None) -> Path:
-    """The folder of all stores: the given one, else in the user's cache."""
-    return Path(folder).expanduser() if folder else cache_folder("features")
+    """The folder of all stores: the given one, else in the user's cache.
+
+    Raises:
+        UserError: An empty name is given, or one of an unknown user.
+    """
+    if folder is None:
+        return cache_folder("features")
+    try:
+        if folder:
+            return Path(folder).expanduser()
+    except RuntimeError:
+        pass
+    raise UserError(f"--store {folder!r} names no folder", expected="a folder", fix="leave --store out for the user's cache")
 
 
 def stores_in(root: Path) -> dict[Path, dict[str, Any]]:
@@ -347,6 +365,7 @@ class FeatureStore:
         self._about = {"stillhouse": MARK, "teacher": name, "precision": precision, "format": FORMAT}
         self._say = say
         self._may_keep = in_memory
+        self._writes = True
         self._in_memory: list[Shard] = []
 
     def index(self, keys: Keys, lengths: Rows, columns: frozenset[str]) -> Index:
@@ -362,7 +381,8 @@ class FeatureStore:
         ranked = keys[order]
         for name in columns:
             index.places[name] = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
-        self.touch()
+        with suppress(OSError):
+            os.utime(self._mark())
         for shard in self._open():
             useful = {name: held for name in columns if (held := shard.holds(name))}
             if not useful:
@@ -407,31 +427,41 @@ class FeatureStore:
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         starts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
         shard = Shard(path, keys, starts, columns, by_token, attentions)
-        try:
-            write_shard(shard)
-        except UserError as error:
-            if not self._may_keep:
-                raise
-            if not self._in_memory:
-                self._say(f"  the teacher's scores cannot be kept ({error.given}): this run holds them in memory")
+        if self._writes:
+            try:
+                write_shard(shard)
+            except UserError as error:
+                if not self._may_keep:
+                    raise
+                self.hold(error.given)
+        if not self._writes:
             self._in_memory.append(shard)
 
-    def touch(self) -> None:
-        """Notes that the store was used."""
-        with suppress(OSError):
-            os.utime(self.folder / ABOUT)
+    def hold(self, reason: str) -> None:
+        """From now on what is added is kept in memory, and not written."""
+        self._writes = False
+        self._say(f"  the teacher's scores cannot be kept ({reason}): this run holds them in memory")
+
+    def _mark(self) -> Path:
+        """Says in the folder, where there is one, whose features it holds: without that nobody would find them."""
+        about = self.folder / ABOUT
+        if self.folder.is_dir() and self.folder not in stores_in(self.folder.parent):
+            with suppress(UserError):
+                write_json(about, self._about)
+        return about
 
     def create(self) -> None:
-        """Makes the folder, and says in it whose features these are.
+        """Makes the folder.
 
         Raises:
             UserError: It cannot be made, and nothing is kept in memory.
         """
         try:
             write_json(self.folder / ABOUT, self._about)
-        except UserError:
+        except UserError as error:
             if not self._may_keep:
                 raise
+            self.hold(error.given)
         for leftover in self.folder.glob(LEFTOVERS):
             with suppress(OSError):
                 if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
@@ -439,6 +469,7 @@ class FeatureStore:
 
     def _open(self) -> list[Shard]:
         shards = list(self._in_memory)
+        refused: list[tuple[Path, OSError]] = []
         for path in shard_paths(self.folder):
             try:
                 shards.append(open_shard(path))
@@ -446,15 +477,21 @@ class FeatureStore:
                 self._drop(path, error)
             except OSError as error:  # not its content: it may be readable another time
                 if path.exists():
-                    self._say(f"  kept teacher features cannot be read: {path}: {error.strerror}")
+                    refused.append((path, error))
+        if refused:
+            first, problem = refused[0]
+            others = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            self._say(f"  kept teacher features cannot be read: {first}: {problem.strerror}{others}")
         return shards
 
     def _is_whole(self, shard: Shard, names: Iterable[str]) -> bool:
         """Whether columns are as they were written; looked at once a process."""
         if shard in self._in_memory:
             return True
-        stat = shard.path.stat() if shard.path.exists() else None
-        state = (stat.st_mtime_ns, stat.st_size) if stat else (0, 0)
+        state = (0, 0)
+        with suppress(OSError):  # another process may have removed it
+            stat = shard.path.stat()
+            state = stat.st_mtime_ns, stat.st_size
         done = _verified.setdefault((shard.path, *state), set())
         try:
             shard.verify(set(names) - done)
@@ -465,6 +502,6 @@ class FeatureStore:
         return True
 
     def _drop(self, path: Path, error: Damaged) -> None:
-        self._say(f"  kept teacher features are damaged and are computed again: {path}: {error}")
+        self._say(f"  kept teacher features are damaged and are deleted: {path}: {error}")
         with suppress(OSError):
             path.unlink()
