@@ -113,6 +113,14 @@ def test_a_kept_teacher_of_other_data_never_stays_in_the_folder(tmp_path, teache
     assert (kept.folder / "teacher" / "model.safetensors").read_bytes() == fresh
 
 
+@pytest.mark.parametrize("features", ["store", "online"])
+def test_features_are_kept_where_the_run_is_told_to(tmp_path, teacher, features):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run_toy(tmp_path, data, teacher, epochs=1, teacher_features=features, store=str(tmp_path / "kept"))
+    assert bool(list((tmp_path / "kept").glob("*/*.safetensors"))) == (features == "store")
+    assert not cache_folder("features").exists()
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_damaged_kept_teacher_is_named_and_fitted_again(tmp_path, teacher, damage, capsys):
     quick = {"epochs": 1, "changes": ["teacher.finetune.epochs=1"], "quiet": False}

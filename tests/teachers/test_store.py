@@ -46,7 +46,7 @@ EVERYTHING = Needs(
 )
 
 
-def build(folder, needs, said=None, split=None, features="store", epochs=3.0, encoder=None, **options):
+def build(folder, needs, said=None, split=None, features="store", epochs=3.0, encoder=None, is_shared=False, **options):
     encoder = toy_encoder(3) if encoder is None else encoder
     config = TeacherConfig(features=features, store=str(folder / "store"), **options)
     accelerator = workshop(folder).accelerator
@@ -54,7 +54,7 @@ def build(folder, needs, said=None, split=None, features="store", epochs=3.0, en
         encoder,
         toy_split() if split is None else split,
         needs,
-        Source(config, "toy", weights_digest(encoder)),
+        Source(config, "toy", weights_digest(encoder), is_shared=is_shared),
         epochs=epochs,
         accelerator=accelerator,
         say=(said if said is not None else []).append,
@@ -437,6 +437,8 @@ def test_what_auto_keeps(tmp_path):
 
     assert kind() is StoredTeacher
     assert kind(epochs=1.0) is OnlineTeacher
+    assert kind(epochs=1.0, is_shared=True) is StoredTeacher  # of a comparison: other runs read it, too
+    assert kind(Needs(logits=True), epochs=0.5) is OnlineTeacher
     assert kind(Needs(logits=True), epochs=1.0) is StoredTeacher
     assert kind(Needs()) is NoTeacher
     said = []
@@ -451,7 +453,7 @@ def test_auto_keeps_as_many_rows_as_there_is_room_for(tmp_path, small_shards):
     stored = build(tmp_path, EVERYTHING, said, features="auto", store_limit_gib=2e-4)
     kept = (~stored.index.lacking()).sum()
     assert 10 < kept < 97
-    assert used_bytes(tmp_path / "store") < 1.3 * 2e-4 * 2**30  # keys and headers are not in the estimate
+    assert used_bytes(tmp_path / "store") < 1.3 * 2e-4 * 2**30  # headers are not in the estimate
     assert "for the others" in said[0]
     check(stored, tmp_path)
 

@@ -23,6 +23,7 @@ from stillhouse.teachers.store import FeatureStore, Keys
 
 # After so much a shard is written: what is lost by a kill, and what is held in memory.
 SHARD_BYTES, SHARD_SECONDS = 64 * 2**20, 60.0
+KEY_BYTES = 20  # a row's key and its length
 LOGIT_BYTES = 4  # logits are always stored in float32
 TOKEN_LOGITS = ("tagging", "qa")  # tasks whose logits are of tokens
 
@@ -42,7 +43,7 @@ def stored_bytes(encoder: Any, needs: Needs, dtype: torch.dtype, task: Task, len
     logits = needs.logits * task.logits * LOGIT_BYTES
     has_token_logits = task.kind in TOKEN_LOGITS
     a_token = width * dtype.itemsize + logits * has_token_logits
-    a_row = len(needs.cls) * sizes.width * dtype.itemsize + logits * (not has_token_logits)
+    a_row = KEY_BYTES + len(needs.cls) * sizes.width * dtype.itemsize + logits * (not has_token_logits)
     return lengths * a_token + a_row
 
 
