@@ -1,19 +1,34 @@
-"""One stage of training and nothing else: no checkpoints, no log, no scores."""
+"""One stage of training of a classifier and nothing else: no checkpoints, no log, no scores."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.config import EngineConfig
+from stillhouse.config import EngineConfig, StageConfig
 from stillhouse.data.batch import TokenizedSplit
-from stillhouse.method import Stage
+from stillhouse.method import Method, Stage
+from stillhouse.methods import load_method
+from stillhouse.models.adapter import dimensions
 from stillhouse.teachers.source import Source
 from stillhouse.training.engine import build_accelerator
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
 from stillhouse.training.trainer import StageResult
+
+
+def first_stage(method: str | Method, student: Any, teacher: Any, *, epochs: float = 1, batch_size: int = 32) -> Stage:
+    """A method's first stage, of so many epochs."""
+    chosen = load_method(method).model_validate({}) if isinstance(method, str) else method
+    planned = chosen.plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
+    return replace(planned, config=bare_config(epochs, batch_size))
+
+
+def bare_config(epochs: float = 1, batch_size: int = 32) -> StageConfig:
+    """Nothing is chosen by a score."""
+    return StageConfig(epochs=epochs, batch_size=batch_size, select_on="none")
 
 
 def train_stage(

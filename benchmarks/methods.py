@@ -24,17 +24,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bare_stage import train_stage
+from bare_stage import first_stage, train_stage
 
 from stillhouse.benchmark.memory import forget_peak_memory, peak_memory_mib
-from stillhouse.config import EngineConfig, StageConfig, TeacherConfig
+from stillhouse.config import EngineConfig, TeacherConfig
 from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.task import Examples, Task
 from stillhouse.data.tokenize import encode
 from stillhouse.files import write_json
-from stillhouse.method import Stage
 from stillhouse.methods import load_method
-from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import load_encoder, load_tokenizer
 from stillhouse.students.build import build_student
@@ -81,9 +79,7 @@ class Bench:
         )
         if method.starts_from_fitted_teacher:
             copy_layers(student, self.teacher, method.copied_layers(3, 6), with_head=True)
-        plan = method.plan(TASK.kind, dimensions(student.config), dimensions(self.teacher.config))
-        training = StageConfig(epochs=1, batch_size=self.batch, select_on="none")
-        stage = Stage(plan[0].name, plan[0].objectives, training, side=plan[0].side)
+        stage = first_stage(method, student, self.teacher, batch_size=self.batch)
         teacher = copy.deepcopy(self.teacher) if method.starts_from_fitted_teacher else self.teacher
         result = train_stage(stage, student, rows, teacher=teacher, source=Source(config))
         return result.seconds / result.steps

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bare_stage import train_stage
+from bare_stage import bare_config, train_stage
 from stillhouse_loop import load_model, load_split
 
-from stillhouse.config import StageConfig
 from stillhouse.data.ragged import Ragged
 from stillhouse.method import Stage
 from stillhouse.objectives.hard_labels import HardLabels
@@ -40,7 +39,7 @@ def main() -> None:
     offsets = np.arange(0, len(words) + 1, LENGTH)
     encoded = replace(split.student, input_ids=Ragged(words, offsets), token_type_ids=Ragged(0 * words, offsets))
     split = replace(split, student=encoded, teacher=encoded)
-    stage = Stage("finetune", (HardLabels(kind="classification"),), StageConfig(epochs=1, batch_size=BATCH, select_on="none"))
+    stage = Stage("finetune", (HardLabels(kind="classification"),), bare_config(batch_size=BATCH))
     before = _peak()
     train_stage(stage, model, split.select(np.arange(BATCH)))  # warm-up
     result = train_stage(stage, model, split)

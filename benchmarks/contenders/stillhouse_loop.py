@@ -10,18 +10,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-from bare_stage import train_stage
+from bare_stage import bare_config, first_stage, train_stage
 from transformers import AutoModelForSequenceClassification
 
 from stillhouse.benchmark.memory import peak_memory_mib
-from stillhouse.config import StageConfig, TeacherConfig
+from stillhouse.config import TeacherConfig
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.task import Task
 from stillhouse.data.tokenize import Encoded
 from stillhouse.method import Stage
-from stillhouse.methods import load_method
-from stillhouse.models.adapter import dimensions
 from stillhouse.objectives.hidden_mse import HiddenMSE
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.teachers.source import Source
@@ -46,12 +44,9 @@ def main() -> None:
     if options.do == "match":
         pairs = tuple(map(tuple, about["pairs"]["base" if options.models else "minilm"]))
         objectives = SoftLabels(kind="classification", temperature=about["temperature"]), HiddenMSE(layers=pairs)
-        planned = Stage("match", objectives, StageConfig(epochs=1))
+        stage = Stage("match", objectives, bare_config(options.epochs))
     else:
-        method = load_method(options.do).model_validate({})
-        planned = method.plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
-    config = StageConfig(epochs=options.epochs, batch_size=32, select_on="none")
-    stage = Stage(planned.name, planned.objectives, config, side=planned.side)
+        stage = first_stage(options.do, student, teacher, epochs=options.epochs)
     features = TeacherConfig(features="store" if options.store else "online", store=options.store)
     source = Source(features)
     result = train_stage(stage, student, split, teacher=teacher, source=source, precision=options.precision)

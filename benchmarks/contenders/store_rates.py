@@ -17,14 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bare_stage import train_stage
+from bare_stage import first_stage, train_stage
 from stillhouse_loop import load_model, load_split
 
-from stillhouse.config import EngineConfig, StageConfig, TeacherConfig
+from stillhouse.config import EngineConfig, TeacherConfig
 from stillhouse.data.batch import TokenizedSplit, training_order
-from stillhouse.method import Stage
-from stillhouse.methods import load_method
-from stillhouse.models.adapter import dimensions
 from stillhouse.teachers.source import Source, StoredTeacher, build_teacher
 from stillhouse.teachers.store import FeatureStore, row_keys
 from stillhouse.training.engine import build_accelerator
@@ -43,20 +40,14 @@ def main() -> None:
     found = {}
     for name in ("tinybert", "minilmv2"):
         student = load_model(options.workload / "student")
-        stage = (
-            load_method(name)
-            .model_validate({})
-            .plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
-        )
+        stage = first_stage(name, student, teacher)
         with tempfile.TemporaryDirectory() as folder:
             source = Source(TeacherConfig(features="store", store=f"{folder}/store"), digest="teacher")
             accelerator = build_accelerator(EngineConfig())
             kept = build_teacher(teacher, split, stage.teacher_needs, source, epochs=2, accelerator=accelerator)
             assert isinstance(kept, StoredTeacher)
             milliseconds, mib = _reading(kept, split)
-            config = StageConfig(epochs=1, batch_size=32, select_on="none")
-            trained = Stage(stage.name, stage.objectives, config, side=stage.side)
-            result = train_stage(trained, student, split, teacher=teacher, source=source)
+            result = train_stage(stage, student, split, teacher=teacher, source=source)
             found[f"{name}_share"] = milliseconds / (1000 * result.seconds / result.steps)
             found[f"{name}_read_ms"] = milliseconds
             if name == "tinybert":
