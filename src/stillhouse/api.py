@@ -130,12 +130,7 @@ def distill(
         UserError: Something that was given does not fit; nothing was trained.
         TrainingDiverged: A loss became NaN; the last good checkpoint is kept.
     """
-    given = dict(locals())
-    for name in ("overwrite", "config", "changes", "quiet"):
-        given.pop(name)
-    given["label_map"] = None if label_map is None else parse_label_map(label_map)
-    given["out"] = None if out is None else str(out)
-    given["store"] = None if store is None else str(store)
+    given = _settings(locals())
     if isinstance(config, RunConfig):
         if any(value is not None for value in given.values()) or changes:
             raise UserError("a whole configuration and single options were given", fix="change the configuration itself")
@@ -145,6 +140,15 @@ def distill(
     from stillhouse.run import execute
 
     return Run(execute(resolved, Console(quiet=quiet), overwrite=overwrite))
+
+
+def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function was given for its configuration, as the command line would have it."""
+    given = {name: value for name, value in arguments.items() if name not in ("overwrite", "config", "changes", "quiet")}
+    for name in ("out", "store"):
+        given[name] = None if given[name] is None else str(given[name])
+    given["label_map"] = None if given["label_map"] is None else parse_label_map(given["label_map"])
+    return given
 
 
 class Comparison:
@@ -250,15 +254,10 @@ def compare(
         UserError: Something that was given does not fit.
         StillhouseError: Not one method's run was finished.
     """
-    given = dict(locals())
-    for name in ("overwrite", "config", "changes", "quiet"):
-        given.pop(name)
+    given = _settings(locals())
     if grid is True:
         raise UserError("grid is True", expected="learning rates, or False for none")
     given["grid"] = () if grid is False else grid
-    given["label_map"] = None if label_map is None else parse_label_map(label_map)
-    given["out"] = None if out is None else str(out)
-    given["store"] = None if store is None else str(store)
     from stillhouse.comparison.compare import execute_comparison
     from stillhouse.comparison.config import comparison_from_options
 

@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`starts[i], starts[i] + 1, ...`, `lengths[i]` of them, for every `i` one after the other."""
+    within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(starts, lengths) + within
+
+
 @dataclass(frozen=True)
 class Ragged:
     """Row `r` is `values[offsets[r]:offsets[r + 1]]`.
@@ -70,13 +76,11 @@ class Ragged:
         longest = int(lengths.max(initial=0))
         mask = np.arange(longest) < lengths[:, None]
         padded = np.full((len(rows), longest, *self.values.shape[1:]), fill, dtype=self.values.dtype)
-        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        padded[mask] = self.values[np.repeat(starts, lengths) + within]
+        padded[mask] = self.values[spans(starts, lengths)]
         return padded, mask
 
     def select(self, rows: NDArray[np.int64]) -> Ragged:
         """The given rows alone, in that order."""
         lengths = self.lengths[rows]
-        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        values = self.values[np.repeat(self.offsets[rows], lengths) + within]
+        values = self.values[spans(self.offsets[rows], lengths)]
         return Ragged(values, np.concatenate(([0], np.cumsum(lengths))))

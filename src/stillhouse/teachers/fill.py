@@ -19,7 +19,8 @@ from stillhouse.features import Features, Needs
 from stillhouse.models.adapter import compute_features, dimensions
 from stillhouse.models.capture import short_texts_in_blocks
 from stillhouse.models.forward import evaluating
-from stillhouse.teachers.store import FeatureStore, Keys
+from stillhouse.teachers.shard import Keys
+from stillhouse.teachers.store import FeatureStore
 
 # After so much a shard is written: what is lost by a kill, and what is held in memory.
 SHARD_BYTES, SHARD_SECONDS = 64 * 2**20, 60.0

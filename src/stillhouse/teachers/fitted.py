@@ -106,12 +106,12 @@ def _load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
     if not _is_kept(kept):
         return False
     try:
-        if _digest(kept / WEIGHTS) != (kept / CHECKSUM).read_text(encoding="utf-8"):
+        if _digest(kept / WEIGHTS).encode() != (kept / CHECKSUM).read_bytes():
             say(f"  the kept teacher in {kept} is damaged: it is deleted, and fitted again")
             shutil.rmtree(kept, ignore_errors=True)
             return False
         state = load_file(kept / WEIGHTS)
-    except (OSError, ValueError):  # not its content: it may be readable another time
+    except OSError:  # not its content: it may be readable another time
         return False
     if state.keys() != encoder.state_dict().keys():
         return False

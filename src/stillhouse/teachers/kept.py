@@ -9,7 +9,8 @@ from pathlib import Path
 
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS
-from stillhouse.teachers.store import ABOUT, Damaged, open_shard, shard_paths, stores_in
+from stillhouse.teachers.shard import Damaged, open_shard
+from stillhouse.teachers.store import ABOUT, shard_paths, stores_in
 
 
 @dataclass(frozen=True)

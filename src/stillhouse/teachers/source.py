@@ -187,8 +187,7 @@ def build_teacher(
         return OnlineTeacher(encoder, needs, accelerator)
     precision = "bf16" if kept_dtype(accelerator) == torch.bfloat16 else "fp32"
     # Logits are small: where they cannot be written they are kept here.
-    in_memory = needs.logits_only
-    store = FeatureStore(source.root, source.digest, precision, name=source.name, in_memory=in_memory, say=say)
+    store = FeatureStore(source.root, source.digest, precision, name=source.name, may_hold=needs.logits_only, say=say)
     keys, lengths, columns = row_keys(split.teacher), split.teacher.lengths, column_names(needs)
     index = store.index(keys, lengths, columns)
     missing = [_Missing(rows, names, needs_of(names, needs)) for names, rows in index.missing()]
@@ -196,7 +195,7 @@ def build_teacher(
     if config.features == "auto" and is_read_once:
         missing = []
     limit = source.config.store_limit_gib if config.features == "auto" else math.inf
-    missing = _what_fits(missing, limit, store, encoder, split, say, in_memory=in_memory)
+    missing = _what_fits(missing, limit, store, encoder, split, say)
     # Processes may have found different things: the first one's view holds, so that each computes its share of one list.
     (missing,) = broadcast_object_list([missing])
     if missing:
@@ -250,8 +249,6 @@ def _what_fits(
     encoder: nn.Module,
     split: TokenizedSplit,
     say: Callable[[str], None],
-    *,
-    in_memory: bool,
 ) -> list[_Missing]:
     """As many of the rows as there is room for: within the limit of all stores, GiB, and half of what the disk has left.
 
@@ -265,7 +262,7 @@ def _what_fits(
     rows, asked = sum(len(part.rows) for part in missing), sum(int(size.sum()) for size in sizes)
     if asked <= room:
         return missing
-    if in_memory:
+    if store.may_hold:
         store.hold(f"they take {_size(asked)}, there is room for {_size(room)}")
         return missing
     fitting, left = [], room

@@ -1,12 +1,10 @@
 """Teacher features on disk: computed once a row, stored without padding, in shards that are whole or absent.
 
-A store is a folder for one teacher at one precision. Its shards are safetensors files: keys of the rows, their lengths, and a
-column for every feature, tokens of all rows one after the other. A row's key is a digest of what the teacher was given, its
-token and segment ids; so the same text is found again by any run, split or method, and another text never is.
+A store is a folder of shards for one teacher at one precision. A row's key is a digest of what the teacher was given, its token
+and segment ids; so the same text is found again by any run, split or method, and another text never is.
 
-A shard is written beside its place and moved there: a kill leaves it whole or absent, and two processes that fill one store
-write shards of different names. Columns are read through when a process first wants them, against their checksums; a damaged
-shard is named, deleted, and its rows are computed again.
+Two processes that fill one store write shards of different names. Columns are read through when a process first wants them,
+against their checksums; a damaged shard is named, deleted, and its rows are computed again.
 """
 
 from __future__ import annotations
@@ -16,34 +14,31 @@ import json
 import os
 import time
 import uuid
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stillhouse.cache import cache_folder
 from stillhouse.data.batch import Rows
-from stillhouse.data.ragged import Ragged
+from stillhouse.data.ragged import Ragged, spans
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.features import Attention, Features, Needs
-from stillhouse.files import LEFTOVERS, write_atomically, write_json
+from stillhouse.files import LEFTOVERS, write_json
+from stillhouse.teachers.shard import FORMAT, Damaged, Keys, Shard, open_shard, write_shard
 
-FORMAT = 1
 ABOUT = "store.json"
 MARK = "teacher features"  # by which a folder is known to be ours
 STALE_SECONDS = 3600.0  # temporary files of writers that are long gone
-Keys = NDArray[np.uint64]
 Say = Callable[[str], None]
 
 
@@ -87,121 +82,6 @@ def needs_of(columns: frozenset[str], needs: Needs) -> Needs:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Shard:
-    """One file, mapped into memory.
-
-    Attributes:
-        path: Where it is.
-        keys: Of its rows, `(rows, 2)` of 64 bits.
-        starts: Where each row's tokens begin, `(rows + 1,)`.
-        columns: By name: `(tokens, width)`, or `(rows, width)` where a row has one vector.
-        by_token: Which columns have a vector for each token.
-        attentions: By layer what its queries, keys and values are: heads, scaling, window.
-        checksums: Of the columns, as they were written; None of a shard that was not read.
-    """
-
-    path: Path
-    keys: Keys
-    starts: Rows
-    columns: dict[str, Tensor]
-    by_token: frozenset[str]
-    attentions: dict[int, dict[str, Any]]
-    checksums: dict[str, int] | None = None
-
-    def holds(self, name: str) -> str | None:
-        """The column in which a feature is: its own or, for a CLS vector, that of the hidden state."""
-        hidden = name.replace("cls_", "hidden_state_")
-        return next((held for held in (name, hidden) if held in self.columns), None)
-
-    def verify(self, names: Iterable[str]) -> None:
-        """Reads columns through.
-
-        Raises:
-            Damaged: One is not as it was written.
-        """
-        if self.checksums is None:
-            return
-        for name in names:
-            if self.checksums[name] != _checksum(self.columns[name]):
-                raise Damaged(f"the checksum of {name} does not agree")
-
-
-class Damaged(Exception):
-    """A shard is not as it was written; says in what."""
-
-
-def write_shard(shard: Shard) -> None:
-    """Writes a shard to its path.
-
-    Raises:
-        UserError: The disk is full, or refuses.
-    """
-    tensors = {
-        "keys": torch.from_numpy(shard.keys.view(np.int64)),
-        "lengths": torch.from_numpy(np.diff(shard.starts).astype(np.int32)),
-        **{f"column:{name}": tensor.contiguous() for name, tensor in shard.columns.items()},
-    }
-    content = {
-        "format": FORMAT,
-        "tensors": {name: [_checksum(tensor), str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()},
-        "by_token": sorted(shard.by_token),
-        "attentions": {str(layer): entry for layer, entry in shard.attentions.items()},
-    }
-    about = json.dumps(content, sort_keys=True)
-    metadata = {"about": about, "checksum": str(zlib.crc32(about.encode()))}
-
-    def write(temporary: Path) -> None:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata)  # readable by its owner alone
-        temporary.chmod(mode)
-
-    write_atomically(shard.path, write)
-
-
-def open_shard(path: Path) -> Shard:
-    """Maps a shard into memory; its columns are verified when they are wanted.
-
-    Raises:
-        Damaged: What says what it holds is not as it was written.
-        OSError: It cannot be opened.
-    """
-    with path.open("rb"):  # what the system refuses is no damage
-        pass
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if zlib.crc32(metadata["about"].encode()) != int(metadata["checksum"]):
-                raise Damaged("the checksum of its description does not agree")
-            about = json.loads(metadata["about"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
-    checksums = {name: entry[0] for name, entry in about["tensors"].items()}
-    found = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()}
-    if found != {name: entry[1:] for name, entry in about["tensors"].items()}:
-        raise Damaged("it does not hold what it says")
-    for name in ("keys", "lengths"):
-        if _checksum(tensors[name]) != checksums[name]:
-            raise Damaged(f"the checksum of {name} does not agree")
-    keys, lengths = tensors.pop("keys").numpy().view(np.uint64), tensors.pop("lengths").numpy()
-    return Shard(
-        path,
-        keys,
-        np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
-        {name.removeprefix("column:"): tensor for name, tensor in tensors.items()},
-        frozenset(about["by_token"]),
-        {int(layer): entry for layer, entry in about["attentions"].items()},
-        {name.removeprefix("column:"): value for name, value in checksums.items()},
-    )
-
-
-def _checksum(tensor: Tensor) -> int:
-    flat = tensor.contiguous().view(-1)
-    return zlib.crc32(flat.view(torch.uint8).numpy().data) if flat.numel() else 0
-
-
 @dataclass
 class Index:
     """Where the rows of a split are in a store.
@@ -227,16 +107,13 @@ class Index:
 
     def missing(self) -> list[tuple[frozenset[str], Rows]]:
         """What has to be computed: columns, and the rows that lack just these; of rows with the same text the first."""
-        names = list(self.places)
         lacked = np.stack([shard < 0 for shard, _ in self.places.values()], axis=1)
         rows = np.flatnonzero(lacked.any(axis=1))
         _, first = np.unique(self.keys[rows], axis=0, return_index=True)
         rows = rows[np.sort(first)]
         kinds, kind = np.unique(lacked[rows], axis=0, return_inverse=True)
-        return [
-            (frozenset(np.array(names)[columns].tolist()), rows[kind.reshape(-1) == number])
-            for number, columns in enumerate(kinds)
-        ]
+        kind = kind.reshape(-1)
+        return [(frozenset(compress(self.places, columns)), rows[kind == number]) for number, columns in enumerate(kinds)]
 
     def read(self, name: str, rows: Rows, tokens: int) -> Tensor:
         """A column of some rows, padded with zeros: `(rows, tokens, width)`, or `(rows, width)`.
@@ -260,9 +137,7 @@ class Index:
                 source = shard.starts[source]
             if by_token:
                 lengths = self.lengths[rows[where]]
-                within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-                source = np.repeat(source, lengths) + within
-                target = np.repeat(where * tokens, lengths) + within
+                source, target = spans(source, lengths), spans(where * tokens, lengths)
             values = shard.columns[held].index_select(0, torch.from_numpy(source))
             flat.index_copy_(0, torch.from_numpy(target), values)
         return flat.view(len(rows), tokens, width) if by_token else flat
@@ -310,13 +185,17 @@ def store_root(folder: str | None) -> Path:
 
 def stores_in(root: Path) -> dict[Path, dict[str, Any]]:
     """The stores of a folder, and what each says of itself; what else may be in it is none of ours."""
-    found = {}
-    for about in sorted(root.glob(f"*/{ABOUT}")):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            content = json.loads(about.read_text(encoding="utf-8"))
-            if content["stillhouse"] == MARK:
-                found[about.parent] = content
-    return found
+    described = ((about.parent, _description(about.parent)) for about in sorted(root.glob(f"*/{ABOUT}")))
+    return {store: content for store, content in described if content is not None}
+
+
+def _description(store: Path) -> dict[str, Any] | None:
+    """What a folder says of itself; None where it is no store."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        content: dict[str, Any] = json.loads((store / ABOUT).read_text(encoding="utf-8"))
+        if content["stillhouse"] == MARK:
+            return content
+    return None
 
 
 def shard_paths(store: Path) -> list[Path]:
@@ -345,7 +224,7 @@ class FeatureStore:
         teacher: Digest of the teacher's class, configuration and weights.
         precision: Of its forward pass, and of what is stored but logits: `bf16` or `fp32`.
         name: What people call the teacher.
-        in_memory: Keep in this process what cannot be written.
+        may_hold: Keep in this process what cannot be written.
         say: Told what happens to damaged shards.
     """
 
@@ -356,7 +235,7 @@ class FeatureStore:
         precision: str,
         *,
         name: str = "",
-        in_memory: bool = False,
+        may_hold: bool = False,
         say: Say = lambda _: None,
     ) -> None:
         parts = [FORMAT, teacher, precision, version("transformers")]
@@ -364,7 +243,7 @@ class FeatureStore:
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._about = {"stillhouse": MARK, "teacher": name, "precision": precision, "format": FORMAT}
         self._say = say
-        self._may_keep = in_memory
+        self.may_hold = may_hold
         self._writes = True
         self._in_memory: list[Shard] = []
 
@@ -391,8 +270,7 @@ class FeatureStore:
             lasts = np.searchsorted(ranked[:, 0], shard.keys[:, 0], side="right")
             counts = lasts - firsts
             numbers = np.repeat(np.arange(len(shard.keys)), counts)  # a text may stand in the split several times
-            within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-            rows = order[np.repeat(firsts, counts) + within]
+            rows = order[spans(firsts, counts)]
             same = keys[rows, 1] == shard.keys[numbers, 1]
             rows, numbers = rows[same], numbers[same]
             if not len(rows) or not self._is_whole(shard, useful.values()):
@@ -431,7 +309,7 @@ class FeatureStore:
             try:
                 write_shard(shard)
             except UserError as error:
-                if not self._may_keep:
+                if not self.may_hold:
                     raise
                 self.hold(error.given)
         if not self._writes:
@@ -445,7 +323,7 @@ class FeatureStore:
     def _mark(self) -> Path:
         """Says in the folder, where there is one, whose features it holds: without that nobody would find them."""
         about = self.folder / ABOUT
-        if self.folder.is_dir() and self.folder not in stores_in(self.folder.parent):
+        if self.folder.is_dir() and _description(self.folder) is None:
             with suppress(UserError):
                 write_json(about, self._about)
         return about
@@ -459,7 +337,7 @@ class FeatureStore:
         try:
             write_json(self.folder / ABOUT, self._about)
         except UserError as error:
-            if not self._may_keep:
+            if not self.may_hold:
                 raise
             self.hold(error.given)
         for leftover in self.folder.glob(LEFTOVERS):

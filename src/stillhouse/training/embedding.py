@@ -38,7 +38,6 @@ class RowEmbedding(nn.Embedding):
     place: Tensor
     table: Tensor
     _looked_up: list[Tensor]
-    _is_sorted: bool
 
     def begin(self, rows: Tensor) -> None:
         """Trains `rows`, each named once, and nothing else."""
@@ -49,15 +48,14 @@ class RowEmbedding(nn.Embedding):
         self.__class__ = RowEmbedding
         self.register_parameter("trained", trained)
         self.register_buffer("decay", torch.ones((), dtype=torch.float64))
-        self.place, self.table = place, table
-        self._looked_up, self._is_sorted = [], True
+        self.place, self.table, self._looked_up = place, table, []
 
     def end(self) -> None:
         """An ordinary layer again."""
         rows = (self.place >= 0).nonzero()[:, 0]
         with torch.no_grad():
             self.weight.mul_(self.decay.item()).index_copy_(0, rows, self.trained[self.place[rows]])
-        del self.trained, self.decay, self.place, self.table, self._looked_up, self._is_sorted
+        del self.trained, self.decay, self.place, self.table, self._looked_up
         self.__class__ = nn.Embedding  # type: ignore[assignment]
         self.register_parameter("weight", self.__dict__.pop("weight"))
 
@@ -77,22 +75,20 @@ class RowEmbedding(nn.Embedding):
             places, gradient = places[real], gradient[real]
         self.table.index_add_(0, places, gradient.to(self.table.dtype))
         self._looked_up.append(places)
-        self._is_sorted = False
         self.trained.grad = self.table
 
     def looked_up(self) -> Tensor:
         """The places that the step has looked up, each once."""
-        if len(self._looked_up) > 1 or not self._is_sorted:
-            self._looked_up = [torch.unique(torch.cat(self._looked_up))] if self._looked_up else []
-            self._is_sorted = True
-        return self._looked_up[0] if self._looked_up else torch.empty(0, dtype=torch.int64)
+        places: Tensor = torch.unique(torch.cat([self.place[:0], *self._looked_up]))
+        return places
 
     def finish_step(self, decay: float) -> None:
         """Decays the rows without a gradient as the optimiser has those with one, and sets the gradient to zero."""
         if self.trained.grad is not None:  # without one AdamW has done nothing
             self.decay *= decay
-        self.table[self.looked_up()] = 0.0
-        self._looked_up, self._is_sorted = [], True
+        for places in self._looked_up:
+            self.table[places] = 0.0
+        self._looked_up = []
         self.trained.grad = None
 
 
@@ -132,7 +128,8 @@ def trained_rows(encoder: Any, tokens: Tensor, *, is_on: bool) -> Iterator[list[
         return
     # A model may pad what it is given once more, with its own number.
     padding = (layer.padding_idx, getattr(getattr(encoder, "config", None), "pad_token_id", None))
-    rows = torch.unique(torch.tensor([*tokens.tolist(), *(row for row in padding if row is not None)]))
+    added = torch.tensor([row for row in padding if row is not None], dtype=torch.int64)
+    rows = torch.unique(torch.cat((tokens, added)))
     RowEmbedding.begin(layer, rows)
     try:
         yield [layer]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,7 @@ from stillhouse.teachers.source import Source, build_teacher
 from stillhouse.training.checkpoint import damaged, foreign, read_weights
 from stillhouse.training.log import RunLog
 from stillhouse.training.seeding import stage_seed
-from stillhouse.training.trainer import StageResult, Trainer, contiguous, stage_steps
+from stillhouse.training.trainer import StageResult, Trainer, contiguous, stage_steps, steps_an_epoch
 
 # Streams of the run's seed from which fresh weights beside the student are drawn, apart from those of the stages.
 FRESH_STREAM = 2000
@@ -113,7 +112,7 @@ def run_stages(
                     split,
                     stage.teacher_needs,
                     source,
-                    epochs=steps / max(1, math.ceil(len(split) / stage.config.batch_size)),
+                    epochs=steps / steps_an_epoch(stage, len(split)),
                     accelerator=workshop.accelerator,
                     report=workshop.scoring,
                     say=workshop.say,

@@ -58,9 +58,14 @@ class StageResult:
     teacher_seconds: float = 0.0
 
 
+def steps_an_epoch(stage: Stage, rows: int) -> int:
+    """Optimiser steps in which a stage sees every row once."""
+    return max(1, math.ceil(rows / stage.config.batch_size))
+
+
 def stage_steps(stage: Stage, rows: int) -> tuple[int, int]:
     """All optimiser steps of a stage, and the steps between two scores on the selection rows."""
-    per_epoch = max(1, math.ceil(rows / stage.config.batch_size))
+    per_epoch = steps_an_epoch(stage, rows)
     asked = max(1, math.ceil(stage.config.epochs * per_epoch))
     steps = stage.steps or max(asked, stage.config.least_steps)
     # Where more steps are taken than the epochs ask for, scoring does not become more frequent with it.
@@ -114,7 +119,7 @@ class Trainer:
         self.log = log
         self.report = report
         self.steps, self.evaluate_every = stage_steps(stage, len(split))
-        self.steps_per_epoch = max(1, math.ceil(len(split) / stage.config.batch_size))
+        self.steps_per_epoch = steps_an_epoch(stage, len(split))
         self.student = student.to(accelerator.device)
         self.weights = torch.tensor([objective.weight for objective in stage.objectives], device=accelerator.device)
         self.progress = Progress()

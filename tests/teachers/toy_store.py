@@ -1,0 +1,83 @@
+"""A teacher on toy text, a store for it, and whether what is read of it is what the model gives."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from tests.training.toy_stage import toy_encoder, toy_split, workshop
+
+from stillhouse.config import TeacherConfig
+from stillhouse.data.batch import scoring_order
+from stillhouse.features import Needs
+from stillhouse.teachers.source import OnlineTeacher, Source, build_teacher
+from stillhouse.teachers.store import row_keys
+from stillhouse.training.stages import weights_digest
+
+EVERYTHING = Needs(
+    logits=True,
+    hidden_states=frozenset({0, 2}),
+    cls=frozenset({1}),
+    attentions=frozenset({1, 2}),
+    parts=frozenset({"query", "value"}),
+)
+
+
+def build(folder, needs, said=None, split=None, features="store", epochs=3.0, encoder=None, is_shared=False, **options):
+    encoder = toy_encoder(3) if encoder is None else encoder
+    config = TeacherConfig(features=features, store=str(folder / "store"), **options)
+    accelerator = workshop(folder).accelerator
+    return build_teacher(
+        encoder,
+        toy_split() if split is None else split,
+        needs,
+        Source(config, "toy", weights_digest(encoder), is_shared=is_shared),
+        epochs=epochs,
+        accelerator=accelerator,
+        say=(said if said is not None else []).append,
+    )
+
+
+def tensors(features):
+    found = {"logits": features.logits} if features.logits is not None else {}
+    found |= {f"hidden {layer}": state for layer, state in features.hidden_states.items()}
+    found |= {f"cls {layer}": state for layer, state in features.cls.items()}
+    for layer, attention in features.attentions.items():
+        parts = {part: getattr(attention, part) for part in ("query", "key", "value")}
+        found |= {f"{part} {layer}": vectors for part, vectors in parts.items() if vectors is not None}
+    return found
+
+
+def assert_alike(one, other, mask):
+    """Equal where there is a token."""
+    one, other = tensors(one), tensors(other)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        theirs = other[name]
+        assert value.dtype == theirs.dtype, name
+        assert value.shape == theirs.shape, name
+        if name.startswith("hidden"):
+            value, theirs = value[mask], theirs[mask]
+        elif value.ndim == 4:
+            value, theirs = value.transpose(1, 2)[mask], theirs.transpose(1, 2)[mask]
+        assert torch.allclose(value, theirs, atol=1e-5), name
+
+
+def make_shards_small(monkeypatch):
+    monkeypatch.setattr("stillhouse.teachers.fill.SHARD_BYTES", 20_000)
+    monkeypatch.setattr("stillhouse.teachers.fill.scoring_order", partial(scoring_order, tokens=100))
+
+
+def texts(encoded):
+    return set(map(bytes, row_keys(encoded)))
+
+
+def shards_of(folder):
+    return sorted((folder / "store").glob("*/*.safetensors"))
+
+
+def check(stored, folder, rows=None, needs=EVERYTHING, split=None):
+    """What is read is what the model gives."""
+    split = toy_split() if split is None else split
+    online = OnlineTeacher(toy_encoder(3), needs, workshop(folder).accelerator)
+    batch = split.batch(np.arange(97) if rows is None else np.array(rows))
+    assert_alike(stored.features(batch), online.features(batch), batch.teacher_inputs["attention_mask"].bool())
