@@ -5,9 +5,9 @@
 Parts: `textbrewer`, logit + hidden matching against TextBrewer 0.2.1.post1 and against a naive loop; `base`, the same with a
 teacher of BERT-base's shape; `finetune`, distillation from the store and the Hugging Face Trainer against plain fine-tuning;
 `compile`, what torch.compile would bring; `methods`, each method's step against one of `logit`, and memory by length; `peak`,
-the share of the machine's matrix products at their fastest; `store`, writing and reading. The contenders of a part run in turn,
-each in a process of its own, `--rounds` times; a ratio is taken within a round, and the median of the rounds is what is
-reported, their range beside it.
+the share of the machine's matrix products at their fastest; `store`, writing and reading; `profile`, where a step's time goes.
+The contenders of a part run in turn, each in a process of its own, `--rounds` times; a ratio is taken within a round, and the
+median of the rounds is what is reported, their range beside it.
 
 TextBrewer is installed, by pip, into an environment of its own below `--out`, which otherwise sees this one's packages: both
 sides use the same torch and transformers.
@@ -305,6 +305,15 @@ def store_rates(bench: Bench) -> list[Ratio]:
     return lines
 
 
+def profile(bench: Bench) -> list[Ratio]:
+    """Shares of a step of logit + hidden matching from the store."""
+    found = bench.in_turn({"profile": lambda: bench.other("step_profile.py")})["profile"]
+    shares = [name for name in found[0] if name.startswith("share of ")]
+    shares.sort(key=lambda name: -found[0][name])
+    step = Ratio("logit + hidden matching from the store: a step, milliseconds", [one["step_ms"] for one in found])
+    return [step, *(Ratio(f"{name.removeprefix('share of ')}, share of it", [one[name] for one in found]) for name in shares)]
+
+
 PARTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "textbrewer": against_textbrewer,
     "base": with_a_large_teacher,
@@ -313,6 +322,7 @@ PARTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "methods": steps_and_memory,
     "peak": share_of_peak,
     "store": store_rates,
+    "profile": profile,
 }
 
 

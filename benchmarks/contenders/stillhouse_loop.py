@@ -36,15 +36,12 @@ def main() -> None:
     parser.add_argument("--models", choices=("", "-base"), default="")
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    about = json.loads((options.workload / "about.json").read_text(encoding="utf-8"))
     split = load_split(options.workload)
     split = split.select(np.arange(min(options.rows or len(split), len(split))))
     teacher, student = (load_model(options.workload / f"{name}{options.models}") for name in ("teacher", "student"))
 
     if options.do == "match":
-        pairs = tuple(map(tuple, about["pairs"]["base" if options.models else "minilm"]))
-        objectives = SoftLabels(kind="classification", temperature=about["temperature"]), HiddenMSE(layers=pairs)
-        stage = Stage("match", objectives, bare_config(options.epochs))
+        stage = matching_stage(options.workload, options.epochs, "base" if options.models else "minilm")
     else:
         stage = first_stage(options.do, student, teacher, epochs=options.epochs)
     features = TeacherConfig(features="store" if options.store else "online", store=options.store)
@@ -52,6 +49,14 @@ def main() -> None:
     result = train_stage(stage, student, split, teacher=teacher, source=source, precision=options.precision)
     found = {"examples": result.examples, "seconds": result.seconds, "teacher_seconds": result.teacher_seconds}
     print(json.dumps(found | {"steps": result.steps, "peak_mib": peak_memory_mib()}))
+
+
+def matching_stage(folder: Path, epochs: float, teacher: str = "minilm") -> Stage:
+    """Logit + hidden matching, as TextBrewer is asked for it."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    pairs = tuple(map(tuple, about["pairs"][teacher]))
+    objectives = SoftLabels(kind="classification", temperature=about["temperature"]), HiddenMSE(layers=pairs)
+    return Stage("match", objectives, bare_config(epochs))
 
 
 def load_split(folder: Path) -> TokenizedSplit:

@@ -15,7 +15,7 @@ from tests.training.toy_stage import toy_encoder
 
 from stillhouse.data.batch import scoring_order
 from stillhouse.features import Needs
-from stillhouse.teachers import store
+from stillhouse.teachers import source, store
 from stillhouse.teachers.shard import open_shard
 from stillhouse.teachers.source import OnlineTeacher
 from stillhouse.teachers.store import used_bytes
@@ -109,7 +109,8 @@ def test_shards_are_as_readable_as_files_are(tmp_path):
 
 
 def test_two_processes_fill_one_store(tmp_path):
-    workers = [start(fill_as_another, tmp_path) for _ in range(2)]
+    meeting = multiprocessing.get_context("spawn").Barrier(2, timeout=120)
+    workers = [start(fill_as_another, tmp_path, meeting) for _ in range(2)]
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
@@ -124,7 +125,15 @@ def start(target, *arguments):
     return worker
 
 
-def fill_as_another(folder):
+def fill_as_another(folder, meeting):
+    fill = source.fill_store
+
+    def together(*arguments, **options):
+        meeting.wait()  # both have found the store empty
+        fill(*arguments, **options)
+
+    make_shards_small(pytest.MonkeyPatch())
+    source.fill_store = together
     build(folder, EVERYTHING)
 
 
