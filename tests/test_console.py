@@ -36,9 +36,18 @@ def test_scoring_is_said_where_it_takes_long(monkeypatch, capsys):
     assert capsys.readouterr().out == "  minutes: 2 of 3 steps, 8 s left\n  minutes: 3 of 3 steps\n"
 
 
+def test_what_people_have_to_know_is_said_once_where_there_are_many_runs(capsys):
+    console = Console()
+    for run in (console.only_progress(), console.only_progress(), console):
+        run.say("the rows of this run")
+        run.warn("the disk is full")
+    assert capsys.readouterr().out == "the disk is full\nthe rows of this run\n"
+
+
 def test_a_quiet_console_says_nothing(monkeypatch, capsys):
     console = Console(quiet=True)
     console.say("a line")
+    console.warn("the disk is full")
     console.progress(1, 1, "distil")
     console.close()
     assert capsys.readouterr() == ("", "")

@@ -23,6 +23,7 @@ class Console:
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._is_silent = False
+        self._warned: set[str] = set()
         self._terminal = not quiet and sys.stderr.isatty()
         self._bars: Any = None
         self._task: Any = None
@@ -34,11 +35,18 @@ class Console:
         """The same console without lines of text: what a run says of itself is too much where there are many."""
         other = Console(quiet=self._quiet)
         other._is_silent = True
+        other._warned = self._warned
         return other
 
     def say(self, text: str = "") -> None:
         """One line, to stdout."""
         if not (self._quiet or self._is_silent):
+            print(text, flush=True)
+
+    def warn(self, text: str) -> None:
+        """A line that people have to know, where there are many runs too, but once."""
+        if not self._quiet and text not in self._warned:
+            self._warned.add(text)
             print(text, flush=True)
 
     def progress(self, step: int, steps: int, name: str) -> None:

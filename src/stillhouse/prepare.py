@@ -26,6 +26,7 @@ from stillhouse.names import data_name, short_name
 from stillhouse.rehearsal import rehearse
 from stillhouse.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, is_shape, load_student
+from stillhouse.teachers.store import store_root
 from stillhouse.training.engine import resolve_precision
 from stillhouse.training.seeding import stage_seed
 from stillhouse.training.trainer import stage_steps
@@ -115,9 +116,10 @@ def with_defaults(config: RunConfig) -> RunConfig:
     """The configuration with every default that needs neither data nor models.
 
     Raises:
-        UserError: Settings that contradict each other.
+        UserError: Settings that contradict each other, or a store that can be none.
     """
     method = config.method
+    store_root(config.teacher.store)
     if not method.uses_teacher and config.baseline:
         raise UserError(
             f"--baseline is given, but method {method.name} has no teacher: it is the baseline itself",

@@ -73,7 +73,7 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False, tea
         console.say(f"  {note}")
     log = RunLog(folder / LOG if accelerator.is_main_process else None, accelerator if accelerator.log_with else None)
     checkpoints = folder / CHECKPOINTS
-    workshop = Workshop(accelerator, config.engine, checkpoints, log, console.progress, console.scoring, console.say)
+    workshop = Workshop(accelerator, config.engine, checkpoints, log, console.progress, console.scoring, console.warn)
     forget_peak_memory()
     run = _Run(prepared, workshop, folder, console, teachers)
     run.check_given_teacher()

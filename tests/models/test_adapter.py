@@ -108,6 +108,36 @@ def test_gradient_reaches_what_the_features_depend_on(family):
         assert all(parameter.grad is None for parameter in last.parameters())
 
 
+SHALLOW = [
+    Needs(hidden_states=frozenset({0, 1})),
+    Needs(cls=frozenset({2})),
+    Needs(hidden_states=frozenset({2}), attentions=frozenset({1}), parts=frozenset({"query", "key"})),
+    Needs(hidden_states=frozenset({0}), attentions=frozenset({2}), parts=frozenset({"value"})),
+]
+
+
+@pytest.mark.parametrize("needs", SHALLOW)
+@pytest.mark.parametrize("family", EVERY)
+def test_a_pass_without_gradient_ends_with_the_last_layer_that_is_read(family, needs):
+    model, inputs = built(family).eval(), batch()
+    whole = compute_features(model, inputs, needs)
+    last = blocks(model)[-1]
+    reached = []
+    last.register_forward_hook(lambda *_: reached.append(True))
+    with torch.no_grad():
+        shallow = compute_features(model, inputs, needs)
+    assert bool(reached) is (family == "albert")  # one layer, called three times
+    one, other = tensors(shallow), tensors(whole)
+    assert len(one) == len(needs.hidden_states) + len(needs.cls) + len(needs.attentions) * len(needs.parts)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(one, other, strict=True))
+
+
+def tensors(features):
+    seen = []
+    features.changed(lambda tensor: seen.append(tensor) or tensor)
+    return seen
+
+
 @pytest.mark.parametrize("family", EVERY)
 def test_segments_go_only_to_models_that_tell_them_apart(family):
     model, inputs = built(family), batch()

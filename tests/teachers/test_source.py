@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.teachers.toy_store import EVERYTHING, build, check, shards_of
+from tests.teachers.toy_store import EVERYTHING, assert_alike, build, check, shards_of
 from tests.training.toy_stage import SILENT, toy_encoder, toy_split, weights, workshop
 
 from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Needs
 from stillhouse.methods import load_method
-from stillhouse.models import capture
+from stillhouse.models import capture, forward
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.block_attention import block_attention
 from stillhouse.teachers import store
@@ -52,16 +52,33 @@ def test_a_full_disk_falls_back_to_the_model(tmp_path, small_shards, monkeypatch
     assert re.search("cannot be kept .no space left.*the teacher runs beside the student", line)
     assert (~stored.index.lacking()).sum() == sum(written)
     check(stored, tmp_path)  # some rows are read, some come from the model
-    batch = toy_split().batch(np.arange(5))
-    unknown = dataclasses.replace(batch, rows=torch.full((5,), -1))  # text that is no row of the split
-    check_rows = stored.features(unknown)
-    assert torch.allclose(check_rows.logits, stored.features(batch).logits, atol=1e-5)
+
+
+def test_text_that_is_no_row_of_the_split_goes_through_the_model(tmp_path, monkeypatch):
+    stored = build(tmp_path, EVERYTHING)
+    batch = toy_split().batch(np.arange(6))
+    ids = batch.teacher_inputs["input_ids"].clone()
+    ids[3:, 1] = 7  # as text does that changes with every epoch
+    mixed = dataclasses.replace(
+        batch, teacher_inputs=batch.teacher_inputs | {"input_ids": ids}, rows=torch.tensor([0, 1, 2, -1, -1, -1])
+    )
+    passes = []
+    compute = forward.compute_features
+    monkeypatch.setattr(
+        forward,
+        "compute_features",
+        lambda model, inputs, needs: passes.append(len(inputs["input_ids"])) or compute(model, inputs, needs),
+    )
+    found = stored.features(mixed)
+    assert passes == [3]
+    online = OnlineTeacher(toy_encoder(3), EVERYTHING, workshop(tmp_path).accelerator).features(mixed)
+    assert_alike(found, online, batch.teacher_inputs["attention_mask"].bool())
 
 
 def test_logits_are_held_in_memory_where_there_is_no_room_for_them(tmp_path, passes):
     needs, said = Needs(logits=True), []
     stored = build(tmp_path, needs, said, features="auto", store_limit_gib=1e-9)
-    assert stored.online is None
+    assert not stored.index.lacking().any()
     assert sum(passes) == 97
     assert re.search("cannot be kept .they take .*, there is room for .*: this run holds them in memory", said[0])
     assert not shards_of(tmp_path)
@@ -87,7 +104,7 @@ def test_logits_are_kept_even_where_nothing_can_be_written(tmp_path, monkeypatch
     (tmp_path / "store").write_text("a file in the way")
     needs = Needs(logits=True)
     stored = build(tmp_path, needs)
-    assert stored.online is None
+    assert not stored.index.lacking().any()
     assert sum(passes) == 97
     check(stored, tmp_path, needs=needs)
     assert isinstance(build(tmp_path, EVERYTHING, []), OnlineTeacher)

@@ -13,10 +13,10 @@ from tests.training.toy_stage import TASK, VOCABULARY, hard_stage, same, toy_enc
 from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.errors import TrainingDiverged, UserError
 from stillhouse.method import Stage
+from stillhouse.models.adapter import layer_stack
 from stillhouse.models.loading import build_encoder
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import SoftLabels
-from stillhouse.students.copy_layers import layer_stack
 from stillhouse.students.theseus import Replacing
 from stillhouse.teachers.source import Source
 from stillhouse.training import embedding

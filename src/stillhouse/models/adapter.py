@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from stillhouse.errors import UserError
-from stillhouse.features import Dimensions, Features, Needs
-from stillhouse.models.capture import recording
+from stillhouse.features import Attention, Dimensions, Features, Needs
+from stillhouse.models.capture import recording, states_before
 
 
 def layer_count(config: PreTrainedConfig) -> int:
@@ -53,6 +54,34 @@ def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if id(parameter) not in encoder]
 
 
+def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
+    """The layers of an encoder, in order.
+
+    Raises:
+        UserError: The family keeps them otherwise.
+    """
+    return named_stack(model, stack_name(model))
+
+
+def named_stack(model: PreTrainedModel, name: str) -> nn.ModuleList:
+    """The module list of that name."""
+    stack = model.base_model.get_submodule(name)
+    assert isinstance(stack, nn.ModuleList)
+    return stack
+
+
+def stack_name(model: PreTrainedModel) -> str:
+    """The module list that holds the layers; ALBERT's holds groups of layers that share their weights."""
+    blocks = getattr(model.config, "num_hidden_groups", layer_count(model.config))
+    for name, module in model.base_model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == blocks:
+            return str(name)
+    raise UserError(
+        f"layers of {model.config.model_type} models cannot be told apart",
+        expected="a family with its layers in one list (BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT, ModernBERT, ...)",
+    )
+
+
 def input_names(model: nn.Module) -> tuple[str, ...]:
     """Which of `input_ids`, `attention_mask` and `token_type_ids` the model takes.
 
@@ -71,6 +100,8 @@ def _input_names(forward: Callable[..., Any], has_segments: bool) -> tuple[str, 
 
 def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Needs) -> Features:
     """Runs a model once and returns exactly the features that are needed.
+
+    Without gradient the pass ends with the last layer that is read, where no logits are.
 
     Args:
         model: An encoder of transformers, with a task head where logits are needed. Mode, gradient and precision are
@@ -97,18 +128,50 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
     given = {name: inputs[name] for name in input_names(model) if name in inputs}
     calls = {layer * stride: layer for layer in needs.attentions}
     every = layer_count(config) * stride
+    first_layers = _layers_behind(model, layers, needs)
+    if first_layers:
+        last, last_attention = max(first_layers), max(needs.attentions, default=0)
+        stops = last_attention > last
+        with (
+            recording(model, calls, needs.parts, max(last, last_attention), given.get("attention_mask"), stops=stops) as seen,
+            states_before(first_layers, stops=not stops) as before,
+        ):
+            model(**given, return_dict=True)
+        return _features(None, before, seen, calls, needs)
     # Where nothing else is wanted the pass ends, inside the block, with the last queries, keys and values.
     stops, outputs = not (needs.logits or layers), None
     with recording(model, calls, needs.parts, every, given.get("attention_mask"), stops=stops) as attentions:
         outputs = model(**given, output_hidden_states=wanted, return_dict=True)
     states = outputs.hidden_states if layers else ()
     states = {layer: _state(states, layer * stride, layer, model) for layer in layers}
+    return _features(_logits(outputs, model) if needs.logits else None, states, attentions, calls, needs)
+
+
+def _features(
+    logits: Tensor | None,
+    states: Mapping[int, Tensor],
+    attentions: Mapping[int, Attention],
+    calls: Mapping[int, int],
+    needs: Needs,
+) -> Features:
     return Features(
-        logits=_logits(outputs, model) if needs.logits else None,
+        logits=logits,
         hidden_states={layer: states[layer] for layer in sorted(needs.hidden_states)},
         cls={layer: states[layer][:, 0] for layer in sorted(needs.cls)},
         attentions={calls[call]: attention for call, attention in attentions.items()},
     )
+
+
+def _layers_behind(model: Any, states: Sequence[int], needs: Needs) -> dict[int, nn.Module]:
+    """The layers whose input the wanted hidden states are, where a pass without gradient may end before the last layer."""
+    top = max([0, *states, *needs.attentions])
+    sizes = dimensions(model.config)
+    if not states or needs.logits or top == sizes.layers or sizes.is_shared or torch.is_grad_enabled():
+        return {}
+    with suppress(UserError):  # of a family whose layers cannot be told apart
+        stack = layer_stack(model)
+        return {state: stack[state] for state in states}
+    return {}
 
 
 def _check_layers(layers: list[int], config: PreTrainedConfig, what: str, lowest: int) -> None:

@@ -88,6 +88,41 @@ AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
 
 
 @contextmanager
+def states_before(layers: Mapping[int, nn.Module], *, stops: bool) -> Iterator[dict[int, Tensor]]:
+    """What a pass, which has to run inside the block, gives to some layers.
+
+    Args:
+        layers: By the number under which their input is wanted.
+        stops: Leave the block as soon as everything is there.
+
+    Yields:
+        The inputs by number; filled when the block is left.
+
+    Raises:
+        RuntimeError: The pass never came to one of them.
+    """
+    states: dict[int, Tensor] = {}
+
+    def keep(number: int, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        states[number] = given[0] if given else named["hidden_states"]
+        if stops and states.keys() == layers.keys():
+            raise _Enough
+
+    handles = [
+        layer.register_forward_pre_hook(lambda _, given, named, number=number: keep(number, given, named), with_kwargs=True)
+        for number, layer in layers.items()
+    ]
+    try:
+        with suppress(_Enough):
+            yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+    if missing := sorted(layers.keys() - states.keys()):
+        raise RuntimeError(f"the pass ended before hidden states {missing} were there")
+
+
+@contextmanager
 def recording(
     model: Any, calls: Iterable[int], parts: frozenset[Part], every: int, attention_mask: Tensor | None, *, stops: bool = False
 ) -> Iterator[dict[int, Attention]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from stillhouse.errors import UserError
-from stillhouse.models.adapter import hidden_size, layer_count
+from stillhouse.models.adapter import hidden_size, layer_count, named_stack, stack_name
 from stillhouse.students.start import Start, fresh_start
 
 
@@ -47,7 +46,7 @@ def copy_layers(
     if hidden_size(student.config) != hidden_size(teacher.config):
         return fresh_start(student)
     check_layers(layers, layer_count(student.config), layer_count(teacher.config))
-    stack = _stack_name(student)
+    stack = stack_name(student)
     blocks = _block_pairs(student, teacher, stack, layers)
     targets = student.base_model.state_dict()
     copied, skipped = [], []
@@ -95,39 +94,12 @@ def check_layers(layers: Sequence[int], student_layers: int, teacher_layers: int
             )
 
 
-def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
-    """The layers of an encoder, in order.
-
-    Raises:
-        UserError: The family keeps them otherwise.
-    """
-    return _stack(model, _stack_name(model))
-
-
-def _stack(model: PreTrainedModel, name: str) -> nn.ModuleList:
-    stack = model.base_model.get_submodule(name)
-    assert isinstance(stack, nn.ModuleList)
-    return stack
-
-
-def _stack_name(model: PreTrainedModel) -> str:
-    """The module list that holds the layers; ALBERT's holds groups of layers that share their weights."""
-    blocks = getattr(model.config, "num_hidden_groups", layer_count(model.config))
-    for name, module in model.base_model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == blocks:
-            return str(name)
-    raise UserError(
-        f"layers of {model.config.model_type} models cannot be told apart",
-        expected="a family with its layers in one list (BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT, ModernBERT, ...)",
-    )
-
-
 def _block_pairs(student: PreTrainedModel, teacher: PreTrainedModel, stack: str, layers: Sequence[int]) -> dict[int, list[int]]:
     """For each block of the teacher's stack the student's blocks that start from it.
 
     A block is a layer, or in ALBERT a group: a student's group starts as the group of its first layer's teacher layer.
     """
-    student_blocks, teacher_blocks = len(_stack(student, stack)), len(_stack(teacher, stack))
+    student_blocks, teacher_blocks = len(named_stack(student, stack)), len(named_stack(teacher, stack))
     pairs: dict[int, list[int]] = {}
     seen: set[int] = set()
     for index, layer in enumerate(layers):
@@ -152,7 +124,7 @@ def _full_name(model: PreTrainedModel, name: str) -> str:
 
 
 def _description(layers: Sequence[int], teacher: PreTrainedModel, stack: str, teacher_name: str) -> str:
-    if len(_stack(teacher, stack)) == 1 < layer_count(teacher.config):
+    if len(named_stack(teacher, stack)) == 1 < layer_count(teacher.config):
         times = "once" if len(layers) == 1 else f"{len(layers)} times"
         return f"the shared layer of {teacher_name}, {times}"
     noun = "layer" if len(layers) == 1 else "layers"

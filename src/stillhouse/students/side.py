@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 from stillhouse.config import Frozen
 from stillhouse.data.batch import Batch, Rows
 from stillhouse.features import Features, Needs
+from stillhouse.models.adapter import layer_stack
 from stillhouse.models.forward import forward
-from stillhouse.students.copy_layers import layer_stack
 
 Sharing = Literal["per_layer", "shared", "embedding+shared"]
 

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from stillhouse.config import Fraction, NonNegativeFloat, PositiveInt
 from stillhouse.data.batch import Batch, Rows
 from stillhouse.features import Features, Needs
-from stillhouse.students.copy_layers import layer_stack
+from stillhouse.models.adapter import layer_stack
 from stillhouse.students.side import StageSide, StudentSide
 
 Schedule = Literal["constant", "curriculum", "decreasing"]

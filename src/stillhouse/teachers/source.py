@@ -68,11 +68,11 @@ class StoredTeacher:
     Args:
         index: Of the split in the store.
         needs: What the stage reads.
-        online: The model beside it; None where the store has all rows.
+        online: The model beside it.
         device: Where the batches are.
     """
 
-    def __init__(self, index: Index, needs: Needs, online: OnlineTeacher | None, device: torch.device) -> None:
+    def __init__(self, index: Index, needs: Needs, online: OnlineTeacher, device: torch.device) -> None:
         self.index, self.needs, self.online = index, needs, online
         self._device = device
         self._has = ~index.lacking()
@@ -82,8 +82,6 @@ class StoredTeacher:
         known = (rows >= 0) & self._has[rows]
         if known.all():
             return self._read(batch, rows)
-        if self.online is None:
-            raise LookupError("the store lacks rows of this batch, and no teacher runs beside it")
         if not known.any():
             return self.online.features(batch)
         stored, other = np.flatnonzero(known), np.flatnonzero(~known)
@@ -220,11 +218,8 @@ def build_teacher(
             )
         accelerator.wait_for_everyone()
         index = store.index(keys, lengths, columns)
-    lacking = index.lacking()
-    if lacking.all():
-        return OnlineTeacher(encoder, needs, accelerator)
-    online = OnlineTeacher(encoder, needs, accelerator) if lacking.any() else None
-    return StoredTeacher(index, needs, online, accelerator.device)
+    online = OnlineTeacher(encoder, needs, accelerator)
+    return online if index.lacking().all() else StoredTeacher(index, needs, online, accelerator.device)
 
 
 @dataclass(frozen=True)
