@@ -15,15 +15,17 @@ BLOCK_ENTRIES, BLOCK_ENTRIES_GPU = 2**18, 2**26
 LEAST_KEYS = 16
 
 Block = tuple[slice, slice]
-# The scores of a block, which may be overwritten, and where they are -> their loss, and its gradient by them.
-Loss = Callable[[Tensor, Block], tuple[Tensor, Tensor]]
+Rows = tuple[slice, slice, slice]
+# The scores of some rows of a block, which may be overwritten, and where they are -> their loss, and its gradient by them.
+Loss = Callable[[Tensor, Rows], tuple[Tensor, Tensor]]
 
 
 def blocked_loss(a: Tensor, b: Tensor, loss: Loss) -> Tensor:
     """The sum of a loss of the scores `S = A B^T`, in float32 at least, of which none is kept.
 
-    The gradients by A and B, `dS B` and `dS^T A`, are made in the same pass, while a block is in the processor's cache; their
-    products take all three in the type of A, which is that of the gradients.
+    Of a long text not even one head's map is made whole: memory grows with the tokens, not with their square. The gradients by
+    A and B, `dS B` and `dS^T A`, are made in the same pass, while a block is in the processor's cache, instead of making it
+    again in the backward pass; their products take all three in the type of A, which is that of the gradients.
 
     Args:
         a: `(batch, heads, tokens, head_dim)`.
@@ -42,13 +44,21 @@ class _Blocked(torch.autograd.Function):
         by_a, by_b = torch.empty_like(a), torch.empty_like(b)
         exact = torch.promote_types(a.dtype, torch.float32)
         total = a.new_zeros((), dtype=exact)
-        for block in blocks(*a.shape[:3], on_cpu=a.device.type == "cpu"):
-            value, slope = loss(a[block].to(exact) @ b[block].to(exact).transpose(-1, -2), block)
-            total += value
-            if wants_gradient:
-                slope = slope.to(a.dtype)
-                by_a[block] = slope @ b[block]
-                by_b[block] = slope.transpose(-1, -2) @ a[block]
+        on_cpu = a.device.type == "cpu"
+        for block in blocks(*a.shape[:3], on_cpu=on_cpu):
+            keys = b[block].to(exact).transpose(-1, -2)
+            for queries in _query_spans(a.shape[2], on_cpu=on_cpu):
+                rows = (*block, queries)
+                value, slope = loss(a[rows].to(exact) @ keys, rows)
+                total += value
+                if wants_gradient:
+                    slope = slope.to(a.dtype)
+                    by_a[rows] = slope @ b[block]
+                    part = slope.transpose(-1, -2) @ a[rows]
+                    if queries.start:
+                        by_b[block] += part
+                    else:
+                        by_b[block] = part
         if wants_gradient:
             ctx.save_for_backward(by_a, by_b)
         return total
@@ -77,6 +87,12 @@ def with_least_keys(keys: Tensor) -> Tensor:
     return nn.functional.pad(keys, (0, 0, 0, missing)) if missing > 0 else keys
 
 
+def near_pairs(queries: slice, tokens: int, window: int, device: torch.device) -> Tensor:
+    """Which pairs of some queries and all keys a layer with local attention looks at, `(queries, tokens)`."""
+    position = torch.arange(tokens, device=device)
+    return (position[queries, None] - position).abs() <= window
+
+
 def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[Block]:
     """Slices of examples and heads whose maps together have about as many entries as are worked on at once."""
     entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
@@ -86,3 +102,11 @@ def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[
     for example in range(0, examples, example_step):
         for head in range(0, heads, head_step):
             yield slice(example, example + example_step), slice(head, head + head_step)
+
+
+def _query_spans(tokens: int, *, on_cpu: bool) -> Iterator[slice]:
+    """All queries at once where a map has no more entries than are worked on, else so many that their rows have."""
+    entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
+    step = max(1, entries // max(tokens, LEAST_KEYS))
+    for start in range(0, tokens, step):
+        yield slice(start, min(start + step, tokens))

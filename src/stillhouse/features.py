@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 Part = Literal["query", "key", "value"]
@@ -103,14 +102,6 @@ class Attention:
         """`Q K^T / sqrt(head_dim)` in float32, before mask and softmax. Not to be called under autocast."""
         # The queries are smaller than the scores.
         return (self.require("query").float() * self.scaling) @ self.require("key").float().transpose(-1, -2)
-
-    def near_pairs(self) -> Bool[Tensor, "tokens tokens"] | None:
-        """Which pairs of tokens a layer with local attention looks at; None where it looks at all."""
-        if self.window is None:
-            return None
-        query = self.require("query")
-        position = torch.arange(query.shape[2], device=query.device)
-        return (position[:, None] - position).abs() <= self.window
 
     def require(self, part: Part) -> Float[Tensor, "batch heads tokens head_dim"]:
         """Queries, keys or values; a part that was not captured is an error, never a silent zero."""

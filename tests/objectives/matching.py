@@ -2,9 +2,39 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention
+
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+# Of the maps of 3 examples, 5 heads and 7 tokens: a query, some queries, a head, some heads, an example, all of them at once.
+ENTRIES = [1, 3 * 16, 7 * 16, 2 * 7 * 16, 5 * 7 * 16, 10**6]
+
+
+def set_block_entries(monkeypatch, entries):
+    for name in ("BLOCK_ENTRIES", "BLOCK_ENTRIES_GPU"):
+        monkeypatch.setattr(f"stillhouse.blocks.{name}", entries)
+
+
+class Sizes(TorchDispatchMode):
+    """Entries of the largest tensor that any operation makes inside the block."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        self.largest = max([self.largest, *(one.numel() for one in tree_leaves(result) if isinstance(one, torch.Tensor))])
+        return result
+
+
+def largest_tensor(formula, tokens):
+    """Of a formula of two pairs of vectors and a mask, forward and backward, one example with two heads of width 4."""
+    ours, theirs = ([states(1, 2, tokens, 4, seed=seed).requires_grad_() for seed in pair] for pair in ((1, 2), (3, 4)))
+    with Sizes() as sizes:
+        formula(tuple(ours), tuple(theirs), torch.ones(1, tokens, dtype=torch.long)).backward()
+    return sizes.largest
 
 
 def batch_of(*lengths, tokens=None):

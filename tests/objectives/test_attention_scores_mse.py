@@ -2,8 +2,19 @@
 
 import pytest
 import torch
-from tests.objectives.matching import assert_alike, attention, batch_of, padded
+from tests.objectives.matching import (
+    DEVICES,
+    ENTRIES,
+    assert_alike,
+    attention,
+    batch_of,
+    largest_tensor,
+    padded,
+    set_block_entries,
+    states,
+)
 
+from stillhouse.blocks import near_pairs
 from stillhouse.features import Attention, Features
 from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse
 from stillhouse.objectives.relation_kl import RelationKL
@@ -67,30 +78,35 @@ def test_nothing_to_compare_is_an_exact_zero(pairs):
     assert (student.grad == 0).all()
 
 
-def whole_maps(student, teacher, mask, pairs, near):
+def whole_maps(student, teacher, mask, pairs, window):
     """The formula with every map at once, differentiated by autograd."""
     ours, theirs = (queries @ keys.transpose(-1, -2) for queries, keys in (student, teacher))
     real = mask.bool()
     chosen = real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
     chosen = chosen & real[:, None, :, None] if pairs == "valid" else chosen
+    chosen_near = chosen if window is None else chosen & near_pairs(slice(None), real.shape[1], window, mask.device)
     count = real.numel() * real.shape[1] if pairs == "official" else int(chosen.sum())
-    return (ours - theirs).square().where(chosen if near is None else chosen & near, 0.0).sum() / (count * ours.shape[1])
+    return (ours - theirs).square().where(chosen_near, 0.0).sum() / (count * ours.shape[1])
 
 
-@pytest.mark.parametrize("entries", [1, 2 * 7 * 7, 5 * 7 * 7, 10**6])  # a head, some heads, an example, all of them at once
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("entries", ENTRIES)
 @pytest.mark.parametrize("pairs", ["valid", "keys_only", "official"])
-@pytest.mark.parametrize("is_local", [False, True])
-def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, pairs, is_local):
-    monkeypatch.setattr("stillhouse.blocks.BLOCK_ENTRIES", entries)
-    generator = torch.Generator().manual_seed(4)
-    ours = [torch.randn(3, 5, 7, 4, generator=generator).requires_grad_() for _ in range(2)]
-    theirs = [torch.randn(3, 5, 7, 6, generator=generator).requires_grad_() for _ in range(2)]
-    mask = batch_of(7, 3, 1).student_inputs["attention_mask"]
-    near = (torch.arange(7)[:, None] - torch.arange(7)).abs() <= 2 if is_local else None
-    arguments = (tuple(ours), tuple(theirs), mask, pairs, near)
+@pytest.mark.parametrize("window", [None, 2])
+def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, pairs, window, device):
+    set_block_entries(monkeypatch, entries)
+    ours = [states(3, 5, 7, 4, seed=seed).to(device).requires_grad_() for seed in (1, 2)]
+    theirs = [states(3, 5, 7, 6, seed=seed).to(device).requires_grad_() for seed in (3, 4)]
+    mask = batch_of(7, 3, 1).student_inputs["attention_mask"].to(device)
+    arguments = (tuple(ours), tuple(theirs), mask, pairs, window)
     assert_alike(attention_scores_mse, whole_maps, arguments, ours, atol=1e-6)
     attention_scores_mse(*arguments).backward()
     assert all(tensor.grad is None for tensor in theirs)
+
+
+def test_memory_grows_with_the_tokens_not_with_their_square(monkeypatch):
+    set_block_entries(monkeypatch, 2048)
+    assert [largest_tensor(attention_scores_mse, tokens) for tokens in (256, 512)] == [2 * 4 * 256, 2 * 4 * 512]
 
 
 def test_scores_are_scaled_and_layers_summed():
@@ -112,7 +128,7 @@ def test_more_padding_changes_nothing():
 
 def test_local_attention_is_compared_where_it_looks():
     ours, theirs = attention(1, 2, 5, 3, window=1), attention(1, 2, 5, 3, seed=1, window=1)
-    near = ours.near_pairs()
+    near = near_pairs(slice(None), 5, 1, ours.query.device)
     assert near.sum() == 13  # 5 on the diagonal, 4 on either side
     value = AttentionScoresMSE(layers=((1, 1),))(Features(attentions={1: ours}), Features(attentions={1: theirs}), batch_of(5))
     difference = (ours.scores() - theirs.scores()).square()

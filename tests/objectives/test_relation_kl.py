@@ -4,8 +4,20 @@ import math
 
 import pytest
 import torch
-from tests.objectives.matching import assert_alike, attention, batch_of, cut, padded
+from tests.objectives.matching import (
+    DEVICES,
+    ENTRIES,
+    assert_alike,
+    attention,
+    batch_of,
+    cut,
+    largest_tensor,
+    padded,
+    set_block_entries,
+    states,
+)
 
+from stillhouse.blocks import near_pairs
 from stillhouse.features import Attention, Features
 from stillhouse.objectives.relation_kl import RelationKL, relation_heads, relation_kl
 
@@ -68,9 +80,10 @@ def test_identical_sides_are_zero():
         assert objective(relations)(of(one), of(one), batch_of(5, 3)).item() == pytest.approx(0.0, abs=1e-6)
 
 
-def whole_maps(student, teacher, mask):
+def whole_maps(student, teacher, mask, window=None):
     """The formula with every map at once, differentiated by autograd."""
     keys = mask.bool()[:, None, None, :]
+    keys = keys if window is None else keys & near_pairs(slice(None), keys.shape[-1], window, mask.device)
     ours, theirs = (
         ((x * x.shape[-1] ** -0.5) @ y.transpose(-1, -2)).masked_fill(~keys, -1e9).log_softmax(dim=-1)
         for x, y in (student, teacher)
@@ -79,18 +92,19 @@ def whole_maps(student, teacher, mask):
     return (rows.where(mask.bool(), 0.0).sum(dim=-1) / mask.sum(dim=-1)).mean()
 
 
-@pytest.mark.parametrize("entries", [1, 2 * 7 * 7, 5 * 7 * 7, 10**6])  # a head, some heads, an example, all of them at once
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("entries", ENTRIES)
 @pytest.mark.parametrize("is_one_part", [False, True])
-def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, is_one_part):
-    monkeypatch.setattr("stillhouse.blocks.BLOCK_ENTRIES", entries)
-    generator = torch.Generator().manual_seed(4)
-    ours = [torch.randn(3, 5, 7, 4, generator=generator).requires_grad_() for _ in range(2)]
-    theirs = [torch.randn(3, 5, 7, 6, generator=generator).requires_grad_() for _ in range(2)]
+@pytest.mark.parametrize("window", [None, 2])
+def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, is_one_part, window, device):
+    set_block_entries(monkeypatch, entries)
+    ours = [states(3, 5, 7, 4, seed=seed).to(device).requires_grad_() for seed in (1, 2)]
+    theirs = [states(3, 5, 7, 6, seed=seed).to(device).requires_grad_() for seed in (3, 4)]
     student = (ours[0], ours[0]) if is_one_part else tuple(ours)
-    mask = batch_of(7, 3, 1).student_inputs["attention_mask"]
+    mask = batch_of(7, 3, 1).student_inputs["attention_mask"].to(device)
     inputs = [ours[0]] if is_one_part else ours
-    assert_alike(relation_kl, whole_maps, (student, tuple(theirs), mask), inputs, atol=1e-7)
-    value = relation_kl(student, tuple(theirs), mask)
+    assert_alike(relation_kl, whole_maps, (student, tuple(theirs), mask, window), inputs, atol=1e-7)
+    value = relation_kl(student, tuple(theirs), mask, window)
     value.backward()
     assert all(tensor.grad is None for tensor in theirs)
 
@@ -179,6 +193,11 @@ def test_an_example_without_tokens_is_no_nan():
     assert value.isfinite()
     assert ours.query.grad.isfinite().all()
     assert (ours.query.grad[1] == 0).all()
+
+
+def test_memory_grows_with_the_tokens_not_with_their_square(monkeypatch):
+    set_block_entries(monkeypatch, 2048)
+    assert [largest_tensor(relation_kl, tokens) for tokens in (256, 512)] == [2 * 4 * 256, 2 * 4 * 512]
 
 
 def test_bf16_vectors_are_compared_in_float32():

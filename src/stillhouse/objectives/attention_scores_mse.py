@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from stillhouse.blocks import Block, blocked_loss
+from stillhouse.blocks import Rows, blocked_loss, near_pairs
 from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import Attention, Features, Needs
 from stillhouse.objectives.objective import LayerPairs, Objective
@@ -21,7 +21,7 @@ def attention_scores_mse(
     teacher: tuple[Float[Tensor, "batch heads tokens teacher_dim"], Float[Tensor, "batch heads tokens teacher_dim"]],
     attention_mask: Int[Tensor, "batch tokens"],
     pairs: Pairs = "valid",
-    near: Bool[Tensor, "tokens tokens"] | None = None,
+    window: int | None = None,
 ) -> Float[Tensor, ""]:
     """Squared difference of the scores `Q K^T`, in float32.
 
@@ -31,7 +31,7 @@ def attention_scores_mse(
         attention_mask: 1 = real token.
         pairs: What the mean is over: `valid`, pairs of a real query and a real key; `keys_only`, all queries and real keys;
             `official`, as the authors' code has it: padded keys count as equal but stay in the denominator.
-        near: Local attention: which pairs are looked at at all; the others count as equal.
+        window: Local attention: how far away a key may be; pairs beyond it count as equal.
 
     Returns:
         Mean over the pairs and heads of the batch; an exact zero where there is none.
@@ -48,10 +48,10 @@ def attention_scores_mse(
     count = ((lengths if pairs == "valid" else every) * (every if pairs == "official" else lengths)).sum()
     theirs, their_keys = theirs.detach(), their_keys.detach()
 
-    def squares(scores: Tensor, block: Block) -> tuple[Tensor, Tensor]:
-        difference = scores.sub_(theirs[block] @ their_keys[block].transpose(-1, -2))
-        if near is not None:
-            difference.mul_(near)
+    def squares(scores: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        difference = scores.sub_(theirs[rows] @ their_keys[rows[:2]].transpose(-1, -2))
+        if window is not None:
+            difference.mul_(near_pairs(rows[2], real.shape[1], window, real.device))
         return difference.square().sum(), difference.mul_(2)
 
     return blocked_loss(ours, our_keys, squares) / (count.clamp(min=1) * ours.shape[1])
@@ -95,5 +95,5 @@ class AttentionScoresMSE(Objective):
         values = []
         for own, its in self.layers:
             ours, theirs = student.require_attention(own), teacher.require_attention(its)
-            values.append(attention_scores_mse(_factors(ours), _factors(theirs), mask, self.pairs, ours.near_pairs()))
+            values.append(attention_scores_mse(_factors(ours), _factors(theirs), mask, self.pairs, ours.window))
         return sum(values[1:], values[0])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from stillhouse.blocks import Block, blocked_loss, mask_bias, with_least_keys
+from stillhouse.blocks import Rows, blocked_loss, mask_bias, near_pairs, with_least_keys
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
@@ -32,7 +32,7 @@ def relation_kl(
     student: tuple[Float[Tensor, "batch heads tokens student_dim"], Float[Tensor, "batch heads tokens student_dim"]],
     teacher: tuple[Float[Tensor, "batch heads tokens teacher_dim"], Float[Tensor, "batch heads tokens teacher_dim"]],
     attention_mask: Int[Tensor, "batch tokens"],
-    near: Bool[Tensor, "tokens tokens"] | None = None,
+    window: int | None = None,
 ) -> Float[Tensor, ""]:
     """`KL( softmax(X_t Y_t^T / sqrt(d_t)) || softmax(X_s Y_s^T / sqrt(d_s)) )` of every query's row, in nats.
 
@@ -42,7 +42,7 @@ def relation_kl(
         student: X and Y of the student.
         teacher: X and Y of the teacher, in as many heads.
         attention_mask: 1 = real token.
-        near: Local attention: which pairs are looked at at all.
+        window: Local attention: how far away a key may be.
 
     Returns:
         Mean over heads and real queries of an example, then over examples (`example_mean`). An example without any real
@@ -50,23 +50,28 @@ def relation_kl(
     """
     real = attention_mask.bool()
     keys = real[:, None, None, :]
-    keys = keys if near is None else keys & near
     bias = mask_bias(keys)
     share = (real / (real.sum(dim=-1, keepdim=True).clamp(min=1) * real.shape[0] * student[0].shape[1]))[:, None, :, None]
     ours, theirs = student[0], teacher[0].detach().float()
     our_keys, their_keys = with_least_keys(student[1]), with_least_keys(teacher[1].detach().float())
     our_factor, their_factor = ours.shape[-1] ** -0.5, theirs.shape[-1] ** -0.5
 
-    def divergence(scores: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+    def bias_of(examples: slice, queries: slice) -> Tensor:
+        if window is None:
+            return bias[examples]
+        return mask_bias(keys[examples] & near_pairs(queries, real.shape[1], window, real.device))
+
+    def divergence(scores: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """With scores S a row's KL has the gradient `softmax(S_s) - softmax(S_t)`."""
-        rows, _ = block
-        log_student = scores.mul_(our_factor).add_(bias[rows]).log_softmax(dim=-1)
-        their_scores = (theirs[block] @ their_keys[block].transpose(-1, -2)).mul_(their_factor).add_(bias[rows])
+        examples, heads, queries = rows
+        hidden, own_share = bias_of(examples, queries), share[examples, :, queries]
+        log_student = scores.mul_(our_factor).add_(hidden).log_softmax(dim=-1)
+        their_scores = (theirs[rows] @ their_keys[examples, heads].transpose(-1, -2)).mul_(their_factor).add_(hidden)
         log_teacher = their_scores.log_softmax(dim=-1)
         # Softmax again: on a CPU it is faster than the exponential of its logarithm.
         probability = their_scores.softmax(dim=-1)
-        value = (log_teacher.sub_(log_student).mul_(probability).sum(dim=-1, keepdim=True) * share[rows]).sum()
-        return value, scores.softmax(dim=-1).sub_(probability).mul_(share[rows] * our_factor)
+        value = (log_teacher.sub_(log_student).mul_(probability).sum(dim=-1, keepdim=True) * own_share).sum()
+        return value, scores.softmax(dim=-1).sub_(probability).mul_(own_share * our_factor)
 
     return blocked_loss(ours, our_keys, divergence)
 
@@ -110,8 +115,8 @@ class RelationKL(Objective):
         values = []
         for relation, weight in zip(self.relations, self.weights or (1.0,) * len(self.relations), strict=True):
             # Attention itself is local where its layer is; the other relations are ours to define, over all tokens.
-            near = ours.near_pairs() if relation == ("query", "key") else None
-            values.append(weight * relation_kl(self._parts(ours, relation), self._parts(theirs, relation), mask, near))
+            window = ours.window if relation == ("query", "key") else None
+            values.append(weight * relation_kl(self._parts(ours, relation), self._parts(theirs, relation), mask, window))
         return torch.stack(values).sum()
 
     def _parts(self, attention: Attention, relation: Relation) -> tuple[Tensor, Tensor]:
