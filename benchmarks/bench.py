@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--parts", default="", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="[bench.json in --out]")
     options = parser.parse_args()
     usual = [part for part in PARTS if part not in SLOW_PARTS or not options.quick]
     chosen = options.parts.split(",") if options.parts else usual
@@ -166,8 +166,8 @@ def main() -> None:
             span = f"{min(ratio.values):.2f} to {max(ratio.values):.2f}"
             print(f"{ratio.what:<86}{ratio.median:>9.2f}{span:>17}   {ratio.target}", flush=True)
             record["ratios"].append({"what": ratio.what, "values": list(ratio.values), "target": ratio.target})
-        if options.json:  # after every part: the whole takes long
-            write_json(options.json, {**record, "raw": bench.raw})
+        # After every part: the whole takes long.
+        write_json(options.json or options.out / "bench.json", {**record, "raw": bench.raw})
 
 
 def against_textbrewer(bench: Bench) -> list[Ratio]:
@@ -212,7 +212,7 @@ def with_a_large_teacher(bench: Bench) -> list[Ratio]:
 
 
 def against_finetuning(bench: Bench) -> list[Ratio]:
-    """Time of an epoch from a full store, and of the Hugging Face Trainer's, over that of plain fine-tuning."""
+    """Time of an epoch from a full store, opening it included, and of the Trainer's, over that of plain fine-tuning."""
     targets = {"logit": 1.1, "pkd": 1.1, "tinybert": 1.35, "minilmv2": 1.25}
     full = bench.new_store()
     for method in targets:
@@ -222,9 +222,6 @@ def against_finetuning(bench: Bench) -> list[Ratio]:
         contenders[method] = lambda method=method: bench.ours(method, store=full)  # type: ignore[misc]
     contenders["Hugging Face Trainer"] = lambda: bench.other("trainer_loop.py")
     found = bench.in_turn(contenders)
-    for found_list in found.values():
-        for one in found_list:
-            one["teacher_seconds"] = 0.0  # the store is full: what is left is looking that up
     plain = found["finetune"]
     ratios = [
         Ratio(
@@ -272,18 +269,25 @@ def steps_and_memory(bench: Bench) -> list[Ratio]:
         for name, values in seconds.items()
         if name != "logit"
     ]
-    peaks = found["memory"]["peak_mib"]
-    for length, methods in peaks["store"].items():
-        for name, peak in methods.items():
-            if name != "finetune":
-                target = "<= 1.3" if length == "512" and name in ("tinybert", "minilmv2") else ""
-                what = f"a step of {name} from the store, {length} tokens, batch 8: peak memory over plain fine-tuning"
-                ratios.append(Ratio(what, [peak / methods["finetune"]], target))
-    for length, methods in peaks["online"].items():
+    for length, methods in found["memory"]["store"].items():
+        for name in [name for name in methods if name != "finetune"]:
+            target = "<= 1.3" if length == "512" and name in ("tinybert", "minilmv2") else ""
+            what = f"a step of {name} from the store, {length} tokens, batch 8: peak memory over plain fine-tuning"
+            ratios += _memory_ratios(what, methods[name], methods["finetune"], target)
+    for length, methods in found["memory"]["online"].items():
         for name in ("tinybert", "minilmv2"):
             what = f"a step of {name}, teacher online, {length} tokens, batch 8: peak memory over logit"
-            ratios.append(Ratio(what, [methods[name] / methods["logit"]], "<= 2"))
+            ratios += _memory_ratios(what, methods[name], methods["logit"], "<= 2")
     return ratios
+
+
+def _memory_ratios(what: str, own: Found, other: Found, target: str) -> list[Ratio]:
+    """Of the whole process, and of what training took beyond what was there before."""
+    beyond = [one["peak_mib"] - one["before_mib"] for one in (own, other)]
+    return [
+        Ratio(what, [own["peak_mib"] / other["peak_mib"]], target),
+        Ratio("  the same, beyond models and libraries", [beyond[0] / beyond[1]]),
+    ]
 
 
 def share_of_peak(bench: Bench) -> list[Ratio]:
@@ -338,7 +342,7 @@ def _throughput(found: Found) -> float:
 def textbrewer_environment(folder: Path) -> Path:
     """The Python of an environment that has TextBrewer beside the packages of this one; made if it is not there."""
     python = folder / "bin" / "python"
-    if not python.exists():
+    if not any((folder / "lib").glob("python*/site-packages/textbrewer/__init__.py")):  # none, or one that was interrupted
         print(f"  installing {TEXTBREWER} into {folder}", file=sys.stderr, flush=True)
         venv.create(folder, with_pip=True)
         packages = next((folder / "lib").glob("python*/site-packages"))

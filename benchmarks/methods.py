@@ -5,8 +5,8 @@
 Teacher: the bundled all-MiniLM-L6-v2. Student: 3x384 from its layers. The first stage of each method, which is the one that
 looks inside the teacher; text of random words that fills the length. Steps of 32 examples for time, the teacher run beside the
 student in every step: a figure is the median over rounds in which the methods run in turn. Steps of 8 examples for memory, with
-the teacher's features from a store and, at 512 tokens, with the teacher beside the student, each in a process of its own: the
-largest resident size of training.
+the teacher's features from a store and, at 512 tokens, with the teacher beside the student, each in a process of its own, once:
+the largest resident size of the process in training, and how much of it was there before, with both models loaded.
 """
 
 from __future__ import annotations
@@ -86,17 +86,18 @@ class Bench:
 
 
 def measure_memory(name: str, length: int, features: str) -> None:
-    """Two steps of a method in this process; prints its peak in MiB."""
+    """Two steps of a method in this process; prints its peak, and what it held before, in MiB."""
     bench = Bench(length, MEMORY_BATCH)
     rows = bench.rows(2 * MEMORY_BATCH)
     with tempfile.TemporaryDirectory() as folder:
         source = TeacherConfig(features=features, store=folder)
+        bench.step_seconds(name, rows.select(np.arange(2)), source)  # what torch loads once
         if features == "store":
-            bench.step_seconds(name, rows.select(np.arange(2)), source)  # what torch loads once
             bench.step_seconds(name, rows, source)  # fills the store
-            forget_peak_memory()
+        forget_peak_memory()
+        before = peak_memory_mib()
         bench.step_seconds(name, rows, source)
-    print(json.dumps(round(peak_memory_mib(), 1)))
+    print(json.dumps({"peak_mib": round(peak_memory_mib(), 1), "before_mib": round(before, 1)}))
 
 
 def main() -> None:
@@ -127,10 +128,10 @@ def main() -> None:
         span = f"{min(seconds[name]):>8.3f}-{max(seconds[name]):<7.3f}"
         print(f"{name:<46}{middle[name]:>10.3f}{span}{middle[name] / middle['logit']:>8.2f}x")
 
-    peaks: dict[str, dict[str, dict[str, float]]] = {}
+    memory: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     lengths, methods = ((512,), ("finetune", "logit", "tinybert", "minilmv2")) if options.quick else (LENGTHS, MEMORY_METHODS)
     for features, chosen in (("store", lengths), ("online", () if options.quick else (512,))):
-        peaks[features] = {str(length): {} for length in chosen}
+        memory[features] = {str(length): {} for length in chosen}
         if chosen:
             print(
                 f"\n{f'peak MiB, batch {MEMORY_BATCH}, {features}':<46}" + "".join(f"{length:>8} tokens" for length in chosen)
@@ -139,13 +140,14 @@ def main() -> None:
             for length in chosen:
                 command = [sys.executable, __file__, "--memory-of", name, str(length), features]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
-                peaks[features][str(length)][name] = json.loads(done.stdout.splitlines()[-1])
-            print(f"{name:<46}" + "".join(f"{peaks[features][str(length)][name]:>15.0f}" for length in chosen), flush=True)
+                memory[features][str(length)][name] = json.loads(done.stdout.splitlines()[-1])
+            found = (memory[features][str(length)][name]["peak_mib"] for length in chosen)
+            print(f"{name:<46}" + "".join(f"{peak:>15.0f}" for peak in found), flush=True)
     if options.json:
         record = {
             "machine": machine,
             "time": TIME | {"seconds_a_step": seconds},
-            "memory": {"batch": MEMORY_BATCH, "peak_mib": peaks},
+            "memory": {"batch": MEMORY_BATCH} | memory,
         }
         record |= {"command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), "date": time.strftime("%Y-%m-%d")}
         write_json(options.json, record)

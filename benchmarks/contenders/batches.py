@@ -34,7 +34,10 @@ class TimedBatches:
         if kind == "sorted":
             order = order[np.argsort(lengths[order], kind="stable")]
         parts = [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
-        parts = [parts[number] for number in random.permutation(len(parts))[: warm_up + steps]]
+        # Those that are timed are spread evenly over all, which where they are sorted are of all lengths.
+        timed = (np.arange(min(steps, len(parts))) + 0.5) * len(parts) / min(steps, len(parts))
+        chosen = [*random.permutation(len(parts))[:warm_up], *random.permutation(timed.astype(np.int64))]
+        parts = [parts[number] for number in chosen]
         self.batches = []
         for part in parts:
             width = length if kind == "padded" else int(lengths[part].max())
