@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ import yaml
 from stillhouse import UserError, distill, evaluate, predict
 from stillhouse.cache import cache_folder
 from tests import toy_data
+from tests.commands import leave
 from tests.tiny_models import FAMILIES, make_tiny_checkpoint
 from tests.toy_data import TASKS
 
@@ -139,6 +141,25 @@ def test_a_damaged_kept_teacher_is_named_and_fitted_again(tmp_path, teacher, dam
     assert kept.read_bytes() == whole
     run_toy(tmp_path, data, teacher, out=tmp_path / "three", **quick)
     assert "teacher: " not in capsys.readouterr().out
+
+
+def test_the_command_shows_checks_and_frees_fitted_teachers(tmp_path, teacher, capsys):
+    data = toy_data.classification(tmp_path / "data.csv", rows=60)
+    run_toy(tmp_path, data, teacher, epochs=1, changes=["teacher.finetune.epochs=1"])
+    (weights,) = cache_folder("teachers").glob("*/model.safetensors")
+    name = weights.parent.name[:8]
+    assert leave("store", "ls") == 0
+    assert re.search(f"{name} .* MiB .* BertForSequenceClassification: negative, positive\n", capsys.readouterr().out)
+    assert leave("store", "verify") == 0
+    weights.write_bytes(weights.read_bytes()[:-1])
+    capsys.readouterr()
+    assert leave("store", "verify") == 1
+    assert capsys.readouterr().out.startswith(f"{weights.parent}: the checksum")
+    assert leave("store", "rm", "no-such-name") == 2
+    assert leave("store", "rm", name) == 0
+    assert not weights.parent.exists()
+    assert leave("store", "rm", "--all") == 0
+    assert leave("store", "ls") == 0
 
 
 def test_weights_are_as_readable_as_the_files_beside_them(tmp_path, teacher):

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from typing import Any
 from stillhouse.errors import StillhouseError, UserError
 
 LEFTOVERS = ".*.tmp"  # the names of temporary files and folders, which a killed process leaves behind
+STALE_SECONDS = 3600.0  # age at which their writers are long gone
 
 
 @contextmanager
@@ -111,6 +113,14 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Deletes what writers have left behind that are long gone."""
+    for leftover in folder.glob(LEFTOVERS):
+        with suppress(OSError):  # another process may be sweeping
+            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,7 +22,9 @@ app = typer.Typer(
 )
 
 
-store_app = typer.Typer(no_args_is_help=True, help="The kept teacher features: show, check, free.", rich_markup_mode=None)
+store_app = typer.Typer(
+    no_args_is_help=True, help="What is kept of teachers, features and fitted ones: show, check, free.", rich_markup_mode=None
+)
 app.add_typer(store_app, name="store")
 
 # Options that several commands share.
@@ -257,20 +259,23 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a 
 
 @store_app.command("ls")
 def store_ls(store: Store = None) -> None:
-    """Whose features are kept, and how much room they take."""
-    from stillhouse.cli.tables import stores_table
-    from stillhouse.teachers.kept import kept_stores
+    """Whose features are kept, which fitted teachers, and how much room they take."""
+    from stillhouse.cli.tables import stores_table, teachers_table
+    from stillhouse.teachers.fitted import teachers_root
+    from stillhouse.teachers.kept import kept_stores, kept_teachers
 
     root = _store_folder(store)
     typer.echo(stores_table(root, kept_stores(root)))
+    if store is None:
+        typer.echo(teachers_table(teachers_root(), kept_teachers()))
 
 
 @store_app.command("verify")
 def store_verify(store: Store = None) -> None:
     """Read everything that is kept, and name what is damaged; leaves with 1 where something is."""
-    from stillhouse.teachers.kept import damaged_shards
+    from stillhouse.teachers.kept import damaged_shards, damaged_teachers
 
-    found = list(damaged_shards(_store_folder(store)))
+    found = [*damaged_shards(_store_folder(store)), *(damaged_teachers() if store is None else ())]
     for path, problem in found:
         typer.echo(f"{path}: {problem}")
     if found:
@@ -284,12 +289,13 @@ def store_rm(
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     store: Store = None,
 ) -> None:
-    """Delete kept features; they are computed again when they are needed."""
-    from stillhouse.teachers.kept import remove_stores
+    """Delete kept features and fitted teachers; they are made again when they are needed."""
+    from stillhouse.teachers.kept import kept_stores, kept_teachers, remove_kept
 
     if bool(names) == everything:
-        raise UserError("no store is named" if not names else "names and --all are given", expected="names, or --all")
-    freed = remove_stores(_store_folder(store), names or ())
+        raise UserError("nothing is named" if not names else "names and --all are given", expected="names, or --all")
+    kept = [*kept_stores(_store_folder(store)), *(kept_teachers() if store is None else ())]
+    freed = remove_kept(kept, names or ())
     typer.echo(f"{freed / 2**20:,.1f} MiB freed")
 
 

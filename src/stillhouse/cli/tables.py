@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stillhouse.teachers.kept import KeptStore
+    from stillhouse.teachers.kept import KeptStore, KeptTeacher
 
 
 def scores_table(result: Mapping[str, Any]) -> str:
@@ -33,12 +33,27 @@ def scores_table(result: Mapping[str, Any]) -> str:
 
 
 def stores_table(root: Path, stores: Sequence[KeptStore]) -> str:
-    """What `stillhouse store ls` prints."""
-    lines = [f"{root}: {sum(store.size for store in stores) / 2**20:,.0f} MiB"]
+    """What `stillhouse store ls` prints of features."""
+    lines = [_heading(root, stores)]
     for store in stores:
-        day = time.strftime("%Y-%m-%d", time.localtime(store.used))
-        lines.append(
-            f"  {store.folder.name[:8]}  {store.size / 2**20:>9,.0f} MiB  {store.rows:>9,} rows  {day}  {store.precision}  "
-            f"{store.teacher}: {', '.join(store.columns)}"
-        )
+        rows = f"{store.rows:>9,} rows  {_day(store.used)}  {store.precision}"
+        lines.append(f"{_beginning(store)}  {rows}  {store.teacher}: {', '.join(store.columns)}")
     return "\n".join(lines)
+
+
+def teachers_table(root: Path, teachers: Sequence[KeptTeacher]) -> str:
+    """What `stillhouse store ls` prints of fitted teachers."""
+    lines = [f"{_beginning(teacher)}  {_day(teacher.used)}  {teacher.about}" for teacher in teachers]
+    return "\n".join([_heading(root, teachers), *lines])
+
+
+def _heading(root: Path, kept: Sequence[KeptStore | KeptTeacher]) -> str:
+    return f"{root}: {sum(one.size for one in kept) / 2**20:,.0f} MiB"
+
+
+def _beginning(one: KeptStore | KeptTeacher) -> str:
+    return f"  {one.folder.name[:8]}  {one.size / 2**20:>9,.0f} MiB"
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(seconds))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from stillhouse.cache import cache_folder
 from stillhouse.config import StageConfig
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import UserError
-from stillhouse.files import write_folder
+from stillhouse.files import sweep, write_folder
 from stillhouse.method import Stage
 from stillhouse.models.quiet import quiet_transformers
 from stillhouse.objectives.hard_labels import HardLabels
@@ -71,7 +73,7 @@ def fit_teacher(
     parts = [RECIPE, weights_digest(encoder), labelled.fingerprint(), selection, config.model_dump(), seed]
     parts += [str(workshop.accelerator.mixed_precision), labelled.student.pad_token_id]
     name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-    places = [place / name for place in (cache_folder("teachers"), shared) if place is not None]
+    places = [place / name for place in (teachers_root(), shared) if place is not None]
     result = None
     # A run that was interrupted after its own fit goes on with that one, and reports it.
     fitted_here = (workshop.checkpoints / stage.name / "finished.json").exists()
@@ -106,7 +108,7 @@ def _load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
     if not _is_kept(kept):
         return False
     try:
-        if _digest(kept / WEIGHTS).encode() != (kept / CHECKSUM).read_bytes():
+        if is_damaged(kept):
             say(f"  the kept teacher in {kept} is damaged: it is deleted, and fitted again")
             shutil.rmtree(kept, ignore_errors=True)
             return False
@@ -116,7 +118,28 @@ def _load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
     if state.keys() != encoder.state_dict().keys():
         return False
     encoder.load_state_dict(state)
+    with suppress(OSError):
+        os.utime(kept)  # when it was last used
     return True
+
+
+def teachers_root() -> Path:
+    """Where fitted teachers are kept."""
+    return cache_folder("teachers")
+
+
+def fitted_teachers() -> list[Path]:
+    """The folders of those that are kept."""
+    return [weights.parent for weights in sorted(teachers_root().glob(f"*/{WEIGHTS}")) if _is_kept(weights.parent)]
+
+
+def is_damaged(kept: Path) -> bool:
+    """Whether a teacher's weights are other than they were written.
+
+    Raises:
+        OSError: They cannot be read.
+    """
+    return _digest(kept / WEIGHTS).encode() != (kept / CHECKSUM).read_bytes()
 
 
 def _digest(path: Path) -> str:
@@ -133,6 +156,7 @@ def _keep(kept: Path, folder: Path) -> bool:
 
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        sweep(kept.parent)
         if not _is_kept(kept):  # another run may have been faster
             write_folder(kept, copy)
     except (OSError, UserError):

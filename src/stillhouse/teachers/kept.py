@@ -1,7 +1,9 @@
-"""All stores of a folder: what is kept, whether it is whole, and room for new ones."""
+"""What is kept of teachers, features and fitted ones: how much it is, whether it is whole, and room for new ones."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS
+from stillhouse.teachers.fitted import CHECKSUM, fitted_teachers, is_damaged
 from stillhouse.teachers.shard import Damaged, open_shard
 from stillhouse.teachers.store import ABOUT, shard_paths, stores_in
 
@@ -34,6 +37,46 @@ class KeptStore:
     size: int
     rows: int
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeptTeacher:
+    """A teacher that was fitted.
+
+    Attributes:
+        folder: Where it is; its name is the teacher's.
+        about: What it is, in words.
+        used: When it was last used, in seconds since 1970.
+        size: Bytes of its files.
+    """
+
+    folder: Path
+    about: str
+    used: float
+    size: int
+
+
+def kept_teachers() -> list[KeptTeacher]:
+    """All fitted teachers in the user's cache, the one last used first."""
+    teachers = []
+    for folder in fitted_teachers():
+        with suppress(OSError, ValueError, KeyError):  # another process may have removed it
+            size = sum(path.stat().st_size for path in folder.iterdir())
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            labels = list(config.get("id2label", {}).values())
+            said = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
+            teachers.append(KeptTeacher(folder, f"{config['architectures'][0]}: {said}", folder.stat().st_mtime, size))
+    return sorted(teachers, key=lambda teacher: -teacher.used)
+
+
+def damaged_teachers() -> Iterator[tuple[Path, str]]:
+    """Reads every fitted teacher through; those that are not as they were written, and in what."""
+    for folder in fitted_teachers():
+        try:
+            if is_damaged(folder):
+                yield folder, "the checksum of its weights does not agree"
+        except OSError as error:
+            yield folder, str(error)
 
 
 def kept_stores(root: Path) -> list[KeptStore]:
@@ -70,12 +113,12 @@ def damaged_shards(root: Path) -> Iterator[tuple[Path, str]]:
                 yield path, str(error)
 
 
-def remove_stores(root: Path, names: Sequence[str]) -> int:
-    """Deletes stores.
+def remove_kept(kept: Sequence[KeptStore | KeptTeacher], names: Sequence[str]) -> int:
+    """Deletes stores and fitted teachers.
 
     Args:
-        root: The folder of all stores.
-        names: The beginnings of their names are enough; none = all.
+        kept: What there is.
+        names: Which of them; the beginnings of their names are enough; none = all.
 
     Returns:
         Bytes that were freed.
@@ -83,35 +126,41 @@ def remove_stores(root: Path, names: Sequence[str]) -> int:
     Raises:
         UserError: A name fits none, or several; or a file cannot be deleted.
     """
-    stores = kept_stores(root)
-    if names and not stores:
-        raise UserError(
-            f"no features are kept in {root}",
-            expected="the beginning of a store's name",
-            fix="nothing is to be done",
-        )
+    if names and not kept:
+        raise UserError("nothing is kept", expected="the beginning of a name", fix="nothing is to be done")
     chosen = {}
     for name in names:
-        found = [store for store in stores if store.folder.name.startswith(name)]
+        found = [one for one in kept if one.folder.name.startswith(name)]
         if len(found) != 1 or not name:
             raise UserError(
-                f"{name!r} is the beginning of {len(found)} stores' names",
-                expected=f"one of {', '.join(store.folder.name[:8] for store in stores)}",
+                f"{name!r} is the beginning of {len(found)} names",
+                expected=f"one of {', '.join(one.folder.name[:8] for one in kept)}",
                 fix="`stillhouse store ls` lists them",
             )
         chosen[found[0].folder] = found[0]
     if not names:
-        chosen = {store.folder: store for store in stores}
-    for folder in chosen:
-        for path in (*shard_paths(folder), *folder.glob(LEFTOVERS), folder / ABOUT):  # the mark last: a kill leaves a store
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise UserError(
-                    f"{path} cannot be deleted: {error.strerror}",
-                    expected="a file that you may delete",
-                    fix="see to whom it belongs, then give the same command again",
-                ) from error
-        with suppress(OSError):  # a run that fills it meanwhile keeps its shards, and its folder
-            folder.rmdir()
-    return sum(store.size for store in chosen.values())
+        chosen = {one.folder: one for one in kept}
+    for one in chosen.values():
+        try:
+            _remove_store(one.folder) if isinstance(one, KeptStore) else _remove_teacher(one.folder)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or one.folder} cannot be deleted: {error.strerror}",
+                expected="a file that you may delete",
+                fix="see to whom it belongs, then give the same command again",
+            ) from error
+    return sum(one.size for one in chosen.values())
+
+
+def _remove_store(folder: Path) -> None:
+    """What is ours in it, the mark last: a kill leaves a store."""
+    for path in (*shard_paths(folder), *folder.glob(LEFTOVERS), folder / ABOUT):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # a run that fills it meanwhile keeps its shards, and its folder
+        folder.rmdir()
+
+
+def _remove_teacher(folder: Path) -> None:
+    """The checksum first: without it no run takes what a kill leaves."""
+    (folder / CHECKSUM).unlink()
+    shutil.rmtree(folder)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -33,12 +32,11 @@ from stillhouse.data.ragged import Ragged, spans
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.features import Attention, Features, Needs
-from stillhouse.files import LEFTOVERS, write_json
+from stillhouse.files import sweep, write_json
 from stillhouse.teachers.shard import FORMAT, Damaged, Keys, Shard, open_shard, write_shard
 
 ABOUT = "store.json"
 MARK = "teacher features"  # by which a folder is known to be ours
-STALE_SECONDS = 3600.0  # temporary files of writers that are long gone
 Say = Callable[[str], None]
 
 
@@ -340,10 +338,7 @@ class FeatureStore:
             if not self.may_hold:
                 raise
             self.hold(error.given)
-        for leftover in self.folder.glob(LEFTOVERS):
-            with suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-                    leftover.unlink()
+        sweep(self.folder)
 
     def _open(self) -> list[Shard]:
         shards = list(self._in_memory)
