@@ -17,6 +17,9 @@ from stillhouse import StillhouseError, UserError, compare
 from stillhouse.comparison import compare as runner
 from stillhouse.comparison.config import comparison_from_options
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
+from stillhouse.features import Needs
+from stillhouse.teachers import fill, store
+from stillhouse.teachers.source import OnlineTeacher
 from stillhouse.training.checkpoint import damaged
 
 pytestmark = pytest.mark.usefixtures("empty_reports")
@@ -90,6 +93,33 @@ def test_the_teacher_is_fitted_once_and_kept_once(finished):
     assert not list(finished.folder.glob("rows/*/*/teacher"))
     teachers = {run["teacher"]["score"] for run in runs if run["method"] != "finetune"}
     assert teachers == {results["teacher"]["score"]}
+
+
+def test_the_teacher_runs_once_for_all_methods_and_seeds(shelf, tmp_path, monkeypatch):
+    passes = []
+    compute = fill.compute_features
+
+    def noted(encoder, inputs, needs):
+        passes.append((needs, len(inputs["input_ids"])))
+        return compute(encoder, inputs, needs)
+
+    monkeypatch.setattr(fill, "compute_features", noted)
+    monkeypatch.setattr(OnlineTeacher, "features", lambda *_: pytest.fail("the teacher runs beside the student"))
+    found = run(shelf, tmp_path / "out", methods="logit,pkd", grid=False)
+    assert {row["status"] for row in found.results["rows"]} == {"done"}
+    rows = {needs: sum(count for own, count in passes if own == needs) for needs, _ in passes}
+    # Logits serve both methods; the CLS vectors that pkd adds are a second pass.
+    assert rows == dict.fromkeys([Needs(logits=True), Needs(cls=frozenset({2}))], found.results["splits"]["train"])
+
+
+def test_a_full_disk_is_said_in_a_comparison_too(shelf, tmp_path, monkeypatch, capsys):
+    def full(shard):
+        raise UserError("no space left while writing")
+
+    monkeypatch.setattr(store, "write_shard", full)
+    found = run(shelf, tmp_path / "out", methods="pkd", grid=False, quiet=False)
+    assert {row["status"] for row in found.results["rows"]} == {"done"}
+    assert capsys.readouterr().out.count("cannot be kept (no space left while writing): the teacher runs beside") == 1
 
 
 def test_the_rate_is_chosen_on_the_selection_rows_and_used_for_all_seeds(finished):

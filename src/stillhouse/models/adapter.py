@@ -128,16 +128,8 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
     given = {name: inputs[name] for name in input_names(model) if name in inputs}
     calls = {layer * stride: layer for layer in needs.attentions}
     every = layer_count(config) * stride
-    first_layers = _layers_behind(model, layers, needs)
-    if first_layers:
-        last, last_attention = max(first_layers), max(needs.attentions, default=0)
-        stops = last_attention > last
-        with (
-            recording(model, calls, needs.parts, max(last, last_attention), given.get("attention_mask"), stops=stops) as seen,
-            states_before(first_layers, stops=not stops) as before,
-        ):
-            model(**given, return_dict=True)
-        return _features(None, before, seen, calls, needs)
+    if behind := _layers_behind(model, layers, needs):
+        return _shallow_features(model, given, needs, behind)
     # Where nothing else is wanted the pass ends, inside the block, with the last queries, keys and values.
     stops, outputs = not (needs.logits or layers), None
     with recording(model, calls, needs.parts, every, given.get("attention_mask"), stops=stops) as attentions:
@@ -145,6 +137,20 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
     states = outputs.hidden_states if layers else ()
     states = {layer: _state(states, layer * stride, layer, model) for layer in layers}
     return _features(_logits(outputs, model) if needs.logits else None, states, attentions, calls, needs)
+
+
+def _shallow_features(model: nn.Module, given: dict[str, Tensor], needs: Needs, behind: Mapping[int, nn.Module]) -> Features:
+    """The same of a pass that ends with the last hidden state or attention that is wanted, given the layers behind states."""
+    last_state, last_attention = max(behind), max(needs.attentions, default=0)
+    is_attention_last = last_attention > last_state
+    layers, mask = max(last_state, last_attention), given.get("attention_mask")
+    calls = {layer: layer for layer in needs.attentions}
+    with (
+        recording(model, calls, needs.parts, layers, mask, stops=is_attention_last) as attentions,
+        states_before(behind, stops=not is_attention_last) as states,
+    ):
+        model(**given, return_dict=True)
+    return _features(None, states, attentions, calls, needs)
 
 
 def _features(
