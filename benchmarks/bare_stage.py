@@ -43,11 +43,11 @@ def train_stage(
     """Trains `student` in place."""
     engine = EngineConfig(precision=precision, log_every=100_000, checkpoint_seconds=1e9)
     with tempfile.TemporaryDirectory() as folder:
-        shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None, say=_refuse)
+        shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None, say=refuse)
         (result,) = run_stages((stage,), student, rows, lambda: 0.0, shop, teacher=teacher, source=source, seed=0)
     return result
 
 
-def _refuse(text: str) -> None:
+def refuse(text: str) -> None:
     """What is said is that something else would be measured, such as the teacher online because the disk is full."""
     raise RuntimeError(text.strip())

@@ -6,7 +6,7 @@ Teacher: the bundled all-MiniLM-L6-v2. Student: 3x384 from its layers. The first
 looks inside the teacher; text of random words that fills the length. Steps of 32 examples for time, the teacher run beside the
 student in every step: a figure is the median over rounds in which the methods run in turn. Steps of 8 examples for memory, with
 the teacher's features from a store and, at 512 tokens, with the teacher beside the student, each in a process of its own, once:
-the largest resident size of the process in training, and how much of it was there before, with both models loaded.
+the largest resident size of the process in training, and how much of it was there before, with the teacher loaded.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ of their own, `SET-STUDENTS`.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -127,6 +128,10 @@ def _record(found: stillhouse.Comparison) -> dict[str, Any]:
     kept = ("data", "task", "metric", "splits", "teacher", "grid", "summary", "pairs", "tries", "environment")
     names = ("line", "seed", "selection", "score", "agreement", "train_seconds", "status")
     rows = [{name: row[name] for name in names} for row in content["rows"]]
+    for row, entry in zip(content["rows"], rows, strict=True):
+        if row["status"] == "done":
+            metrics = json.loads((found.folder / row["run"] / "metrics.json").read_text(encoding="utf-8"))
+            entry["scores"] = metrics["student"]["scores"]
     return {name: content[name] for name in kept} | {"rows": rows}
 
 

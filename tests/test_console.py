@@ -37,11 +37,11 @@ def test_scoring_is_said_where_it_takes_long(monkeypatch, capsys):
 
 
 def test_what_people_have_to_know_is_said_once_where_there_are_many_runs(capsys):
-    console = Console()
+    console, left = Console(), iter([3.1, 3, 2.9])
     for run in (console.only_progress(), console.only_progress(), console):
         run.say("the rows of this run")
-        run.warn("the disk is full")
-    assert capsys.readouterr().out == "the disk is full\nthe rows of this run\n"
+        run.warn(f"there is room for {next(left)} GiB")
+    assert capsys.readouterr().out == "there is room for 3.1 GiB\nthe rows of this run\n"
 
 
 def test_a_quiet_console_says_nothing(monkeypatch, capsys):

@@ -155,9 +155,12 @@ def test_the_command_shows_checks_and_frees_fitted_teachers(tmp_path, teacher, c
     capsys.readouterr()
     assert leave("store", "verify") == 1
     assert capsys.readouterr().out.startswith(f"{weights.parent}: the checksum")
+    (weights.parent / "config.json").write_text("[]", encoding="utf-8")
+    assert leave("store", "ls") == 0
+    assert re.search(f"{name} .* \\?\n", capsys.readouterr().out)
     assert leave("store", "rm", "no-such-name") == 2
     assert leave("store", "rm", name) == 0
-    assert not weights.parent.exists()
+    assert list(cache_folder("teachers").iterdir()) == []
     assert leave("store", "rm", "--all") == 0
     assert leave("store", "ls") == 0
 

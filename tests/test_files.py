@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 from stillhouse import UserError
-from stillhouse.files import require_writable, write_atomically, write_text
+from stillhouse.files import require_writable, write_atomically, write_text, sweep
 from tests.commands import distil, leave, refused
 
 
@@ -102,3 +102,14 @@ def test_outputs_are_ordinary_files(tmp_path):
     write_text(tmp_path / "link", "after")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "after"
+
+
+def test_what_killed_writers_left_is_swept_when_they_are_long_gone(tmp_path):
+    for name in (".old.1-a.tmp", ".new.1-b.tmp", "mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("half of them")
+    (tmp_path / ".old-file.1-c.tmp").write_text("half")
+    for name in (".old.1-a.tmp", ".old-file.1-c.tmp", "mine"):
+        os.utime(tmp_path / name, (0, 0))
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new.1-b.tmp", "mine"]

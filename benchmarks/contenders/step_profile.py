@@ -2,7 +2,7 @@
 
     PYTHONPATH=benchmarks python benchmarks/contenders/step_profile.py WORKLOAD
 
-An operation counts where it, or the nearest that called it, is named below; `dispatch` is what no operation accounts for:
+An operation counts where it, or the outermost that called it, is named below; `dispatch` is what no operation accounts for:
 Python, autograd's bookkeeping and the way to each operation. The profiler itself takes time, the more operations the more:
 shares are those of a profiled step, beside which the same step's time without the profiler is given.
 """
@@ -33,7 +33,7 @@ KINDS = {
     "AdamW": ("Optimizer.step#AdamW.step", "aten::_fused_adamw_"),
     "gradient norm": ("aten::linalg_vector_norm", "aten::_foreach_norm"),
     "matrix products": ("aten::addmm", "aten::mm", "aten::bmm", "aten::_addmm_activation", "mkldnn::_linear_pointwise"),
-    "copies between float32 and bf16": ("aten::_to_copy", "aten::copy_", "aten::to", "ToCopyBackward0"),
+    "casts and copies": ("aten::_to_copy", "aten::copy_", "aten::to", "ToCopyBackward0"),
 }
 BATCH = 32
 KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
@@ -79,13 +79,12 @@ def profiled_training() -> Iterator[profile]:
 
 
 def seconds_by_kind(events: Iterable[Any]) -> dict[str, float]:
-    """Time of the operations themselves, each under the kind of the nearest above it that has one."""
+    """Time of the operations themselves, each under the kind of the outermost above it that has one."""
     seconds = dict.fromkeys([*KINDS, "other operations"], 0.0)
     for event in events:
-        above = event
-        while above is not None and above.name not in KIND_OF:
-            above = above.cpu_parent
-        kind = "other operations" if above is None else KIND_OF[above.name]
+        kind, above = "other operations", event
+        while above is not None:
+            kind, above = KIND_OF.get(above.name, kind), above.cpu_parent
         seconds[kind] += event.self_cpu_time_total / 1e6
     return seconds
 

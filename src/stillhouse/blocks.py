@@ -30,7 +30,7 @@ def blocked_loss(a: Tensor, b: Tensor, loss: Loss) -> Tensor:
     Args:
         a: `(batch, heads, tokens, head_dim)`.
         b: The same, perhaps with more tokens.
-        loss: Of a block.
+        loss: Of some rows of a block.
     """
     with torch.autocast(a.device.type, enabled=False):
         total: Tensor = _Blocked.apply(a, b, loss)  # type: ignore[no-untyped-call]
@@ -47,6 +47,7 @@ class _Blocked(torch.autograd.Function):
         on_cpu = a.device.type == "cpu"
         for block in blocks(*a.shape[:3], on_cpu=on_cpu):
             keys = b[block].to(exact).transpose(-1, -2)
+            by_keys: Tensor | None = None
             for queries in _query_spans(a.shape[2], on_cpu=on_cpu):
                 rows = (*block, queries)
                 value, slope = loss(a[rows].to(exact) @ keys, rows)
@@ -55,10 +56,11 @@ class _Blocked(torch.autograd.Function):
                     slope = slope.to(a.dtype)
                     by_a[rows] = slope @ b[block]
                     part = slope.transpose(-1, -2) @ a[rows]
-                    if queries.start:
-                        by_b[block] += part
-                    else:
-                        by_b[block] = part
+                    by_keys = (
+                        part if by_keys is None else by_keys.to(exact) + part
+                    )  # many parts would lose what bf16 cannot hold
+            if by_keys is not None:
+                by_b[block] = by_keys
         if wants_gradient:
             ctx.save_for_backward(by_a, by_b)
         return total
@@ -94,7 +96,7 @@ def near_pairs(queries: slice, tokens: int, window: int, device: torch.device) -
 
 
 def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[Block]:
-    """Slices of examples and heads whose maps together have about as many entries as are worked on at once."""
+    """Slices of examples and heads whose maps together have about as many entries as are worked on at once, or of one map."""
     entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
     size = tokens * max(tokens, LEAST_KEYS)
     head_step = max(1, min(heads, entries // size))

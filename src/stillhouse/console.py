@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -44,9 +45,10 @@ class Console:
             print(text, flush=True)
 
     def warn(self, text: str) -> None:
-        """A line that people have to know, where there are many runs too, but once."""
-        if not self._quiet and text not in self._warned:
-            self._warned.add(text)
+        """A line that people have to know, where there are many runs too, but once, whatever the figures in it."""
+        kind = re.sub(r"\d[\d.,]*", "", text)
+        if not self._quiet and kind not in self._warned:
+            self._warned.add(kind)
             print(text, flush=True)
 
     def progress(self, step: int, steps: int, name: str) -> None:

@@ -80,19 +80,20 @@ def require_writable(path: Path) -> None:
         raise UserError(f"{path} is no ordinary file", expected="a file to write", fix="leave --out out for the screen")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe = _temporary(path)
+        probe = temporary_beside(path)
         probe.touch()
         probe.unlink()
 
 
-def _temporary(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
+    """A name of its own for what is not finished, one of `LEFTOVERS`."""
     return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then moves it into place; nothing is left behind on failure."""
     path = path.resolve() if path.is_symlink() else path  # what the link points to is written, not the link
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -139,7 +140,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary folder beside `path`, then moves it into place; an older folder there is replaced."""
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     with explained(path):
         temporary.mkdir(parents=True)
         try:

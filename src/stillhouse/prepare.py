@@ -119,7 +119,8 @@ def with_defaults(config: RunConfig) -> RunConfig:
         UserError: Settings that contradict each other, or a store that can be none.
     """
     method = config.method
-    store_root(config.teacher.store)
+    if config.teacher.store is not None:
+        store_root(config.teacher.store)
     if not method.uses_teacher and config.baseline:
         raise UserError(
             f"--baseline is given, but method {method.name} has no teacher: it is the baseline itself",

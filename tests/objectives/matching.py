@@ -29,11 +29,16 @@ class Sizes(TorchDispatchMode):
         return result
 
 
-def largest_tensor(formula, tokens):
+def near(tokens, reach):
+    """Pairs of tokens that are no further apart, one by one."""
+    return torch.tensor([[abs(one - other) <= reach for other in range(tokens)] for one in range(tokens)])
+
+
+def largest_tensor(formula, tokens, **options):
     """Of a formula of two pairs of vectors and a mask, forward and backward, one example with two heads of width 4."""
     ours, theirs = ([states(1, 2, tokens, 4, seed=seed).requires_grad_() for seed in pair] for pair in ((1, 2), (3, 4)))
     with Sizes() as sizes:
-        formula(tuple(ours), tuple(theirs), torch.ones(1, tokens, dtype=torch.long)).backward()
+        formula(tuple(ours), tuple(theirs), torch.ones(1, tokens, dtype=torch.long), **options).backward()
     return sizes.largest
 
 

@@ -9,12 +9,12 @@ from tests.objectives.matching import (
     attention,
     batch_of,
     largest_tensor,
+    near,
     padded,
     set_block_entries,
     states,
 )
 
-from stillhouse.blocks import near_pairs
 from stillhouse.features import Attention, Features
 from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse
 from stillhouse.objectives.relation_kl import RelationKL
@@ -84,7 +84,7 @@ def whole_maps(student, teacher, mask, pairs, window):
     real = mask.bool()
     chosen = real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
     chosen = chosen & real[:, None, :, None] if pairs == "valid" else chosen
-    chosen_near = chosen if window is None else chosen & near_pairs(slice(None), real.shape[1], window, mask.device)
+    chosen_near = chosen if window is None else chosen & near(real.shape[1], window).to(mask.device)
     count = real.numel() * real.shape[1] if pairs == "official" else int(chosen.sum())
     return (ours - theirs).square().where(chosen_near, 0.0).sum() / (count * ours.shape[1])
 
@@ -104,9 +104,10 @@ def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, 
     assert all(tensor.grad is None for tensor in theirs)
 
 
-def test_memory_grows_with_the_tokens_not_with_their_square(monkeypatch):
+@pytest.mark.parametrize("window", [None, 9])
+def test_memory_grows_with_the_tokens_not_with_their_square(monkeypatch, window):
     set_block_entries(monkeypatch, 2048)
-    assert [largest_tensor(attention_scores_mse, tokens) for tokens in (256, 512)] == [2 * 4 * 256, 2 * 4 * 512]
+    assert [largest_tensor(attention_scores_mse, tokens, window=window) for tokens in (256, 512)] == [2 * 4 * 256, 2 * 4 * 512]
 
 
 def test_scores_are_scaled_and_layers_summed():
@@ -128,8 +129,8 @@ def test_more_padding_changes_nothing():
 
 def test_local_attention_is_compared_where_it_looks():
     ours, theirs = attention(1, 2, 5, 3, window=1), attention(1, 2, 5, 3, seed=1, window=1)
-    near = near_pairs(slice(None), 5, 1, ours.query.device)
-    assert near.sum() == 13  # 5 on the diagonal, 4 on either side
+    pairs = near(5, 1)
+    assert pairs.sum() == 13  # 5 on the diagonal, 4 on either side
     value = AttentionScoresMSE(layers=((1, 1),))(Features(attentions={1: ours}), Features(attentions={1: theirs}), batch_of(5))
     difference = (ours.scores() - theirs.scores()).square()
-    assert value.item() == pytest.approx(difference[:, :, near].sum().item() / (2 * 25), rel=1e-5)
+    assert value.item() == pytest.approx(difference[:, :, pairs].sum().item() / (2 * 25), rel=1e-5)

@@ -12,12 +12,12 @@ from tests.objectives.matching import (
     batch_of,
     cut,
     largest_tensor,
+    near,
     padded,
     set_block_entries,
     states,
 )
 
-from stillhouse.blocks import near_pairs
 from stillhouse.features import Attention, Features
 from stillhouse.objectives.relation_kl import RelationKL, relation_heads, relation_kl
 
@@ -83,7 +83,7 @@ def test_identical_sides_are_zero():
 def whole_maps(student, teacher, mask, window=None):
     """The formula with every map at once, differentiated by autograd."""
     keys = mask.bool()[:, None, None, :]
-    keys = keys if window is None else keys & near_pairs(slice(None), keys.shape[-1], window, mask.device)
+    keys = keys if window is None else keys & near(keys.shape[-1], window).to(mask.device)
     ours, theirs = (
         ((x * x.shape[-1] ** -0.5) @ y.transpose(-1, -2)).masked_fill(~keys, -1e9).log_softmax(dim=-1)
         for x, y in (student, teacher)
@@ -195,13 +195,16 @@ def test_an_example_without_tokens_is_no_nan():
     assert (ours.query.grad[1] == 0).all()
 
 
-def test_memory_grows_with_the_tokens_not_with_their_square(monkeypatch):
+@pytest.mark.parametrize("window", [None, 9])
+def test_memory_grows_with_the_tokens_not_with_their_square(monkeypatch, window):
     set_block_entries(monkeypatch, 2048)
-    assert [largest_tensor(relation_kl, tokens) for tokens in (256, 512)] == [2 * 4 * 256, 2 * 4 * 512]
+    assert [largest_tensor(relation_kl, tokens, window=window) for tokens in (256, 512)] == [2 * 4 * 256, 2 * 4 * 512]
 
 
-def test_bf16_vectors_are_compared_in_float32():
+@pytest.mark.parametrize("entries", [16, 10**6])  # a query, or everything at once
+def test_bf16_vectors_are_compared_in_float32(monkeypatch, entries):
     """Their gradients come back in bf16, near those of the same numbers in float32."""
+    set_block_entries(monkeypatch, entries)
     ours, theirs = attention(2, 3, 5, 4, seed=1), attention(2, 3, 5, 4, seed=2)
     values, gradients = [], []
     for dtype in (torch.bfloat16, torch.float32):

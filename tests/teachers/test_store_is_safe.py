@@ -114,6 +114,7 @@ def test_two_processes_fill_one_store(tmp_path):
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
+    assert sum(len(open_shard(path).keys) for path in shards_of(tmp_path)) == 2 * 97  # both have written every row
     stored = build(tmp_path, EVERYTHING)
     assert not stored.index.lacking().any()
     check(stored, tmp_path)

@@ -279,14 +279,14 @@ def store_verify(store: Store = None) -> None:
     for path, problem in found:
         typer.echo(f"{path}: {problem}")
     if found:
-        raise StillhouseError(f"{len(found)} damaged; the next run that needs them computes them again")
+        raise StillhouseError(f"{len(found)} damaged; the next run that needs them makes them again")
     typer.echo("everything is as it was written")
 
 
 @store_app.command("rm")
 def store_rm(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="As `ls` shows them.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All of them, fitted teachers too.")] = False,
     store: Store = None,
 ) -> None:
     """Delete kept features and fitted teachers; they are made again when they are needed."""

@@ -171,8 +171,9 @@ def _features(
 def _layers_behind(model: Any, states: Sequence[int], needs: Needs) -> dict[int, nn.Module]:
     """The layers whose input the wanted hidden states are, where a pass without gradient may end before the last layer."""
     top = max([0, *states, *needs.attentions])
-    sizes = dimensions(model.config)
-    if not states or needs.logits or top == sizes.layers or sizes.is_shared or torch.is_grad_enabled():
+    config = model.config
+    is_shared = dimensions(config).is_shared or getattr(config, "inner_group_num", 1) > 1  # ALBERT
+    if not states or needs.logits or top == layer_count(config) or is_shared or torch.is_grad_enabled():
         return {}
     with suppress(UserError):  # of a family whose layers cannot be told apart
         stack = layer_stack(model)

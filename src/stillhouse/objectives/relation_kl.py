@@ -50,7 +50,7 @@ def relation_kl(
     """
     real = attention_mask.bool()
     keys = real[:, None, None, :]
-    bias = mask_bias(keys)
+    every_bias = mask_bias(keys)
     share = (real / (real.sum(dim=-1, keepdim=True).clamp(min=1) * real.shape[0] * student[0].shape[1]))[:, None, :, None]
     ours, theirs = student[0], teacher[0].detach().float()
     our_keys, their_keys = with_least_keys(student[1]), with_least_keys(teacher[1].detach().float())
@@ -58,15 +58,15 @@ def relation_kl(
 
     def bias_of(examples: slice, queries: slice) -> Tensor:
         if window is None:
-            return bias[examples]
+            return every_bias[examples]
         return mask_bias(keys[examples] & near_pairs(queries, real.shape[1], window, real.device))
 
     def divergence(scores: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """With scores S a row's KL has the gradient `softmax(S_s) - softmax(S_t)`."""
         examples, heads, queries = rows
-        hidden, own_share = bias_of(examples, queries), share[examples, :, queries]
-        log_student = scores.mul_(our_factor).add_(hidden).log_softmax(dim=-1)
-        their_scores = (theirs[rows] @ their_keys[examples, heads].transpose(-1, -2)).mul_(their_factor).add_(hidden)
+        bias, own_share = bias_of(examples, queries), share[examples, :, queries]
+        log_student = scores.mul_(our_factor).add_(bias).log_softmax(dim=-1)
+        their_scores = (theirs[rows] @ their_keys[examples, heads].transpose(-1, -2)).mul_(their_factor).add_(bias)
         log_teacher = their_scores.log_softmax(dim=-1)
         # Softmax again: on a CPU it is faster than the exponential of its logarithm.
         probability = their_scores.softmax(dim=-1)

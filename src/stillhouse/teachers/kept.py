@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stillhouse.errors import UserError
-from stillhouse.files import LEFTOVERS
-from stillhouse.teachers.fitted import CHECKSUM, fitted_teachers, is_damaged
+from stillhouse.files import LEFTOVERS, temporary_beside
+from stillhouse.teachers.fitted import fitted_teachers, is_damaged
 from stillhouse.teachers.shard import Damaged, open_shard
 from stillhouse.teachers.store import ABOUT, shard_paths, stores_in
 
@@ -60,13 +60,21 @@ def kept_teachers() -> list[KeptTeacher]:
     """All fitted teachers in the user's cache, the one last used first."""
     teachers = []
     for folder in fitted_teachers():
-        with suppress(OSError, ValueError, KeyError):  # another process may have removed it
+        with suppress(OSError):  # another process may have removed it
             size = sum(path.stat().st_size for path in folder.iterdir())
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            labels = list(config.get("id2label", {}).values())
-            said = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
-            teachers.append(KeptTeacher(folder, f"{config['architectures'][0]}: {said}", folder.stat().st_mtime, size))
+            teachers.append(KeptTeacher(folder, _about(folder), folder.stat().st_mtime, size))
     return sorted(teachers, key=lambda teacher: -teacher.used)
+
+
+def _about(folder: Path) -> str:
+    """What a model's configuration says of it."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        labels = list(map(str, config["id2label"].values()))
+        said = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
+        return f"{config['architectures'][0]}: {said}"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # runs read the weights alone
+        return "?"
 
 
 def damaged_teachers() -> Iterator[tuple[Path, str]]:
@@ -161,6 +169,6 @@ def _remove_store(folder: Path) -> None:
 
 
 def _remove_teacher(folder: Path) -> None:
-    """The checksum first: without it no run takes what a kill leaves."""
-    (folder / CHECKSUM).unlink()
-    shutil.rmtree(folder)
+    """Under a name that is swept: no run takes what a kill leaves."""
+    with suppress(FileNotFoundError):  # another process was faster
+        shutil.rmtree(folder.replace(temporary_beside(folder)))
