@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 from stillhouse import UserError
-from stillhouse.files import require_writable, write_atomically, write_text, sweep
+from stillhouse.files import require_writable, sweep, write_atomically, write_text
 from tests.commands import distil, leave, refused
 
 
