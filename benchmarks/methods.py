@@ -149,7 +149,8 @@ def main() -> None:
             "time": TIME | {"seconds_a_step": seconds},
             "memory": {"batch": MEMORY_BATCH} | memory,
         }
-        record |= {"command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), "date": time.strftime("%Y-%m-%d")}
+        command = f"benchmarks/methods.py --rounds {options.rounds} --steps {options.steps}{' --quick' * options.quick}"
+        record |= {"command": command, "date": time.strftime("%Y-%m-%d")}
         write_json(options.json, record)
 
 
