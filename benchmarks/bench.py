@@ -61,8 +61,8 @@ class Size:
     is_quick: bool = False
 
 
-WHOLE = Size(3, 6400, 3200, {"padded": 10, "dynamic": 20, "sorted": 60, "base": 10, "naive": 10})
-QUICK = Size(1, 1600, 640, {"padded": 3, "dynamic": 6, "sorted": 20, "base": 4, "naive": 3}, is_quick=True)
+WHOLE = Size(3, 6400, 3200, {"padded": 10, "dynamic": 20, "sorted": 60, "base": 10, "naive": 10, "profile": 60})
+QUICK = Size(1, 640, 320, {"padded": 3, "dynamic": 6, "sorted": 10, "base": 4, "naive": 3, "profile": 10}, is_quick=True)
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,12 @@ def main() -> None:
     record |= {"machine": machine, "workload": about, "ratios": []}
     print(f"{'what':<104}{'median':>9}  {'range':>18}   target")
     for part in chosen:
+        started = time.perf_counter()
         for ratio in PARTS[part](bench):
             span = f"{min(ratio.values):.2f} to {max(ratio.values):.2f}"
             print(f"{ratio.what:<104}{ratio.median:>9.2f}  {span:>18}   {ratio.target}", flush=True)
             record["ratios"].append({"what": ratio.what, "values": list(ratio.values), "target": ratio.target})
+        record.setdefault("seconds", {})[part] = round(time.perf_counter() - started, 1)
         # After every part: the whole takes long.
         write_json(options.json or options.out / "bench.json", {**record, "raw": bench.raw})
 
@@ -309,7 +311,8 @@ def store_rates(bench: Bench) -> list[Ratio]:
 
 def profile(bench: Bench) -> list[Ratio]:
     """Shares of a profiled step of logit + hidden matching from the store."""
-    found = bench.in_turn({"profile": lambda: bench.other("step_profile.py")})["profile"]
+    steps = str(bench.size.steps["profile"])
+    found = bench.in_turn({"profile": lambda: bench.other("step_profile.py", "--steps", steps)})["profile"]
     shares = [name for name in found[0] if name.startswith("share of ")]
     shares.sort(key=lambda name: -found[0][name])
     what = "logit + hidden matching from the store: a step"
