@@ -38,7 +38,7 @@ from stillhouse.training.engine import build_accelerator, environment
 
 HERE = Path(__file__).parent
 TEXTBREWER = "textbrewer==0.2.1.post1"
-SLOW_PARTS = ("base", "compile")
+SLOW_PARTS = ("base", "compile", "store", "profile")  # which --quick leaves out
 Found = dict[str, float]
 
 
