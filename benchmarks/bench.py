@@ -159,7 +159,7 @@ def main() -> None:
     given = f"{' --quick' * options.quick}{f' --rounds {options.rounds}' if options.rounds else ''}"
     command = f"benchmarks/bench.py --data {about['data']} --parts {','.join(chosen)}{given}"
     record: dict[str, Any] = {"command": command, "date": time.strftime("%Y-%m-%d")}
-    record |= {"machine": machine, "workload": about, "ratios": []}
+    record |= {"machine": machine, "workload": about, "ratios": [], "seconds": {}}
     print(f"{'what':<104}{'median':>9}  {'range':>18}   target")
     for part in chosen:
         started = time.perf_counter()
@@ -167,7 +167,7 @@ def main() -> None:
             span = f"{min(ratio.values):.2f} to {max(ratio.values):.2f}"
             print(f"{ratio.what:<104}{ratio.median:>9.2f}  {span:>18}   {ratio.target}", flush=True)
             record["ratios"].append({"what": ratio.what, "values": list(ratio.values), "target": ratio.target})
-        record.setdefault("seconds", {})[part] = round(time.perf_counter() - started, 1)
+        record["seconds"][part] = round(time.perf_counter() - started, 1)
         # After every part: the whole takes long.
         write_json(options.json or options.out / "bench.json", {**record, "raw": bench.raw})
 
@@ -272,7 +272,9 @@ def steps_and_memory(bench: Bench) -> list[Ratio]:
         if name != "logit"
     ]
     for length, methods in found["memory"]["store"].items():
-        for name in [name for name in methods if name != "finetune"]:
+        for name in methods:
+            if name == "finetune":
+                continue
             target = "<= 1.3" if length == "512" and name in ("tinybert", "minilmv2") else ""
             what = f"a step of {name} from the store, {length} tokens, batch 8: peak memory over plain fine-tuning"
             ratios += _memory_ratios(what, methods[name], methods["finetune"], target)

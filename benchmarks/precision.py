@@ -64,10 +64,15 @@ def main() -> None:
 
 def _fitted_teacher(protocol: Protocol, options: argparse.Namespace, out: Path) -> str:
     """Fits it, and trains a student for a moment."""
-    changes = [change for change in stage_settings(protocol, []) if change.startswith("teacher.")]
-    data = str(options.data / protocol.folder)
     stillhouse.distill(
-        data=data, student=STUDENT, method="logit", epochs=0.01, changes=changes, out=out, quiet=False, **protocol.options
+        data=str(options.data / protocol.folder),
+        student=STUDENT,
+        method="logit",
+        epochs=0.01,
+        changes=stage_settings(protocol, []),
+        out=out,
+        quiet=False,
+        **protocol.options,
     )
     return str(out / "teacher")
 

@@ -35,7 +35,8 @@ class TimedBatches:
             order = order[np.argsort(lengths[order], kind="stable")]
         parts = [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
         # Those that are timed are spread evenly over all, which where they are sorted are of all lengths.
-        timed = (np.arange(min(steps, len(parts))) + 0.5) * len(parts) / min(steps, len(parts))
+        count = min(steps, len(parts))
+        timed = (np.arange(count) + 0.5) * len(parts) / count
         chosen = [*random.permutation(len(parts))[:warm_up], *random.permutation(timed.astype(np.int64))]
         parts = [parts[number] for number in chosen]
         self.batches = []

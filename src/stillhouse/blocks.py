@@ -56,9 +56,8 @@ class _Blocked(torch.autograd.Function):
                     slope = slope.to(a.dtype)
                     by_a[rows] = slope @ b[block]
                     part = slope.transpose(-1, -2) @ a[rows]
-                    by_keys = (
-                        part if by_keys is None else by_keys.to(exact) + part
-                    )  # many parts would lose what bf16 cannot hold
+                    # Of many parts the sum takes float32: bf16 would lose what it cannot hold.
+                    by_keys = part if by_keys is None else by_keys.to(exact) + part
             if by_keys is not None:
                 by_b[block] = by_keys
         if wants_gradient:
@@ -95,9 +94,13 @@ def near_pairs(queries: slice, tokens: int, window: int, device: torch.device) -
     return (position[queries, None] - position).abs() <= window
 
 
+def _entries(*, on_cpu: bool) -> int:
+    return BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
+
+
 def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[Block]:
     """Slices of examples and heads whose maps together have about as many entries as are worked on at once, or of one map."""
-    entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
+    entries = _entries(on_cpu=on_cpu)
     size = tokens * max(tokens, LEAST_KEYS)
     head_step = max(1, min(heads, entries // size))
     example_step = max(1, entries // (size * head_step)) if head_step == heads else 1
@@ -108,7 +111,6 @@ def blocks(examples: int, heads: int, tokens: int, *, on_cpu: bool) -> Iterator[
 
 def _query_spans(tokens: int, *, on_cpu: bool) -> Iterator[slice]:
     """All queries at once where a map has no more entries than are worked on, else so many that their rows have."""
-    entries = BLOCK_ENTRIES if on_cpu else BLOCK_ENTRIES_GPU
-    step = max(1, entries // max(tokens, LEAST_KEYS))
+    step = max(1, _entries(on_cpu=on_cpu) // max(tokens, LEAST_KEYS))
     for start in range(0, tokens, step):
         yield slice(start, min(start + step, tokens))
