@@ -13,6 +13,7 @@ A processor without an instruction for bf16 products rounds as one that has it (
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from dataclasses import replace
@@ -62,12 +63,15 @@ def main() -> None:
         for line in sorted({line for line, _ in runs[0]}):
             seeds = [seed for seed in fast.results["seeds"] if all((line, seed) in side for side in runs)]
             sides = [line_statistics(fast.results, [side[line, seed] for seed in seeds]) for side in runs]
+            means = [statistics.mean(float(metric.value(rows.sum(axis=0))) for rows in side) for side in sides]
             found = pooled_difference([Pairing(*sides, metric.value)])
             print(
-                f"{name:<10}{line:<32}{metric.name:<10}{found.difference:>+8.4f} ({found.low:+.4f} to {found.high:+.4f})",
+                f"{name:<10}{line:<32}{metric.name:<10}{means[0]:8.4f} - {means[1]:.4f} = {found.difference:+.4f}"
+                f" ({found.low:+.4f} to {found.high:+.4f})",
                 flush=True,
             )
             entry = {"set": name, "line": line, "metric": metric.name, "seeds": seeds}
+            entry |= {"bf16_from_the_store": means[0], "fp32_online": means[1]}
             record["lines"].append(entry | {"difference": found.difference, "low": found.low, "high": found.high})
     if options.json:
         write_json(options.json, record)
