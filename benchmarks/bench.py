@@ -152,7 +152,7 @@ def main() -> None:
     machine = environment(build_accelerator(EngineConfig()))
     print(f"machine: {machine['processor']}, {machine['threads']} threads, {machine['precision']}, torch {machine['torch']}")
     if machine["precision"] == "fp32":
-        print("no bf16 here: everything below in fp32; the targets are those of two cores with AVX512-BF16")
+        print("no bf16 here: trained in fp32; the targets are those of two cores with AVX512-BF16")
     print(
         f"data: {about['data']}, {about['rows']} rows, {about['mean_tokens']:.1f} tokens on average; batch 32; "
         f"{size.rounds} rounds\n",

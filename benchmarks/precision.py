@@ -2,10 +2,10 @@
 
     python benchmarks/precision.py mrpc stsb --data FOLDER [--methods tinybert] [--json FILE]
 
-Sets and settings are those of `benchmarks/sets.py`, but for three epochs (in two stages two and one) and one learning rate.
-The teacher is fitted first, and both sides are given it: so that their students start from the same layers, its own. The
-difference is a mean over three seeds, with a 95 % interval from a paired bootstrap over rows and seeds. Given again, the
-command goes on with what is missing.
+Sets and settings are those of `benchmarks/sets.py`, but for one learning rate and, to save time, three epochs (in two stages
+two and one). The teacher is fitted first, and both sides are given it: so that their students start from the same layers, its
+own. The difference is a mean over three seeds, with a 95 % interval from a paired bootstrap over rows and seeds. Given again,
+the command goes on with what is missing.
 
 A processor without an instruction for bf16 products rounds as one that has it (`bf16_products.py`).
 """
@@ -16,7 +16,7 @@ import argparse
 import statistics
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,10 @@ from pool import finished_runs, line_statistics
 from sets import SETS, STUDENT, Protocol, stage_settings
 
 import stillhouse
-from stillhouse.config import EngineConfig
 from stillhouse.evaluation.intervals import Pairing, pooled_difference
 from stillhouse.evaluation.metrics import main_metric
 from stillhouse.files import write_json
-from stillhouse.training.engine import build_accelerator, environment, has_bfloat16
+from stillhouse.training.engine import has_bfloat16
 
 RATE = "3e-4"
 
@@ -44,12 +43,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     record: dict[str, Any] = {"command": f"benchmarks/precision.py {' '.join(options.sets)} --methods {options.methods}"}
-    record |= {"date": time.strftime("%Y-%m-%d"), "machine": environment(build_accelerator(EngineConfig()))}
-    record |= {"bf16_products": "bf16" if has_bfloat16() else "float32, rounded to bf16", "lines": []}
+    record |= {"date": time.strftime("%Y-%m-%d"), "bf16_products": "bf16" if has_bfloat16() else "float32, rounded to bf16"}
+    record |= {"sets": [], "lines": []}
     if not has_bfloat16():
         multiply_in_float32()
     for name in options.sets:
-        protocol = replace(SETS[name], first=2, last=1, teacher=3)
+        protocol = replace(SETS[name], first=2, last=1, teacher=3, grid=RATE)
         teacher = _fitted_teacher(protocol, options, options.out / f"{name}-teacher")
         fast, exact = (
             _compare(protocol, options, options.out / f"{name}-{side}", teacher, precision=precision, teacher_features=source)
@@ -60,10 +59,13 @@ def main() -> None:
             sys.exit(f"the students of the two sides do not start alike: {starts[0]} and {starts[1]}")
         runs = [finished_runs(found.folder, found.results) for found in (fast, exact)]
         metric = main_metric(fast.results["task"])
+        about = {"set": name, "protocol": asdict(protocol), "teacher": fast.results["teacher"]["score"]}
+        record["sets"].append(about | {"environments": [side.results["environment"] for side in (fast, exact)]})
         for line in sorted({line for line, _ in runs[0]}):
             seeds = [seed for seed in fast.results["seeds"] if all((line, seed) in side for side in runs)]
             sides = [line_statistics(fast.results, [side[line, seed] for seed in seeds]) for side in runs]
-            means = [statistics.mean(float(metric.value(rows.sum(axis=0))) for rows in side) for side in sides]
+            scores = [[float(metric.value(rows.sum(axis=0))) for rows in side] for side in sides]
+            means = [statistics.mean(values) for values in scores]
             found = pooled_difference([Pairing(*sides, metric.value)])
             print(
                 f"{name:<10}{line:<32}{metric.name:<10}{means[0]:8.4f} - {means[1]:.4f} = {found.difference:+.4f}"
@@ -71,7 +73,7 @@ def main() -> None:
                 flush=True,
             )
             entry = {"set": name, "line": line, "metric": metric.name, "seeds": seeds}
-            entry |= {"bf16_from_the_store": means[0], "fp32_online": means[1]}
+            entry |= {"bf16_from_the_store": scores[0], "fp32_online": scores[1]}
             record["lines"].append(entry | {"difference": found.difference, "low": found.low, "high": found.high})
     if options.json:
         write_json(options.json, record)
@@ -85,6 +87,7 @@ def _fitted_teacher(protocol: Protocol, options: argparse.Namespace, out: Path) 
         method="logit",
         epochs=0.01,
         changes=stage_settings(protocol, []),
+        precision="fp32",
         out=out,
         quiet=False,
         **protocol.options,
@@ -103,7 +106,7 @@ def _compare(
         methods=options.methods,
         students=STUDENT,
         seeds=protocol.seeds,
-        grid=RATE,
+        grid=protocol.grid,
         changes=stage_settings(protocol, options.methods.split(",")),
         out=out,
         quiet=False,
