@@ -9,11 +9,11 @@ from typing import Any
 
 from stillhouse.config import EngineConfig, StageConfig
 from stillhouse.data.batch import TokenizedSplit
+from stillhouse.machine.engine import build_accelerator
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import dimensions
 from stillhouse.teachers.source import Source
-from stillhouse.training.engine import build_accelerator
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
 from stillhouse.training.trainer import StageResult

@@ -34,7 +34,7 @@ import workload
 
 from stillhouse.config import EngineConfig
 from stillhouse.files import write_json
-from stillhouse.training.engine import build_accelerator, environment
+from stillhouse.machine.engine import build_accelerator, environment
 
 HERE = Path(__file__).parent
 TEXTBREWER = "textbrewer==0.2.1.post1"

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from stillhouse.config import EngineConfig
 from stillhouse.files import write_json
-from stillhouse.training.engine import build_accelerator, environment
+from stillhouse.machine.engine import build_accelerator, environment
 
 _NAMES = ("mm", "bmm", "addmm", "baddbmm")
 _LIBRARY = torch.library.Library("aten", "IMPL")  # takes back what it has taken over when it goes

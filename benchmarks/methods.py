@@ -26,19 +26,20 @@ import numpy as np
 import torch
 from bare_stage import first_stage, train_stage
 
-from stillhouse.benchmark.memory import forget_peak_memory, peak_memory_mib
 from stillhouse.config import EngineConfig, TeacherConfig
 from stillhouse.data.batch import TokenizedSplit, tokenized_split
-from stillhouse.data.task import Examples, Task
+from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import encode
 from stillhouse.files import write_json
+from stillhouse.machine.engine import build_accelerator, environment
+from stillhouse.machine.memory import forget_peak_memory, peak_memory_mib
 from stillhouse.methods import load_method
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import load_encoder, load_tokenizer
 from stillhouse.students.build import build_student
 from stillhouse.students.copy_layers import copy_layers
+from stillhouse.task import Task
 from stillhouse.teachers.source import Source
-from stillhouse.training.engine import build_accelerator, environment
 
 METHODS = ("logit", "finetune", "pkd", "tinybert", "minilm", "minilmv2", "theseus")
 TIME = {"length": 128, "batch": 32}

@@ -28,7 +28,7 @@ import stillhouse
 from stillhouse.evaluation.intervals import Pairing, pooled_difference
 from stillhouse.evaluation.metrics import main_metric
 from stillhouse.files import write_json
-from stillhouse.training.engine import has_bfloat16
+from stillhouse.machine.engine import has_bfloat16
 
 RATE = "3e-4"
 

@@ -11,12 +11,12 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from stillhouse.config import DataConfig
 from stillhouse.data.dataset import load_dataset
-from stillhouse.data.task import Task
 from stillhouse.data.tokenize import encode
 from stillhouse.methods.logit import Logit
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import build_encoder, load_encoder, load_tokenizer
 from stillhouse.students.build import build_student
+from stillhouse.task import Task
 
 MAX_LENGTH = 128
 STUDENT = "3x384"

@@ -25,13 +25,13 @@ def own_cache(tmp_path_factory, monkeypatch):
 def small_tables():
     """The token embeddings of tiny models are trained as those of large ones: in the rows of the text."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stillhouse.training.embedding.LEAST_ROWS", SMALL_TABLE)
+        patch.setattr("stillhouse.speed.embedding.LEAST_ROWS", SMALL_TABLE)
         yield
 
 
 def leave_reports_empty(patch):
     """Half of a small run's time goes into drawing; where only the file matters, it is enough."""
-    patch.setattr("stillhouse.run.write_report", lambda folder: write_text(folder / "report.html", ""))
+    patch.setattr("stillhouse.runs.run.write_report", lambda folder: write_text(folder / "report.html", ""))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def start(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["stillhouse.run", "stillhouse.cli.main"])
+        context.set_forkserver_preload(["stillhouse.runs.run", "stillhouse.cli.main"])
 
         def started(arguments, cache):
             output = tmp_path_factory.mktemp("output") / "output.txt"

@@ -13,7 +13,7 @@ SMALL_TABLE = 2  # rows
 def run_command(arguments: list[str], cache: str, output: str) -> None:
     """What each process does: the command, with small tables as in the tests' own process."""
     from stillhouse.cli.main import main
-    from stillhouse.training import embedding
+    from stillhouse.speed import embedding
 
     embedding.LEAST_ROWS = SMALL_TABLE
     os.environ["STILLHOUSE_CACHE"] = cache

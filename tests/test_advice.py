@@ -4,7 +4,7 @@ import pytest
 
 from stillhouse import UserError
 from stillhouse.advice import anew, another_method, in_comparison, setting
-from stillhouse.run_config import parse_config
+from stillhouse.runs.reading import parse_config
 
 
 def test_a_comparison_has_words_of_its_own():

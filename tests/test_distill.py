@@ -12,7 +12,7 @@ import transformers
 import yaml
 
 from stillhouse import UserError, distill, evaluate, predict
-from stillhouse.cache import cache_folder
+from stillhouse.files import cache_folder
 from tests import toy_data
 from tests.commands import leave
 from tests.tiny_models import FAMILIES, make_tiny_checkpoint

@@ -1,56 +1,119 @@
-"""Imports point one way, and the tree stays clean."""
+"""The tree: what stands on what, one name for one thing, and a word for every file."""
 
 import ast
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "stillhouse"
-FILES = sorted(SOURCE.rglob("*.py"))
-# What files of a folder may never import: the arrows are cli -> api -> run -> training, methods -> objectives -> features.
-FORBIDDEN = {
-    "objectives": ("stillhouse.models", "stillhouse.training", "stillhouse.methods", "stillhouse.teachers", "transformers"),
-    "training": ("stillhouse.methods", "stillhouse.cli", "stillhouse.api", "stillhouse.run", "stillhouse.report"),
-    "methods": ("stillhouse.training", "stillhouse.models", "stillhouse.run", "transformers"),
-    "data": ("stillhouse.models", "stillhouse.training", "stillhouse.methods", "stillhouse.evaluation", "torch.nn"),
-    "models": ("stillhouse.training", "stillhouse.methods", "stillhouse.evaluation", "stillhouse.run"),
-    "students": ("stillhouse.training", "stillhouse.methods", "stillhouse.run"),
-    "report": ("stillhouse.training", "stillhouse.models", "torch", "transformers"),
-    "evaluation": ("stillhouse.methods", "stillhouse.run", "stillhouse.report"),
+FILES = {
+    "stillhouse." + ".".join(file.relative_to(SOURCE).with_suffix("").parts): file for file in sorted(SOURCE.rglob("*.py"))
+}
+TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FILES.items()}
+
+# Every file and folder of the package, from the ground up: each imports from lower floors alone.
+FLOORS = (
+    ("errors", "console", "task", "features", "speed", "measure", "advice"),
+    ("files", "config", "layer_maps"),
+    ("machine",),
+    ("data",),
+    ("models", "objective"),
+    ("objectives", "students", "teachers", "evaluation"),
+    ("method", "report"),
+    ("methods", "training"),
+    ("runs",),
+    ("comparison",),
+    ("api",),
+    ("cli", "__init__"),
+    ("__main__",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# What a room does without, so that it can be read, imported and tested on its own.
+WITHOUT = {
+    "objective": ("transformers", "accelerate"),
+    "objectives": ("transformers", "accelerate"),
+    "method": ("transformers", "accelerate"),
+    "methods": ("transformers", "accelerate"),
+    "data": ("torch.nn", "transformers", "accelerate"),
+    "report": ("torch", "transformers", "accelerate"),
+    "runs": ("transformers",),
+    "evaluation": ("transformers",),
 }
 
 
-def imported(file):
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+def room_of(module):
+    return module.split(".")[1]
+
+
+def imported(module):
+    """Modules, ours by the name of their file."""
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            below = [f"{node.module}.{alias.name}" for alias in node.names]
+            ours = [name for name in below if name in FILES]
+            package = f"{node.module}.__init__"
+            yield from ours
+            if len(ours) < len(below):
+                yield package if package in FILES else node.module
 
 
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_imports_point_one_way(folder):
+def test_every_room_has_a_floor():
+    assert sorted(FLOOR) == sorted({room_of(module) for module in FILES})
+
+
+@pytest.mark.parametrize("room", FLOOR)
+def test_no_import_runs_back_up(room):
     wrong = [
-        f"{file.relative_to(SOURCE)} imports {name}"
-        for file in FILES
-        if file.relative_to(SOURCE).parts[0] == folder
-        for name in imported(file)
-        if any(name == barred or name.startswith(f"{barred}.") for barred in FORBIDDEN[folder])
+        f"{module} imports {name}"
+        for module in FILES
+        if room_of(module) == room
+        for name in imported(module)
+        if name in FILES and room_of(name) != room and FLOOR[room_of(name)] >= FLOOR[room]
     ]
     assert not wrong
 
 
-def test_only_models_students_and_saving_touch_transformers():
-    allowed = {"models", "students", "training"}
-    users = {
-        file.relative_to(SOURCE).parts[0]
-        for file in FILES
-        for name in imported(file)
-        if name == "transformers" or name.startswith("transformers.")
-    }
-    assert users <= allowed
+def test_no_files_import_each_other():
+    TopologicalSorter({module: {name for name in imported(module) if name in FILES} for module in FILES}).prepare()
 
 
-def test_every_package_is_described():
-    assert all(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) for file in FILES)
+@pytest.mark.parametrize("room", WITHOUT)
+def test_rooms_do_without(room):
+    wrong = [
+        f"{module} imports {name}"
+        for module in FILES
+        if room_of(module) == room
+        for name in imported(module)
+        if any(name == barred or name.startswith(f"{barred}.") for barred in WITHOUT[room])
+    ]
+    assert not wrong
+
+
+def test_no_two_files_have_one_name():
+    names = Counter(file.stem for file in FILES.values() if file.stem != "__init__")
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_no_two_things_have_one_name():
+    """Public classes and functions; a command is named as the function that it calls."""
+    names = Counter(
+        node.name
+        for module, tree in TREES.items()
+        if room_of(module) != "cli"
+        for node in tree.body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+    )
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_files_are_short():
+    lines = {module: file.read_text(encoding="utf-8").count("\n") for module, file in FILES.items()}
+    assert [module for module, count in lines.items() if count > 400] == []
+
+
+def test_every_file_is_described():
+    assert [module for module, tree in TREES.items() if not ast.get_docstring(tree)] == []

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stillhouse import run
 from stillhouse.console import Console
 from stillhouse.errors import UserError
-from stillhouse.run_config import parse_config
+from stillhouse.runs import run
+from stillhouse.runs.reading import parse_config
 from tests import toy_data
 from tests.methods.stage_names import stage_names
 from tests.records import timeless

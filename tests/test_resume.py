@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse import run
 from stillhouse.cli.main import main
+from stillhouse.runs import run
 from tests import toy_data
 from tests.commands import leave
 from tests.killed import Killed

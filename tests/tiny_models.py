@@ -11,9 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
 
-from stillhouse.data.task import Task, TaskKind
 from stillhouse.models.loading import build_encoder
 from stillhouse.models.quiet import quiet_transformers
+from stillhouse.task import Task, TaskKind
 
 FAMILIES = ("bert", "roberta", "distilbert", "electra", "xlm-roberta", "albert", "modernbert")
 SEGMENTS = ("bert", "electra", "albert", "mobilebert")

@@ -17,7 +17,7 @@ import torch
 from batches import TimedBatches
 from transformers import AutoModelForSequenceClassification
 
-from stillhouse.training.engine import resolve_precision
+from stillhouse.machine.engine import resolve_precision
 
 
 def main() -> None:

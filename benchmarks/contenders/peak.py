@@ -21,9 +21,9 @@ from bare_stage import bare_config, train_stage
 from stillhouse_loop import load_model, load_split
 
 from stillhouse.data.ragged import Ragged
+from stillhouse.machine.engine import resolve_precision
 from stillhouse.method import Stage
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.training.engine import resolve_precision
 
 LENGTH, BATCH, STEPS, SIDE = 128, 32, 4, 4096
 

@@ -13,15 +13,15 @@ import numpy as np
 from bare_stage import bare_config, first_stage, train_stage
 from transformers import AutoModelForSequenceClassification
 
-from stillhouse.benchmark.memory import peak_memory_mib
 from stillhouse.config import TeacherConfig
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import Task
 from stillhouse.data.tokenize import Encoded
+from stillhouse.machine.memory import peak_memory_mib
 from stillhouse.method import Stage
 from stillhouse.objectives.hidden_mse import HiddenMSE
 from stillhouse.objectives.soft_labels import SoftLabels
+from stillhouse.task import Task
 from stillhouse.teachers.source import Source
 
 

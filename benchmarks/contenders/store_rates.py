@@ -22,9 +22,9 @@ from stillhouse_loop import load_model, load_split
 
 from stillhouse.config import EngineConfig, TeacherConfig
 from stillhouse.data.batch import TokenizedSplit, training_order
+from stillhouse.machine.engine import build_accelerator
 from stillhouse.teachers.source import Source, StoredTeacher, build_teacher
 from stillhouse.teachers.store import FeatureStore, row_keys
-from stillhouse.training.engine import build_accelerator
 
 ROWS = 3200
 

@@ -23,7 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from stillhouse.training.engine import resolve_precision
+from stillhouse.machine.engine import resolve_precision
 
 WARM_UP = 2
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from stillhouse.api import Comparison, Run, compare, distill, evaluate, predict
     from stillhouse.features import Features, Needs
     from stillhouse.method import Method, Stage
-    from stillhouse.run_config import RunConfig
+    from stillhouse.runs.run_config import RunConfig
 
 __version__ = "0.1.0"
 
@@ -21,7 +21,7 @@ _HOMES = {
     "Method": "stillhouse.method",
     "Needs": "stillhouse.features",
     "Run": "stillhouse.api",
-    "RunConfig": "stillhouse.run_config",
+    "RunConfig": "stillhouse.runs.run_config",
     "Stage": "stillhouse.method",
     "compare": "stillhouse.api",
     "distill": "stillhouse.api",

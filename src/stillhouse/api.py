@@ -8,9 +8,11 @@ from typing import Any
 
 from stillhouse.console import Console
 from stillhouse.errors import UserError
-from stillhouse.options import config_from_options, parse_label_map
-from stillhouse.run_config import RunConfig, parse_config
-from stillhouse.run_folder import REPORT, STUDENT, RunFolder
+from stillhouse.files import REPORT, RUN_CONFIG, STUDENT
+from stillhouse.runs.options import config_from_options, parse_label_map
+from stillhouse.runs.reading import parse_config
+from stillhouse.runs.run_config import RunConfig
+from stillhouse.runs.run_folder import RunFolder
 
 
 class Run:
@@ -137,7 +139,7 @@ def distill(
         resolved = config
     else:
         resolved = config_from_options(given, config=None if config is None else Path(config), changes=changes)
-    from stillhouse.run import execute
+    from stillhouse.runs.run import execute
 
     return Run(execute(resolved, Console(quiet=quiet), overwrite=overwrite))
 
@@ -259,7 +261,7 @@ def compare(
         raise UserError("grid is True", expected="learning rates, or False for none")
     given["grid"] = () if grid is False else grid
     from stillhouse.comparison.compare import execute_comparison
-    from stillhouse.comparison.config import comparison_from_options
+    from stillhouse.comparison.compare_config import comparison_from_options
 
     resolved = comparison_from_options(given, config=None if config is None else Path(config), changes=changes)
     return Comparison(execute_comparison(resolved, Console(quiet=quiet), overwrite=overwrite).path)
@@ -339,4 +341,4 @@ def predict(
 def model_folder(model: str | Path) -> str:
     """Where a model is: the student of a run folder, else the name as it was given."""
     folder = RunFolder(Path(model))
-    return str(folder / STUDENT) if (folder / "run.yaml").exists() and (folder / STUDENT).exists() else str(model)
+    return str(folder / STUDENT) if (folder / RUN_CONFIG).exists() and (folder / STUDENT).exists() else str(model)

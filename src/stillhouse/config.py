@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from stillhouse.data.task import TaskKind
+from stillhouse.task import TaskKind
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+BASELINE_METHOD = "finetune"  # what every other method is held against
 
 
 class Frozen(BaseModel):

@@ -17,6 +17,12 @@ from typing import Any
 
 from stillhouse.errors import StillhouseError, UserError
 
+# What the folder of a run holds, and that of a comparison.
+RUN_CONFIG, METRICS, LOG, PREDICTIONS, REPORT = "run.yaml", "metrics.json", "log.jsonl", "predictions.jsonl", "report.html"
+STUDENT, TEACHER, CHECKPOINTS, TRACKERS = "student", "teacher", "checkpoints", "trackers"
+COMPARE_CONFIG, COMPARISON, COMPARISON_TABLE, INPUTS = "compare.yaml", "comparison.json", "comparison.md", "inputs.json"
+COMPARED_RUNS, SHARED_TEACHERS = "rows", "teachers"
+
 LEFTOVERS = ".*.tmp"  # the names of temporary files and folders, which a killed process leaves behind
 STALE_SECONDS = 3600.0  # age at which their writers are long gone
 
@@ -155,3 +161,11 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
             _sync_folder(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder for one kind of kept thing: below `STILLHOUSE_CACHE`, else the user's cache folder. Not created here."""
+    root = os.environ.get("STILLHOUSE_CACHE")
+    if root:
+        return Path(root) / kind
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stillhouse" / kind

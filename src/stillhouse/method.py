@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from stillhouse.config import Frozen, StageConfig
-from stillhouse.data.task import TaskKind
 from stillhouse.features import Dimensions, Needs
 from stillhouse.layer_maps import spread
+from stillhouse.objective import Objective
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.objectives.objective import Objective
 from stillhouse.students.side import StageSide
+from stillhouse.task import TaskKind
 
 
 @dataclass(frozen=True)

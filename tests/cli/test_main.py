@@ -17,7 +17,7 @@ import stillhouse
 from stillhouse import api
 from stillhouse.cli import main as cli
 from stillhouse.methods import method_names
-from stillhouse.options import LAST_STAGE, PLACES
+from stillhouse.runs.options import LAST_STAGE, PLACES
 
 HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib", "accelerate", "pandas"}
 

@@ -15,12 +15,12 @@ from tests.toy_data import TASKS
 
 from stillhouse import StillhouseError, UserError, compare
 from stillhouse.comparison import compare as runner
-from stillhouse.comparison.config import comparison_from_options
+from stillhouse.comparison.compare_config import comparison_from_options
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
 from stillhouse.features import Needs
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.source import OnlineTeacher
-from stillhouse.training.checkpoint import damaged
+from stillhouse.training.resume import damaged
 
 pytestmark = pytest.mark.usefixtures("empty_reports")
 

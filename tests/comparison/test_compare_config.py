@@ -4,7 +4,7 @@ import pytest
 from tests.commands import refused
 
 from stillhouse import UserError
-from stillhouse.comparison.config import comparison_from_options, with_rate
+from stillhouse.comparison.compare_config import comparison_from_options, with_rate
 from stillhouse.methods import load_method, method_names
 
 

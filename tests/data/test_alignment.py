@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from stillhouse.data.alignment import align_labels
-from stillhouse.data.task import Answer, Dataset, Examples, Task, TaskKind
+from stillhouse.data.examples import Dataset, Examples
 from stillhouse.errors import UserError
+from stillhouse.task import Answer, Task, TaskKind
 
 
 def dataset(kind: TaskKind, names: tuple[str, ...], labels: list[object]) -> Dataset:

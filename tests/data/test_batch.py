@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.data.batch import IGNORED, scoring_order, tokenized_split, training_order
+from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import Answer, Examples, Task
 from stillhouse.data.tokenize import Encoded
+from stillhouse.task import Answer, Task
 
 
 def ragged(rows, dtype=np.int32):

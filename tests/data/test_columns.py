@@ -6,7 +6,7 @@ import pytest
 
 from stillhouse.config import DataConfig
 from stillhouse.data.columns import Columns, find_columns, find_texts
-from stillhouse.data.table import Table
+from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError
 
 

@@ -7,9 +7,9 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from stillhouse.data import hub
-from stillhouse.data.sources import choose_splits, read_source, split_of
-from stillhouse.data.table import Table
+from stillhouse.data.readers import hub
+from stillhouse.data.readers.sources import choose_splits, read_source, split_of
+from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from stillhouse.config import DataConfig
 from stillhouse.data.dataset import load_dataset, load_evaluation, read_texts
-from stillhouse.data.task import Answer, Dataset, Examples, Task
+from stillhouse.data.examples import Dataset, Examples
 from stillhouse.errors import UserError
+from stillhouse.task import Answer, Task
 
 WORDS = ["amber", "brass", "cedar", "delta", "ember", "flint", "grove", "haven", "inlet", "jetty"]
 

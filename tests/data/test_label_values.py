@@ -6,9 +6,9 @@ import pytest
 
 from stillhouse.data.columns import Columns
 from stillhouse.data.labels import label_names, nearest_occurrence, read_labels, to_ids
-from stillhouse.data.table import Table
-from stillhouse.data.task import Answer, TaskKind
+from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError
+from stillhouse.task import Answer, TaskKind
 
 
 def read(kind: TaskKind, labels: list[Any], texts: list[Any] | None = None, pair: list[str] | None = None) -> list[Any]:

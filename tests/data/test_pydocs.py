@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.data import docstrings, pydocs
-from stillhouse.data.docstrings import Reading, docstrings_of, rank, read_apart, read_docstrings, source_files
-from stillhouse.data.pydocs import Limits, NameHider, Novelty, Package, build_pydocs, read_pydocs, shorten, tidy
+from stillhouse.data.pydocs import docstrings, pydocs
+from stillhouse.data.pydocs.docstrings import Reading, docstrings_of, rank, read_apart, read_docstrings, source_files
+from stillhouse.data.pydocs.pydocs import Limits, NameHider, Novelty, Package, build_pydocs, read_pydocs, shorten, tidy
 from stillhouse.errors import UserError
 
 NAMES = ("alphapack", "betapack", "gammapack", "deltapack")

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stillhouse.data.files import read_table
-from stillhouse.data.records import name_classes
+from stillhouse.data.readers.formats import read_table
+from stillhouse.data.readers.records import name_classes
 from stillhouse.errors import UserError
 
 SQUAD = {

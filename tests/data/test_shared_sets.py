@@ -12,7 +12,7 @@ import pytest
 
 from stillhouse.config import DataConfig
 from stillhouse.data.dataset import load_dataset
-from stillhouse.data.task import Dataset
+from stillhouse.data.examples import Dataset
 
 SHARED = Path(os.environ.get("STILLHOUSE_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillhouse.data.examples import Examples
 from stillhouse.data.splits import sample, sample_groups, share_of, text_keys, without_texts_of
-from stillhouse.data.task import Examples
 
 
 def test_strata_in_proportion() -> None:

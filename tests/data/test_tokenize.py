@@ -8,9 +8,10 @@ from transformers import PreTrainedTokenizerFast
 
 from stillhouse.data import tokenize
 from stillhouse.data.batch import tokenized_split
-from stillhouse.data.task import Answer, Examples, Task
+from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.models.loading import same_tokens
+from stillhouse.task import Answer, Task
 
 TAGGING = Task("x", "tagging", ("O", "B-X"))
 QA = Task("x", "qa")

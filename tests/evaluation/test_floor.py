@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from stillhouse.data.batch import tokenized_split
+from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import Examples, Task
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.floor import check_teacher, floor_score
+from stillhouse.task import Task
 
 
 def split_of(kind, labels, names=("a", "b", "c")):

@@ -4,8 +4,9 @@ import pytest
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
-from stillhouse.options import config_from_options
-from stillhouse.prepare import prepare, with_defaults
+from stillhouse.runs.defaults import with_defaults
+from stillhouse.runs.options import config_from_options
+from stillhouse.runs.prepare import prepare
 
 ROUNDED = " (3 does not divide 4: halves are rounded up)"
 

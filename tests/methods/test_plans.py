@@ -6,7 +6,7 @@ from stillhouse.advice import in_comparison
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.methods import load_method
-from stillhouse.run_config import parse_config
+from stillhouse.runs.reading import parse_config
 
 
 def encoder(layers, width=768, heads=12, **options):

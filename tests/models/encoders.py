@@ -3,8 +3,8 @@
 import torch
 from tests.tiny_models import FAMILIES, tiny_config
 
-from stillhouse.data.task import Task
 from stillhouse.models.loading import build_encoder
+from stillhouse.task import Task
 
 EVERY = (*FAMILIES, "mobilebert")
 TASKS = {

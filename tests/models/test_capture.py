@@ -12,9 +12,9 @@ from stillhouse.errors import UserError
 from stillhouse.features import Needs
 from stillhouse.models import capture
 from stillhouse.models.adapter import compute_features, layer_count
-from stillhouse.models.block_attention import block_attention
 from stillhouse.models.capture import attend_in_blocks, short_texts_in_blocks
 from stillhouse.models.loading import build_encoder
+from stillhouse.speed.attention import block_attention
 
 ALL = Needs(attentions=frozenset({1, 2, 3}))
 LOGITS = Needs(logits=True)

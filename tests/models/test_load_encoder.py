@@ -9,11 +9,11 @@ from tests.tiny_models import FAMILIES, make_tiny_checkpoint, tiny_config
 from transformers import BertConfig, BertForMaskedLM
 from transformers.utils import logging
 
-from stillhouse.data.task import Task
 from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_encoder, load_tokenizer
 from stillhouse.models.quiet import quiet_transformers
+from stillhouse.task import Task
 
 TASKS = {
     "classification": Task("t", "classification", labels=("low", "mid", "high")),

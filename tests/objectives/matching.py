@@ -15,7 +15,7 @@ ENTRIES = [1, 3 * 16, 7 * 16, 2 * 7 * 16, 5 * 7 * 16, 10**6]
 
 def set_block_entries(monkeypatch, entries):
     for name in ("BLOCK_ENTRIES", "BLOCK_ENTRIES_GPU"):
-        monkeypatch.setattr(f"stillhouse.blocks.{name}", entries)
+        monkeypatch.setattr(f"stillhouse.speed.blocks.{name}", entries)
 
 
 class Sizes(TorchDispatchMode):

@@ -5,9 +5,9 @@ from tests.objectives.matching import batch_of
 from tests.tiny_models import tiny_config
 
 from stillhouse.data.batch import Batch
-from stillhouse.data.task import Task
 from stillhouse.models.loading import build_encoder
 from stillhouse.students.copy_layers import copy_layers
+from stillhouse.task import Task
 
 TASK = Task("t", "classification", labels=("a", "b", "c"))
 

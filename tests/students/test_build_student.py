@@ -7,7 +7,6 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from stillhouse.data.task import Task
 from stillhouse.errors import UserError
 from stillhouse.features import Needs
 from stillhouse.layer_maps import first, uniform
@@ -16,6 +15,7 @@ from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_encoder
 from stillhouse.models.quiet import quiet_transformers
 from stillhouse.students.build import build_student, is_shape, load_student
+from stillhouse.task import Task
 
 TASK = Task("t", "classification", labels=("low", "mid", "high"))
 TAGS = Task("t", "tagging", labels=("O", "B-A", "I-A", "B-B", "I-B"))

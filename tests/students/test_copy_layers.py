@@ -2,13 +2,13 @@ import pytest
 import torch
 from tests.tiny_models import FAMILIES, tiny_config
 
-from stillhouse.data.task import Task
 from stillhouse.errors import UserError
 from stillhouse.features import Needs
 from stillhouse.models.adapter import compute_features
 from stillhouse.models.loading import build_encoder
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.students.shape import Shape, student_config
+from stillhouse.task import Task
 
 TASK = Task("t", "classification", labels=("a", "b", "c"))
 INPUTS = {

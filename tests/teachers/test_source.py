@@ -19,7 +19,7 @@ from stillhouse.features import Needs
 from stillhouse.methods import load_method
 from stillhouse.models import capture, forward
 from stillhouse.models.adapter import dimensions
-from stillhouse.models.block_attention import block_attention
+from stillhouse.speed.attention import block_attention
 from stillhouse.teachers import store
 from stillhouse.teachers.source import NoTeacher, OnlineTeacher, Source, StoredTeacher
 from stillhouse.teachers.store import used_bytes

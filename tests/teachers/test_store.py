@@ -13,8 +13,9 @@ from tests.training.toy_stage import toy_encoder, toy_split, workshop
 
 from stillhouse.data.ragged import Ragged
 from stillhouse.features import Needs
-from stillhouse.options import config_from_options
-from stillhouse.prepare import prepare, with_defaults
+from stillhouse.runs.defaults import with_defaults
+from stillhouse.runs.options import config_from_options
+from stillhouse.runs.prepare import prepare
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.shard import open_shard
 from stillhouse.teachers.source import OnlineTeacher, StoredTeacher

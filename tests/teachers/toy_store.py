@@ -9,9 +9,9 @@ from tests.training.toy_stage import toy_encoder, toy_split, workshop
 from stillhouse.config import TeacherConfig
 from stillhouse.data.batch import scoring_order
 from stillhouse.features import Needs
+from stillhouse.models.digest import weights_digest
 from stillhouse.teachers.source import OnlineTeacher, Source, build_teacher
 from stillhouse.teachers.store import row_keys
-from stillhouse.training.stages import weights_digest
 
 EVERYTHING = Needs(
     logits=True,

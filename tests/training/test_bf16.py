@@ -12,7 +12,7 @@ from stillhouse.features import Needs
 from stillhouse.method import Stage
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
-from stillhouse.objectives.objective import Objective
+from stillhouse.objective import Objective
 from stillhouse.training.stages import run_stages
 
 TAUGHT = [name for name in method_names() if load_method(name).uses_teacher]

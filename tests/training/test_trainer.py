@@ -17,9 +17,9 @@ from stillhouse.models.adapter import layer_stack
 from stillhouse.models.loading import build_encoder
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import SoftLabels
-from stillhouse.students.theseus import Replacing
+from stillhouse.speed import embedding
+from stillhouse.students.replacing import Replacing
 from stillhouse.teachers.source import Source
-from stillhouse.training import embedding
 from stillhouse.training import trainer as trainer_module
 from stillhouse.training.stages import run_stages
 from stillhouse.training.trainer import Trainer, stage_steps

@@ -6,13 +6,14 @@ from tests.tiny_models import tiny_config
 
 from stillhouse.config import EngineConfig, StageConfig
 from stillhouse.data.batch import tokenized_split
+from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import Examples, Task
 from stillhouse.data.tokenize import Encoded
+from stillhouse.machine.engine import build_accelerator
 from stillhouse.method import Stage
 from stillhouse.models.loading import build_encoder
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.training.engine import build_accelerator
+from stillhouse.task import Task
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop
 

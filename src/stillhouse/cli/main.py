@@ -189,7 +189,7 @@ def evaluate(
     """Score a model: main metrics with intervals, calibration and, with --teacher, agreement."""
     given = dict(locals())
     from stillhouse.api import evaluate as run_evaluate
-    from stillhouse.cli.tables import scores_table
+    from stillhouse.cli.listings import scores_table
     from stillhouse.files import require_writable, write_json
 
     given.pop("out")
@@ -246,11 +246,12 @@ def methods(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of a comparison.")]) -> None:
     """Write the report of a finished run, or of a comparison, again."""
+    from stillhouse.files import COMPARISON, METRICS
     from stillhouse.report import write_comparison_report, write_report
 
-    if (run / "comparison.json").exists():
+    if (run / COMPARISON).exists():
         typer.echo(str(write_comparison_report(run)))
-    elif (run / "metrics.json").exists():
+    elif (run / METRICS).exists():
         typer.echo(str(write_report(run)))
     else:
         expected = "a folder with metrics.json or comparison.json"
@@ -260,9 +261,9 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a 
 @store_app.command("ls")
 def store_ls(store: Store = None) -> None:
     """Whose features are kept, which fitted teachers, and how much room they take."""
-    from stillhouse.cli.tables import stores_table, teachers_table
-    from stillhouse.teachers.fitted import teachers_root
+    from stillhouse.cli.listings import stores_table, teachers_table
     from stillhouse.teachers.kept import kept_stores, kept_teachers
+    from stillhouse.teachers.kept_models import teachers_root
 
     root = _store_folder(store)
     typer.echo(stores_table(root, kept_stores(root)))

@@ -11,19 +11,32 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from stillhouse.advice import in_comparison
-from stillhouse.comparison.config import BASELINE, CompareConfig
-from stillhouse.comparison.folder import COMPARISON, INPUTS, REPORT, ROWS, TABLE, TEACHER, TEACHERS, ComparisonFolder
+from stillhouse.comparison.compare_config import CompareConfig
+from stillhouse.comparison.folder import ComparisonFolder
 from stillhouse.comparison.plan import Line, Plan, comparison_out, make_plan
-from stillhouse.comparison.record import Key, Progress, Record
+from stillhouse.comparison.record import ComparisonProgress, Key, Record
+from stillhouse.config import BASELINE_METHOD
 from stillhouse.console import Console
 from stillhouse.errors import CheckpointError, StillhouseError, UserError
-from stillhouse.files import write_json, write_text
-from stillhouse.prepare import Prepared
+from stillhouse.files import (
+    COMPARED_RUNS,
+    COMPARISON,
+    COMPARISON_TABLE,
+    INPUTS,
+    REPORT,
+    SHARED_TEACHERS,
+    STUDENT,
+    TEACHER,
+    write_json,
+    write_text,
+)
+from stillhouse.machine.engine import build_accelerator, check_trackers, is_first_process
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
-from stillhouse.run import check_prepared_teacher, execute
-from stillhouse.run_config import RunConfig
-from stillhouse.run_folder import STUDENT, RunFolder
-from stillhouse.training.engine import build_accelerator, check_trackers, is_first_process
+from stillhouse.runs.checks import check_prepared_teacher
+from stillhouse.runs.prepared import Prepared
+from stillhouse.runs.run import execute
+from stillhouse.runs.run_config import RunConfig
+from stillhouse.runs.run_folder import RunFolder
 
 
 def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bool = False) -> ComparisonFolder:
@@ -56,8 +69,8 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
             accelerator.end_training()
     results = folder.result()
     console.say(comparison_text(results))
-    console.say(f"table:  {folder / TABLE}\nreport: {folder / REPORT}")
-    if not any(row["status"] == "done" and row["method"] != BASELINE for row in results["rows"]):
+    console.say(f"table:  {folder / COMPARISON_TABLE}\nreport: {folder / REPORT}")
+    if not any(row["status"] == "done" and row["method"] != BASELINE_METHOD for row in results["rows"]):
         raise StillhouseError(f"not one method's run was finished; the reasons are in {folder / COMPARISON}")
     return folder
 
@@ -69,7 +82,7 @@ def _check_teacher(accelerator: Accelerator, console: Console, prepared: Prepare
 
 def _tell(folder: ComparisonFolder) -> None:
     """Table and page, made from the record."""
-    write_text(folder / TABLE, comparison_markdown(folder.result()))
+    write_text(folder / COMPARISON_TABLE, comparison_markdown(folder.result()))
     write_comparison_report(folder.path)
 
 
@@ -85,7 +98,7 @@ class _Comparison:
         self.config, self.plan, self.folder, self.console = config, plan, folder, console
         self.accelerator = accelerator
         self.lines = sorted((line for line in plan.lines if not line.refusal), key=lambda line: line.baseline is None)
-        self.progress = Progress()
+        self.progress = ComparisonProgress()
         self.tries: tuple[float | None, ...] = config.grid or (None,)
         self.runs = len(self.lines) * (len(self.tries) + len(config.seeds) - 1)
         self.number = 0
@@ -135,7 +148,7 @@ class _Comparison:
                 self._choose(line, first)
 
     def _config(self, line: Line, seed: int, rate: float | None) -> RunConfig:
-        return line.run(seed, rate, str(self.folder / ROWS))
+        return line.run(seed, rate, str(self.folder / COMPARED_RUNS))
 
     def _folder(self, line: Line, seed: int, rate: float | None) -> RunFolder:
         return RunFolder(Path(str(self._config(line, seed, rate).out)))
@@ -151,7 +164,7 @@ class _Comparison:
         self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
         with in_comparison(line.method):
             try:
-                execute(self._config(line, seed, rate), self.console.only_progress(), teachers=self.folder / TEACHERS)
+                execute(self._config(line, seed, rate), self.console.only_progress(), teachers=self.folder / SHARED_TEACHERS)
                 self._take(key, run)
             except Exception as error:  # whatever it is
                 if isinstance(error, UserError) and not isinstance(error, CheckpointError):

@@ -5,25 +5,26 @@ from __future__ import annotations
 import json
 
 from stillhouse.errors import UserError
-from stillhouse.owned_folder import KEEPING, OwnedFolder
-
-CONFIG = "compare.yaml"
-COMPARISON = "comparison.json"
-TABLE = "comparison.md"
-REPORT = "report.html"
-ROWS = "rows"
-TEACHER = "teacher"
-TEACHERS = "teachers"
-INPUTS = "inputs.json"
+from stillhouse.files import (
+    COMPARE_CONFIG,
+    COMPARED_RUNS,
+    COMPARISON,
+    COMPARISON_TABLE,
+    INPUTS,
+    REPORT,
+    SHARED_TEACHERS,
+    TEACHER,
+)
+from stillhouse.runs.owned_folder import KEEPING, OwnedFolder
 
 
 class ComparisonFolder(OwnedFolder):
     """A folder that holds one comparison, with a run folder for every run below `rows`."""
 
     noun = "comparison"
-    config_name = CONFIG
+    config_name = COMPARE_CONFIG
     result_name = COMPARISON
-    own = (COMPARISON, TABLE, REPORT, INPUTS, ROWS, TEACHER, TEACHERS, CONFIG)
+    own = (COMPARISON, COMPARISON_TABLE, REPORT, INPUTS, COMPARED_RUNS, TEACHER, SHARED_TEACHERS, COMPARE_CONFIG)
     # The precision is among the inputs: what `auto` means depends on the machine.
     free = ("engine.precision", "engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "out", *KEEPING)
 

@@ -8,19 +8,21 @@ from itertools import count
 from typing import Any
 
 from stillhouse.advice import in_comparison
-from stillhouse.comparison.config import BASELINE, CompareConfig, with_rate
-from stillhouse.config import StudentConfig
+from stillhouse.comparison.compare_config import CompareConfig, with_rate
+from stillhouse.config import BASELINE_METHOD, StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.checkpoint import find_checkpoint
-from stillhouse.names import data_name, short_name
-from stillhouse.prepare import Prepared, prepare, with_defaults
-from stillhouse.run_config import RunConfig
+from stillhouse.models.digest import weights_digest
+from stillhouse.runs.defaults import with_defaults
+from stillhouse.runs.names import data_name, short_name
+from stillhouse.runs.prepare import prepare
+from stillhouse.runs.prepared import Prepared
+from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import find_student, is_shape
 from stillhouse.students.shape import Shape, parse_shape, student_config
-from stillhouse.training.stages import weights_digest
 
 
 @dataclass(frozen=True)
@@ -225,8 +227,14 @@ def _baseline(longest: _Checked) -> Line:
     changes = {"epochs": longest.steps / longest.evaluate_every, "least_steps": 0, "select_on": select_on}
     settings = {"steps": longest.steps, "stages": {"finetune": stage.model_dump() | changes}}
     data = line.config.data.model_copy(update={"transfer": (), "labels": "mixed"})
-    update = {"method": load_method(BASELINE).model_validate(settings), "student": longest.start, "data": data}
-    return Line(BASELINE, line.student, line.start, line.config.model_copy(update=update), f"{BASELINE}-like-{line.folder}")
+    update = {"method": load_method(BASELINE_METHOD).model_validate(settings), "student": longest.start, "data": data}
+    return Line(
+        BASELINE_METHOD,
+        line.student,
+        line.start,
+        line.config.model_copy(update=update),
+        f"{BASELINE_METHOD}-like-{line.folder}",
+    )
 
 
 def _key(one: _Checked, *, by_rate: bool) -> tuple[Any, ...]:

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stillhouse.comparison.config import CompareConfig
+from stillhouse.comparison.compare_config import CompareConfig
 from stillhouse.comparison.folder import ComparisonFolder
 from stillhouse.comparison.plan import Line, Plan
 from stillhouse.evaluation.fidelity import gap_closed, retention
 from stillhouse.evaluation.intervals import Array, paired_difference_over_seeds
 from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.recorded import read_predictions, recorded_agreement, recorded_statistics
-from stillhouse.names import data_name
-from stillhouse.run_folder import RunFolder
+from stillhouse.runs.names import data_name
+from stillhouse.runs.run_folder import RunFolder
 
 Key = tuple[str, int, float | None]  # a line's folder, a seed, a learning rate (None = the method's own)
 MEANS = ("retention", "gap_closed", "agreement", "train_seconds", "test_score")
@@ -23,7 +23,7 @@ MEASURED = ("score", "retention", "gap_closed", "agreement", "parameters", "late
 
 
 @dataclass
-class Progress:
+class ComparisonProgress:
     """How far a comparison is.
 
     Attributes:
@@ -57,7 +57,7 @@ class Record:
         self,
         config: CompareConfig,
         plan: Plan,
-        progress: Progress,
+        progress: ComparisonProgress,
         folder: ComparisonFolder,
         *,
         with_pairs: bool,

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from stillhouse.data.examples import Dataset, Examples
 from stillhouse.data.labels import listed, to_ids
-from stillhouse.data.task import Dataset, Examples
 from stillhouse.errors import UserError
 
 

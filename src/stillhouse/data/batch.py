@@ -13,9 +13,10 @@ from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import Examples, Task
 from stillhouse.data.tokenize import Encoded
+from stillhouse.task import Task
 
 Rows = NDArray[np.int64]
 Unit = Literal["rows", "words", "tokens", "pairs"]

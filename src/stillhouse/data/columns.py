@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from stillhouse.config import DataConfig
-from stillhouse.data.table import Table
-from stillhouse.data.task import TaskKind
+from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError, option_name
+from stillhouse.task import TaskKind
 
 # In the order in which they are tried; names are compared without case.
 PAIRS = (

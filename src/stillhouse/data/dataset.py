@@ -10,14 +10,15 @@ from typing import Any, Literal
 from stillhouse.config import DataConfig
 from stillhouse.data.alignment import align_labels
 from stillhouse.data.columns import LABELS, Columns, find_columns, find_texts, first_column
-from stillhouse.data.examples import read_examples, row_ids, text_columns
-from stillhouse.data.files import read_table
+from stillhouse.data.examples import Dataset, Examples
 from stillhouse.data.labels import check_known, check_minus_one, check_training_labels, is_minus_one, label_names, to_ids
-from stillhouse.data.sources import Source, read_source
+from stillhouse.data.read_examples import read_examples, row_ids, text_columns
+from stillhouse.data.readers.formats import read_table
+from stillhouse.data.readers.sources import SplitTables, read_source
+from stillhouse.data.readers.table import Table
 from stillhouse.data.splits import sample, sample_groups, share_of, without_texts_of
-from stillhouse.data.table import Table
-from stillhouse.data.task import Dataset, Examples, Task, TaskKind
 from stillhouse.errors import UserError
+from stillhouse.task import Task, TaskKind
 
 __all__ = ["align_labels", "load_dataset", "load_evaluation", "read_texts"]
 
@@ -125,7 +126,7 @@ class _Read:
     hidden: list[Examples]
 
 
-def _read_splits(source: Source, config: DataConfig, *, check: bool = True) -> _Read:
+def _read_splits(source: SplitTables, config: DataConfig, *, check: bool = True) -> _Read:
     columns = find_columns(source.splits["train"], config)
     kind = columns.kind
     notes: list[str] = []

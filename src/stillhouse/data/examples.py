@@ -1,77 +1,77 @@
-"""A table and its columns -> examples: the texts checked, the labels still by name."""
+"""The examples of a task and its splits, in one form for all sources."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from stillhouse.data.columns import Columns
-from stillhouse.data.labels import lost_answers, read_labels
-from stillhouse.data.table import Table, check_surrogates
-from stillhouse.data.task import Examples
-from stillhouse.errors import UserError
+from stillhouse.task import Task
 
 
-def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
-    """The rows that have a text, with their labels by name; what was left out is counted in `notes`."""
-    texts, pairs = text_columns(table, columns)
-    rows = [
-        row
-        for row, text in enumerate(texts)
-        if (text.strip() if isinstance(text, str) else text) and (pairs is None or pairs[row] is not None)
-    ]
-    if not rows:
-        raise UserError(f"{table.source}: no row has a text in column {columns.text!r}", fix="name the column with --text")
-    if len(rows) < len(texts):
-        notes.append(f"{table.source}: {len(texts) - len(rows)} rows without text were left out")
-    labels = read_labels(table, columns, rows)
-    if columns.kind == "qa":
-        lost = set(lost_answers(table, columns, rows, labels))
-        if lost:
-            notes.append(f"{table.source}: {len(lost)} questions were left out, whose answer is not in their context")
-        rows = [row for position, row in enumerate(rows) if position not in lost]
-        labels = [label for position, label in enumerate(labels) if position not in lost]
-    ids = row_ids(table, columns)
-    return Examples(
-        text=[texts[row] for row in rows],
-        labels=labels,
-        text_pair=None if pairs is None else [pairs[row] for row in rows],
-        ids=[ids[row] for row in rows],
-    )
+@dataclass(frozen=True)
+class Examples:
+    """Rows of one split, column by column.
 
+    Attributes:
+        text: The sentence; for tagging the list of words; for question answering the question.
+        text_pair: The second sentence, or the context of a question; None where the task has none.
+        labels: Per row: an int (class id), a tuple of ints (ids of the labels that apply; multilabel), a float (regression),
+            a tuple of tag ids, one a word (tagging), or a tuple of `Answer` (empty = no answer); None where there is no label.
+        ids: A name for each row: the question's own id, else the row's number as text.
+    """
 
-def text_columns(table: Table, columns: Columns) -> tuple[list[Any], list[Any] | None]:
-    """First and second texts of all rows. A missing text is empty, a missing second text stays None."""
-    tagging = columns.kind == "tagging"
-    read = _words if tagging else _text
-    texts = [read(value, table, row) for row, value in enumerate(table.column(columns.text))]
-    if columns.text_pair is None:
-        return texts, None
-    seconds = table.column(columns.text_pair)
-    return texts, [None if value is None else _text(value, table, row) for row, value in enumerate(seconds)]
+    text: Sequence[Any]
+    labels: Sequence[Any]
+    text_pair: Sequence[str] | None = None
+    ids: Sequence[str] = field(default=())
 
+    def __post_init__(self) -> None:
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(str(row) for row in range(len(self.text))))
 
-def row_ids(table: Table, columns: Columns) -> list[str]:
-    """The questions' own ids, else the rows' numbers."""
-    own = table.columns.get("id") if columns.kind == "qa" else None
-    if not own or None in own:
-        return [str(row) for row in range(len(table))]
-    return [check_surrogates(str(name), table.where(row), "id") for row, name in enumerate(own)]
+    def __len__(self) -> int:
+        return len(self.text)
 
-
-def _words(value: Any, table: Table, row: int) -> list[str]:
-    if value is None:
-        return []
-    words = [str(word) for word in value] if isinstance(value, list) else str(value).split()
-    return [_text(word, table, row) for word in words]
-
-
-def _text(value: Any, table: Table, row: int) -> str:
-    if isinstance(value, str):
-        return check_surrogates(value, table.where(row), "text")
-    if isinstance(value, (list, dict, bytes)):
-        raise UserError(
-            f"{table.where(row)}: the text is a {type(value).__name__}, not a string",
-            expected="text; lists of words only with --task tagging",
-            fix="name the column with --text",
+    def select(self, rows: Sequence[int]) -> Examples:
+        """The given rows, in that order, under their own ids."""
+        return Examples(
+            text=[self.text[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+            text_pair=None if self.text_pair is None else [self.text_pair[row] for row in rows],
+            ids=[self.ids[row] for row in rows],
         )
-    return "" if value is None else str(value)
+
+    def __add__(self, other: Examples) -> Examples:
+        pair = None
+        if self.text_pair is not None and other.text_pair is not None:
+            pair = [*self.text_pair, *other.text_pair]
+        return Examples(
+            text=[*self.text, *other.text], labels=[*self.labels, *other.labels], text_pair=pair, ids=[*self.ids, *other.ids]
+        )
+
+    @property
+    def labelled(self) -> list[int]:
+        """Numbers of the rows that have a label."""
+        return [row for row, label in enumerate(self.labels) if label is not None]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A task and its splits, with every decision that was made on the way said in `notes`.
+
+    Attributes:
+        train: What the student learns from: labelled rows first, then rows without a label (transfer text included).
+        selection: Labelled rows taken out of the training rows (seeded), on which checkpoints are chosen.
+        validation: Scored once, at the end.
+        test: A labelled test split, where one exists; scored once, at the end.
+        columns: Names of the columns that were used, by what they hold: `text`, `text_pair`, `label`.
+    """
+
+    task: Task
+    train: Examples
+    selection: Examples
+    validation: Examples
+    test: Examples | None = None
+    notes: tuple[str, ...] = ()
+    columns: Mapping[str, str | None] = field(default_factory=dict)

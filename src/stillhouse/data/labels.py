@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stillhouse.data.columns import TAG, Columns, number
-from stillhouse.data.table import Table, check_surrogates
-from stillhouse.data.task import Answer, TaskKind
+from stillhouse.data.readers.table import Table, check_surrogates
 from stillhouse.errors import UserError
+from stillhouse.task import Answer, TaskKind
 
 _SHOWN = 10  # names in a message
 

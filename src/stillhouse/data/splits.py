@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from stillhouse.data.task import Examples
+from stillhouse.data.examples import Examples
 
 # Each choice draws from its own stream, so that asking for fewer labels does not change the validation rows.
 _STREAMS = {"validation": 0, "max_train": 1, "max_labels": 2, "selection": 3}

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import Examples, Task
+from stillhouse.task import Task
 
 Array = NDArray[Any]
 MAX_QUESTION_TOKENS = 64

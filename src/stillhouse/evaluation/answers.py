@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.evaluation.squad import find_threshold, question_scores
+from stillhouse.evaluation.answer_scores import find_threshold, question_scores
 
 Array = NDArray[np.float64]
 NULL_TOKEN = 0  # the position, that of CLS or <s>, at which a model points to say that there is no answer

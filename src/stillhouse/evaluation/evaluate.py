@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from stillhouse.data.batch import TokenizedSplit
+from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.task import Examples, Task
 from stillhouse.evaluation.answers import Answered, Window, best_answers, best_threshold
 from stillhouse.evaluation.metrics import METRICS_OF, Metric, main_metric
-from stillhouse.models.forward import Logits, Side, compute_logits
+from stillhouse.evaluation.scoring import Logits, compute_logits
+from stillhouse.models.forward import Side
+from stillhouse.task import Task
 
 Array = NDArray[Any]
 

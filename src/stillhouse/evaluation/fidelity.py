@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from stillhouse.data.task import TaskKind
 from stillhouse.evaluation.metrics import pearson
+from stillhouse.task import TaskKind
 
 Array = NDArray[np.float64]
 BINS = 15

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.data.ragged import Ragged
+from stillhouse.evaluation.answer_scores import question_scores
 from stillhouse.evaluation.evaluate import Predictions, Split, multi_hot, references
 from stillhouse.evaluation.fidelity import (
     agreement,
@@ -18,7 +19,6 @@ from stillhouse.evaluation.fidelity import (
     softmax_kl,
     span_kl,
 )
-from stillhouse.evaluation.squad import question_scores
 
 
 @dataclass(frozen=True)

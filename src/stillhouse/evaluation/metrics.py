@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from stillhouse.data.task import TaskKind
+from stillhouse.evaluation.answer_scores import question_scores
 from stillhouse.evaluation.spans import precision_recall_f1, span_statistics, token_statistics
-from stillhouse.evaluation.squad import question_scores
+from stillhouse.task import TaskKind
 
 Array = NDArray[np.float64]
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.data.task import TaskKind
 from stillhouse.evaluation.evaluate import multi_hot
 from stillhouse.evaluation.fidelity import agreement
 from stillhouse.evaluation.intervals import Array
 from stillhouse.evaluation.metrics import main_metric
+from stillhouse.files import PREDICTIONS
+from stillhouse.task import TaskKind
 
 _VALUES = {"classification": "label", "multilabel": "labels", "regression": "value", "tagging": "tags", "qa": "answer"}
 
@@ -21,7 +22,7 @@ _VALUES = {"classification": "label", "multilabel": "labels", "regression": "val
 def read_predictions(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's predictions.jsonl."""
     # Split at newlines only: text may hold other characters that Python counts as line ends.
-    lines = (run / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
+    lines = (run / PREDICTIONS).read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines if line]
 
 

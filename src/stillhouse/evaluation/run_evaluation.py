@@ -14,7 +14,7 @@ from stillhouse.evaluation.likeness import likeness_to_teacher
 from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.scores import scores_entry
 from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
-from stillhouse.training.engine import build_accelerator
+from stillhouse.machine.engine import build_accelerator
 
 
 def evaluate_models(models: Mapping[str, str], data: DataConfig, engine: EngineConfig) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 from stillhouse.config import DataConfig, EngineConfig
 from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import read_texts
-from stillhouse.data.task import Examples
+from stillhouse.data.examples import Examples
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, predict_split, readable
 from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
-from stillhouse.training.engine import build_accelerator
+from stillhouse.machine.engine import build_accelerator
 
 
 def predict_texts(

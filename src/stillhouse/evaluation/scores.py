@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from stillhouse.evaluation.answer_scores import question_scores, total_scores
 from stillhouse.evaluation.evaluate import Predictions, Split, references, statistics
 from stillhouse.evaluation.intervals import bootstrap_interval
 from stillhouse.evaluation.likeness import calibration_error
 from stillhouse.evaluation.metrics import main_metric
-from stillhouse.evaluation.squad import question_scores, total_scores
 
 
 def scores_entry(split: Split, predictions: Predictions) -> dict[str, Any]:

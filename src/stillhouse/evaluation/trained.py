@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 from stillhouse.config import DataConfig
-from stillhouse.data.task import Examples, Task
+from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import Encoded, encode
 from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer
+from stillhouse.task import Task
 
 ALWAYS = 1e9  # stands for "never without an answer": JSON has no infinity
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from stillhouse.config import Frozen, PositiveInt, StageConfig
-from stillhouse.data.task import TaskKind
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.task import TaskKind
 
 
 class FinetuneStages(Frozen):

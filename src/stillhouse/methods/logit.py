@@ -13,11 +13,10 @@ from __future__ import annotations
 from typing import Literal
 
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
-from stillhouse.data.task import TaskKind
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
-from stillhouse.objectives.labels import hard_and_soft
-from stillhouse.objectives.soft_labels import Divergence
+from stillhouse.objectives.soft_labels import Divergence, hard_and_soft
+from stillhouse.task import TaskKind
 
 
 class LogitStages(Frozen):

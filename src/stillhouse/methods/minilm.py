@@ -16,12 +16,12 @@ from typing import Literal
 from stillhouse import layer_maps
 from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
-from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
-from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.relation_kl import RelationKL
+from stillhouse.objectives.soft_labels import hard_and_soft
+from stillhouse.task import TaskKind
 
 
 class MiniLMStages(Frozen):

@@ -16,13 +16,13 @@ from typing import Literal
 from stillhouse import layer_maps
 from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions, Part
 from stillhouse.method import Method, Stage
 from stillhouse.methods.minilm import MiniLMStages
-from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.relation_kl import RelationKL
+from stillhouse.objectives.soft_labels import hard_and_soft
+from stillhouse.task import TaskKind
 
 LARGE = 1024  # the width from which a teacher is a large one
 PUBLISHED_HEADS, PUBLISHED_HEADS_LARGE = 48, 64

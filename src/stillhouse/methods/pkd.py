@@ -20,14 +20,13 @@ from pydantic import Field
 from stillhouse import layer_maps
 from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
-from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
-from stillhouse.objectives.labels import hard_and_soft
 from stillhouse.objectives.normalised_cls import NormalisedCls, Scale
-from stillhouse.objectives.soft_labels import Divergence
+from stillhouse.objectives.soft_labels import Divergence, hard_and_soft
 from stillhouse.students.side import ProjectedSide, StageSide
+from stillhouse.task import TaskKind
 
 RULES = {"skip": layer_maps.uniform, "last": layer_maps.last}
 

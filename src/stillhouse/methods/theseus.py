@@ -20,13 +20,13 @@ from typing import ClassVar, Literal
 from stillhouse import layer_maps
 from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveInt, StageConfig
-from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.students.replacing import Replacing, Schedule
 from stillhouse.students.side import StageSide
-from stillhouse.students.theseus import Replacing, Schedule
+from stillhouse.task import TaskKind
 
 OPTIMISER = {"weight_decay": 0.0, "warmup": 0.0}
 

@@ -22,16 +22,16 @@ from pydantic import Field
 from stillhouse import layer_maps
 from stillhouse.advice import setting
 from stillhouse.config import Frozen, PositiveFloat, StageConfig
-from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
+from stillhouse.objective import Objective
 from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.hidden_mse import EmbeddingMSE, HiddenMSE
-from stillhouse.objectives.objective import Objective
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.students.side import ProjectedSide, Sharing
+from stillhouse.task import TaskKind
 
 RULES = {"uniform": layer_maps.uniform, "top": layer_maps.last, "bottom": layer_maps.first}
 

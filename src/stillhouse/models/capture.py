@@ -20,8 +20,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from stillhouse.features import Attention, Part
-from stillhouse.models.block_attention import block_attention, can_attend, is_short
 from stillhouse.models.quiet import quiet_transformers
+from stillhouse.speed.attention import block_attention, can_attend, is_short
 
 IMPLEMENTATION = "stillhouse"
 

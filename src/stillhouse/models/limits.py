@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stillhouse.data.task import TaskKind
 from stillhouse.errors import UserError
+from stillhouse.task import TaskKind
 
 DEFAULT_MAX_LENGTH = 128
 QUESTION_MAX_LENGTH = 384

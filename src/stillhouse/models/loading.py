@@ -12,11 +12,11 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from stillhouse.data.task import Task, TaskKind
 from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import Checkpoint, head_kind
-from stillhouse.models.folder import weight_files
+from stillhouse.models.model_folder import weight_files
 from stillhouse.models.quiet import quiet_transformers
+from stillhouse.task import Task, TaskKind
 
 _transformers: Any = transformers
 _MAPPINGS: dict[TaskKind, str] = {

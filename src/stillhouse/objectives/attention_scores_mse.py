@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stillhouse.blocks import Rows, blocked_loss, near_pairs
 from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import Attention, Features, Needs
-from stillhouse.objectives.objective import LayerPairs, Objective
+from stillhouse.objective import LayerPairs, Objective
+from stillhouse.speed.blocks import MapRows, blocked_loss, near_pairs
 
 Pairs = Literal["valid", "keys_only", "official"]
 
@@ -48,7 +48,7 @@ def attention_scores_mse(
     count = ((lengths if pairs == "valid" else every) * (every if pairs == "official" else lengths)).sum()
     theirs, their_keys = theirs.detach(), their_keys.detach()
 
-    def squares(scores: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    def squares(scores: Tensor, rows: MapRows) -> tuple[Tensor, Tensor]:
         difference = scores.sub_(theirs[rows] @ their_keys[rows[:2]].transpose(-1, -2))
         if window is not None:
             difference.mul_(near_pairs(rows[2], real.shape[1], window, real.device))

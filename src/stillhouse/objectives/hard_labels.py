@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stillhouse.data.batch import IGNORED, Batch, Unit
-from stillhouse.data.task import TaskKind
 from stillhouse.features import Features, Needs
-from stillhouse.objectives.objective import Objective
+from stillhouse.objective import Objective
+from stillhouse.task import TaskKind
 
 
 def cross_entropy(

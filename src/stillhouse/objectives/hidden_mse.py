@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import Features, Needs
-from stillhouse.objectives.objective import LayerPairs, Objective
+from stillhouse.objective import LayerPairs, Objective
 
 Tokens = Literal["valid", "all"]
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from stillhouse.data.batch import Batch
 from stillhouse.features import Features, Needs
-from stillhouse.objectives.objective import LayerPairs, Objective
+from stillhouse.objective import LayerPairs, Objective
 
 Scale = Literal["element_mean", "paper_sum"]
 

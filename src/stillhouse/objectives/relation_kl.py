@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stillhouse.blocks import Rows, blocked_loss, mask_bias, near_pairs, with_least_keys
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
-from stillhouse.objectives.objective import Objective
+from stillhouse.objective import Objective
+from stillhouse.speed.blocks import MapRows, blocked_loss, mask_bias, near_pairs, with_least_keys
 
 Relation = tuple[Part, Part]
 
@@ -61,7 +61,7 @@ def relation_kl(
             return every_bias[examples]
         return mask_bias(keys[examples] & near_pairs(queries, real.shape[1], window, real.device))
 
-    def divergence(scores: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    def divergence(scores: Tensor, rows: MapRows) -> tuple[Tensor, Tensor]:
         """With scores S a row's KL has the gradient `softmax(S_s) - softmax(S_t)`."""
         examples, heads, queries = rows
         bias, own_share = bias_of(examples, queries), share[examples, :, queries]

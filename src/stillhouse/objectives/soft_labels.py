@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from stillhouse.config import PositiveFloat
 from stillhouse.data.batch import Batch, Unit
-from stillhouse.data.task import TaskKind
 from stillhouse.features import Features, Needs
-from stillhouse.objectives.objective import Objective
+from stillhouse.objective import Objective
+from stillhouse.objectives.hard_labels import HardLabels
+from stillhouse.task import TaskKind
 
 Divergence = Literal["kl", "ce"]
 
@@ -148,3 +149,28 @@ class SoftLabels(Objective):
         if self.kind == "qa":
             return span_soft_labels(student, teacher, batch.positions, self.temperature, self.divergence)
         return soft_labels(student, teacher, self.temperature, self.divergence)
+
+
+def hard_and_soft(
+    kind: TaskKind,
+    *,
+    weight_soft: float,
+    weight_hard: float | None,
+    temperature: float,
+    divergence: Divergence = "kl",
+    per_class: bool = False,
+) -> tuple[HardLabels, SoftLabels]:
+    """`(1 - a) L_hard + a L_soft` as two objectives.
+
+    Args:
+        kind: Of the task.
+        weight_soft: a.
+        weight_hard: Instead of `1 - a`; None = that.
+        temperature: See `SoftLabels`.
+        divergence: See `SoftLabels`.
+        per_class: See `SoftLabels`.
+    """
+    return (
+        HardLabels(kind=kind, weight=1 - weight_soft if weight_hard is None else weight_hard),
+        SoftLabels(kind=kind, weight=weight_soft, temperature=temperature, divergence=divergence, per_class=per_class),
+    )

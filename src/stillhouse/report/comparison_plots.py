@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stillhouse.report import words
 from stillhouse.report.plots import COLOURS
-from stillhouse.report.svg import BASELINE, MUTED, STUDENT, TEXT, drawing, figure, inline_svg, printable
+from stillhouse.report.svg import BASELINE_COLOUR, MUTED, STUDENT_COLOUR, TEXT, drawing, figure, inline_svg, printable
 
 LINE_HEIGHT, LETTER_WIDTH, GAP = 14.0, 6.4, 12.0  # of a label and before it, in points
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -57,13 +57,13 @@ def difference_intervals(pairs: Sequence[tuple[str, float, float, float]], metri
         drawn = figure(520, 56 + 32 * len(pairs))
         axes = drawn.subplots()
         for place, (_, difference, low, high) in enumerate(pairs):
-            axes.plot([low, high], [place, place], color=STUDENT, linewidth=3, solid_capstyle="round", alpha=0.45)
-            axes.plot([difference], [place], "o", color=STUDENT, markersize=9)
+            axes.plot([low, high], [place, place], color=STUDENT_COLOUR, linewidth=3, solid_capstyle="round", alpha=0.45)
+            axes.plot([difference], [place], "o", color=STUDENT_COLOUR, markersize=9)
         axes.set_yticks(range(len(pairs)), [printable(name, 34) for name, *_ in pairs])
         axes.tick_params(axis="y", labelcolor=TEXT, labelsize=12)
         axes.set_ylim(len(pairs) - 0.5, -0.5)
         axes.spines["left"].set_visible(False)
-        axes.axvline(0, color=BASELINE, linewidth=1.4)
+        axes.axvline(0, color=BASELINE_COLOUR, linewidth=1.4)
         axes.grid(axis="x")
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(6))

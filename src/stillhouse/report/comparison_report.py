@@ -9,15 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from stillhouse.config import BASELINE_METHOD
 from stillhouse.errors import UserError
-from stillhouse.files import write_text
+from stillhouse.files import COMPARE_CONFIG, COMPARISON, REPORT, write_text
 from stillhouse.report import comparison_plots as plots
 from stillhouse.report import tables, words
-from stillhouse.report.comparison_words import BASELINE, comparison_lines, line_name, lines_table, reasons_of
+from stillhouse.report.comparison_words import comparison_lines, line_name, lines_table, reasons_of
 from stillhouse.report.page import render_page
-
-COMPARISON = "comparison.json"
-REPORT = "report.html"
 
 
 def write_comparison_report(folder: Path) -> Path:
@@ -41,7 +39,7 @@ def write_comparison_report(folder: Path) -> Path:
             expected="the folder of a comparison",
             fix="give the command of the comparison again",
         ) from error
-    config = folder / "compare.yaml"
+    config = folder / COMPARE_CONFIG
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     path = folder / REPORT
     write_text(path, render_comparison(content, text))
@@ -69,8 +67,8 @@ def render_comparison(content: Mapping[str, Any], config: str = "") -> str:
         tries=_tries(content),
         reasons=reasons_of(content),
         seeds=_seeds(content),
-        environment=tables.Table(
-            (), tuple(tables.Row(str(k), (tables.Cell(str(v)),)) for k, v in (content["environment"] or {}).items())
+        environment=tables.TextTable(
+            (), tuple(tables.TextRow(str(k), (tables.Cell(str(v)),)) for k, v in (content["environment"] or {}).items())
         ),
     )
 
@@ -89,7 +87,7 @@ def _costs(content: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         for line in content["summary"]:
             if line["mean"] is None or not line[key]:
                 continue
-            role = "baseline" if line["method"] == BASELINE else "student"
+            role = "baseline" if line["method"] == BASELINE_METHOD else "student"
             seeds = tuple(row["score"] for row in content["rows"] if row["line"] == line["line"] and row["status"] == "done")
             points.append(plots.Point(line_name(line, content), role, line[key], line["mean"], seeds))
         teacher = content["teacher"]
@@ -103,7 +101,7 @@ def _costs(content: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     return drawn
 
 
-def _seeds(content: Mapping[str, Any]) -> tables.Table | None:
+def _seeds(content: Mapping[str, Any]) -> tables.TextTable | None:
     """The score of every line for every seed."""
     if len(content["seeds"]) < 2:
         return None
@@ -112,11 +110,11 @@ def _seeds(content: Mapping[str, Any]) -> tables.Table | None:
     for line in content["summary"]:
         own = [scores[line["line"], seed] for seed in content["seeds"]]
         cells = tuple(tables.Cell(words.score(row["score"]) if row["status"] == "done" else row["status"]) for row in own)
-        rows.append(tables.Row(line_name(line, content), cells))
-    return tables.Table(("", *(f"seed {seed}" for seed in content["seeds"])), tuple(rows))
+        rows.append(tables.TextRow(line_name(line, content), cells))
+    return tables.TextTable(("", *(f"seed {seed}" for seed in content["seeds"])), tuple(rows))
 
 
-def _tries(content: Mapping[str, Any]) -> tables.Table | None:
+def _tries(content: Mapping[str, Any]) -> tables.TextTable | None:
     """The score on the selection rows of every line at every learning rate; the chosen one is marked."""
     if not content["grid"]:
         return None
@@ -126,8 +124,8 @@ def _tries(content: Mapping[str, Any]) -> tables.Table | None:
         own = [found.get((line["line"], rate)) for rate in content["grid"]]
         if all(one is None for one in own):
             continue
-        rows.append(tables.Row(line_name(line, content), tuple(_try_cell(one) for one in own)))
-    return tables.Table(("", *(f"{rate:g}" for rate in content["grid"])), tuple(rows))
+        rows.append(tables.TextRow(line_name(line, content), tuple(_try_cell(one) for one in own)))
+    return tables.TextTable(("", *(f"{rate:g}" for rate in content["grid"])), tuple(rows))
 
 
 def _try_cell(one: Mapping[str, Any] | None) -> tables.Cell:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stillhouse.config import BASELINE_METHOD
 from stillhouse.report import words
-from stillhouse.report.tables import Cell, Row, Table
+from stillhouse.report.tables import Cell, TextRow, TextTable
 
-BASELINE = "finetune"
 LESS = ("of the teacher", "agreement", "parameters", "training", "steps", "learning rate")  # not on the terminal
 DASH = words.score(None)
 
@@ -78,7 +78,7 @@ def comparison_text(content: Mapping[str, Any]) -> str:
     return "\n".join([*comparison_lines(content), "", *lines, "", *reasons])
 
 
-def lines_table(content: Mapping[str, Any]) -> Table:
+def lines_table(content: Mapping[str, Any]) -> TextTable:
     """The teacher, then every line."""
     has_test = any(line["test_score"] is not None for line in content["summary"])
     score = words.metric_name(content["metric"]) if content["metric"] else "score"
@@ -91,15 +91,17 @@ def lines_table(content: Mapping[str, Any]) -> Table:
         test = [Cell(words.score(teacher["test_score"]))] if has_test else []
         cells = [Cell(words.score(teacher["score"])), *test, *[Cell(DASH)] * 3]
         cells += [Cell(words.count(teacher["parameters"])), Cell(words.milliseconds(teacher["latency_ms_p50"]))]
-        rows.append(Row("teacher", (*cells, *[Cell(DASH)] * 3), note=str(teacher["start"])))
+        rows.append(TextRow("teacher", (*cells, *[Cell(DASH)] * 3), note=str(teacher["start"])))
     for line in content["summary"]:
         cells = [_mean(line, content), *([Cell(words.score(line["test_score"]))] if has_test else [])]
         cells.append(_difference(pairs.get(line["line"])))
         cells += [_share(line["retention"]), _agreement(line["agreement"], content["task"])]
         cells += [Cell(words.count(line["parameters"])), Cell(words.milliseconds(line["latency_ms_p50"]))]
         cells += [Cell(words.duration(line["train_seconds"])), _steps(line), _rate(line)]
-        rows.append(Row(line_name(line, content), tuple(cells), note=": ".join(filter(None, (line["student"], line["start"])))))
-    return Table(columns, tuple(rows))
+        rows.append(
+            TextRow(line_name(line, content), tuple(cells), note=": ".join(filter(None, (line["student"], line["start"]))))
+        )
+    return TextTable(columns, tuple(rows))
 
 
 def line_name(line: Mapping[str, Any], content: Mapping[str, Any]) -> str:
@@ -107,10 +109,10 @@ def line_name(line: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     summary = content["summary"]
     students = {one["student"] for one in summary}
     student = f" {line['student']}" if len(students) > 1 else ""
-    if line["method"] != BASELINE:
+    if line["method"] != BASELINE_METHOD:
         return f"{line['method']}{student}"
-    twins = [one for one in summary if (one["method"], one["student"]) == (BASELINE, line["student"])]
-    own = line["line"].removeprefix(f"{BASELINE}-like-")
+    twins = [one for one in summary if (one["method"], one["student"]) == (BASELINE_METHOD, line["student"])]
+    own = line["line"].removeprefix(f"{BASELINE_METHOD}-like-")
     like = next((one["method"] for one in summary if one["line"] == own), own)
     return f"without teacher{student}" + (f", {like}'s start" if len(twins) > 1 else "")
 

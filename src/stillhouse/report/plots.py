@@ -14,12 +14,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from stillhouse.report import words
 from stillhouse.report.classes import Confusion
 from stillhouse.report.svg import (
-    BASELINE,
+    BASELINE_COLOUR,
     MUTED,
     PAPER,
     SERIES,
-    STUDENT,
-    TEACHER,
+    STUDENT_COLOUR,
+    TEACHER_COLOUR,
     TEXT,
     drawing,
     figure,
@@ -27,7 +27,7 @@ from stillhouse.report.svg import (
     printable,
 )
 
-COLOURS = {"teacher": TEACHER, "student": STUDENT, "baseline": BASELINE}
+COLOURS = {"teacher": TEACHER_COLOUR, "student": STUDENT_COLOUR, "baseline": BASELINE_COLOUR}
 NAMES = {"teacher": "teacher", "student": "student", "baseline": "without teacher"}
 LINES = ("-", "--", "-.", ":")
 _MOST_POINTS = 400
@@ -123,7 +123,7 @@ def class_bars(names: Sequence[str], values: Sequence[float], *, difference: boo
         drawn = figure(460, 52 + 24 * len(names))
         axes = drawn.subplots()
         # The bar points to, and has the colour of, the model that is better.
-        colours = [TEACHER if difference and value < 0 else STUDENT for value in values]
+        colours = [TEACHER_COLOUR if difference and value < 0 else STUDENT_COLOUR for value in values]
         axes.barh(range(len(names)), values, height=0.62, color=colours)
         for place, value in enumerate(values):
             text = words.typeset(words.signed(value)) if difference else words.score(value)

@@ -9,15 +9,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from stillhouse.files import write_text
+from stillhouse.files import REPORT, write_text
 from stillhouse.report import classes, plots, tables, words
 from stillhouse.report.curves import read_curves, stage_name
-from stillhouse.report.examples import most_disagreed
+from stillhouse.report.disagreements import most_disagreed
 from stillhouse.report.page import render_page
 from stillhouse.report.questions import question_table
-from stillhouse.report.record import RunRecord, read_run
+from stillhouse.report.run_record import RunRecord, read_run
 
-REPORT = "report.html"
 MOST_CLASSES = 20
 _BY_CLASS = ("classification", "multilabel", "tagging")
 _CONFUSABLE = ("classification", "tagging")

@@ -16,16 +16,16 @@ from matplotlib.figure import Figure
 
 # Figures are drawn in stand-in colours, which the SVG then replaces by the page's CSS variables: one file, two themes.
 TEXT, MUTED, RULE, PAPER = "#010101", "#010102", "#010103", "#010104"
-TEACHER, STUDENT, BASELINE = "#010105", "#010106", "#010107"
+TEACHER_COLOUR, STUDENT_COLOUR, BASELINE_COLOUR = "#010105", "#010106", "#010107"
 SERIES = ("#010108", "#010109", "#01010a", "#01010b", "#01010c", "#01010d")
 _VARIABLES = {
     TEXT: "currentColor",
     MUTED: "var(--muted)",
     RULE: "var(--rule)",
     PAPER: "var(--paper)",
-    TEACHER: "var(--teacher)",
-    STUDENT: "var(--student)",
-    BASELINE: "var(--baseline)",
+    TEACHER_COLOUR: "var(--teacher)",
+    STUDENT_COLOUR: "var(--student)",
+    BASELINE_COLOUR: "var(--baseline)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)},
 }
 

@@ -21,7 +21,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TextRow:
     """A row: what it is about, its cells, a note below its name; `head` marks the start of a group, `main` what counts."""
 
     name: str
@@ -32,11 +32,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Column names (the first column's is the row's name) and rows."""
 
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TextRow, ...]
 
 
 def roles_of(metrics: Mapping[str, Any]) -> tuple[str, ...]:
@@ -50,23 +50,23 @@ def role_names(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple("model" if roles == ("student",) else NAMES[role] for role in roles)
 
 
-def score_table(metrics: Mapping[str, Any]) -> Table:
+def score_table(metrics: Mapping[str, Any]) -> TextTable:
     """Every metric of every model, then how faithful the student is to its teacher, then the test split."""
     roles = roles_of(metrics)
     rows = [row for row in _metric_rows(metrics, metrics, roles) if not row.name.endswith("answerable")]
     errors = [metrics[role].get("ece") for role in roles]
     if any(value is not None for value in errors):
-        rows.append(Row("calibration error", tuple(Cell(words.score(value)) for value in errors)))
+        rows.append(TextRow("calibration error", tuple(Cell(words.score(value)) for value in errors)))
     if metrics.get("teacher"):
         rows += _faithful_rows(metrics, roles)
     test = metrics.get("test") or {}
     if test.get("student"):
-        rows.append(Row("test split", head=True))
+        rows.append(TextRow("test split", head=True))
         rows += _metric_rows(metrics, test, roles)
-    return Table(("", *role_names(metrics)), tuple(rows))
+    return TextTable(("", *role_names(metrics)), tuple(rows))
 
 
-def difference_table(metrics: Mapping[str, Any]) -> Table | None:
+def difference_table(metrics: Mapping[str, Any]) -> TextTable | None:
     """The paired comparisons with their 95 % intervals and what they mean; None where there are none."""
     said = {1: "better, beyond noise", -1: "worse, beyond noise", 0: "within noise"}
     known = (("student_minus_teacher", "student minus teacher"), ("student_minus_baseline", "student minus without teacher"))
@@ -77,11 +77,11 @@ def difference_table(metrics: Mapping[str, Any]) -> Table | None:
             low, high = float(found["low"]), float(found["high"])
             outcome = words.verdict(low, high, str(metrics["metric"]))
             limits = f"{words.signed(low)} to {words.signed(high)}"
-            rows.append(Row(name, (Cell(words.signed(float(found["difference"]))), Cell(limits), Cell(said[outcome]))))
-    return Table(("", "difference", "95 % interval", "verdict"), tuple(rows)) if rows else None
+            rows.append(TextRow(name, (Cell(words.signed(float(found["difference"]))), Cell(limits), Cell(said[outcome]))))
+    return TextTable(("", "difference", "95 % interval", "verdict"), tuple(rows)) if rows else None
 
 
-def cost_table(metrics: Mapping[str, Any]) -> Table:
+def cost_table(metrics: Mapping[str, Any]) -> TextTable:
     """Size and latency of each model, with its ratio to the teacher where there is one."""
     teacher = metrics.get("teacher") or {}
     rows = []
@@ -92,11 +92,11 @@ def cost_table(metrics: Mapping[str, Any]) -> Table:
         ours, theirs = words.latency(model), words.latency(teacher)
         speed = f"{theirs / ours:.2f} × as fast" if ours and theirs and role != "teacher" else ""
         cells += [Cell(words.milliseconds(ours), speed), Cell(words.milliseconds(words.latency(model, "p95")))]
-        rows.append(Row(name, tuple(cells)))
-    return Table(("", "parameters", "size", "latency p50", "latency p95"), tuple(rows))
+        rows.append(TextRow(name, tuple(cells)))
+    return TextTable(("", "parameters", "size", "latency p50", "latency p95"), tuple(rows))
 
 
-def made_tables(metrics: Mapping[str, Any]) -> dict[str, Table]:
+def made_tables(metrics: Mapping[str, Any]) -> dict[str, TextTable]:
     """How the run was made: its models, rows, stages, cost and environment; only what is known."""
     facts = {
         "Models": [
@@ -111,16 +111,16 @@ def made_tables(metrics: Mapping[str, Any]) -> dict[str, Table]:
         "Environment": [(str(name), str(value)) for name, value in (metrics.get("environment") or {}).items()],
     }
     return {
-        title: Table((), tuple(Row(name, (Cell(value),)) for name, value in pairs if value))
+        title: TextTable((), tuple(TextRow(name, (Cell(value),)) for name, value in pairs if value))
         for title, pairs in facts.items()
         if pairs
     }
 
 
-def stage_table(metrics: Mapping[str, Any]) -> Table | None:
+def stage_table(metrics: Mapping[str, Any]) -> TextTable | None:
     """Steps and time of each stage, and its score on the selection rows; None where none is recorded."""
     rows = [
-        Row(
+        TextRow(
             stage_name(str(stage["name"])),
             (
                 Cell(f"{stage['steps']:,}"),
@@ -130,10 +130,10 @@ def stage_table(metrics: Mapping[str, Any]) -> Table | None:
         )
         for stage in metrics.get("stages") or ()
     ]
-    return Table(("stage", "steps", "time", "best on selection"), tuple(rows)) if rows else None
+    return TextTable(("stage", "steps", "time", "best on selection"), tuple(rows)) if rows else None
 
 
-def _metric_rows(metrics: Mapping[str, Any], scored: Mapping[str, Any], roles: tuple[str, ...]) -> list[Row]:
+def _metric_rows(metrics: Mapping[str, Any], scored: Mapping[str, Any], roles: tuple[str, ...]) -> list[TextRow]:
     main = str(metrics["metric"])
     found = [scored.get(role) or {} for role in roles]
     cells = []
@@ -141,15 +141,15 @@ def _metric_rows(metrics: Mapping[str, Any], scored: Mapping[str, Any], roles: t
         bounds = model.get("interval")
         note = f"{words.score(bounds[0])} to {words.score(bounds[1])}" if bounds else ""
         cells.append(Cell(words.score(model.get("score")), note))
-    rows = [Row(words.metric_name(main), tuple(cells), main=True)]
+    rows = [TextRow(words.metric_name(main), tuple(cells), main=True)]
     others = dict.fromkeys(name for model in found for name in (model.get("scores") or {}) if name != main)
     for name in others:
         cells = [Cell(words.score((model.get("scores") or {}).get(name))) for model in found]
-        rows.append(Row(words.metric_name(str(name)), tuple(cells)))
+        rows.append(TextRow(words.metric_name(str(name)), tuple(cells)))
     return rows
 
 
-def _faithful_rows(metrics: Mapping[str, Any], roles: tuple[str, ...]) -> list[Row]:
+def _faithful_rows(metrics: Mapping[str, Any], roles: tuple[str, ...]) -> list[TextRow]:
     """What student and baseline have of their teacher; rows that are empty are left out."""
     is_regression = metrics.get("task") == "regression"
     facts: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -163,7 +163,7 @@ def _faithful_rows(metrics: Mapping[str, Any], roles: tuple[str, ...]) -> list[R
         # metrics.json holds the student's at its top; those of the others, where known, are in their own entries.
         values = [metrics.get(key) if role == "student" else metrics[role].get(key) for role in roles]
         if any(value is not None for value in values):
-            rows.append(Row(name, tuple(Cell("" if value is None else write(value)) for value in values)))
+            rows.append(TextRow(name, tuple(Cell("" if value is None else write(value)) for value in values)))
     return rows
 
 

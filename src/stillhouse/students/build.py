@@ -7,14 +7,14 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from stillhouse.data.task import Task
 from stillhouse.errors import UserError
 from stillhouse.models.adapter import hidden_size, layer_count
 from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_weights
+from stillhouse.models.start import Start, fresh_start
 from stillhouse.students.copy_layers import check_layers, copy_layers
 from stillhouse.students.shape import is_shape, parse_shape, student_config
-from stillhouse.students.start import Start, fresh_start
+from stillhouse.task import Task
 
 __all__ = ["build_student", "find_student", "is_shape", "load_student"]
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from stillhouse.errors import UserError
 from stillhouse.models.adapter import hidden_size, layer_count, named_stack, stack_name
-from stillhouse.students.start import Start, fresh_start
+from stillhouse.models.start import Start, fresh_start
 
 
 def copy_layers(

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Rows, TokenizedSplit, scoring_order
-from stillhouse.data.task import Task
 from stillhouse.errors import NotFinite
 from stillhouse.features import Features, Needs
 from stillhouse.models.adapter import compute_features, dimensions
 from stillhouse.models.capture import short_texts_in_blocks
 from stillhouse.models.forward import evaluating
+from stillhouse.task import Task
 from stillhouse.teachers.shard import Keys
 from stillhouse.teachers.store import FeatureStore
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS, temporary_beside
-from stillhouse.teachers.fitted import fitted_teachers, is_damaged
+from stillhouse.teachers.kept_models import fitted_teachers, is_damaged
 from stillhouse.teachers.shard import Damaged, open_shard
 from stillhouse.teachers.store import ABOUT, shard_paths, stores_in
 

@@ -26,17 +26,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stillhouse.cache import cache_folder
 from stillhouse.data.batch import Rows
 from stillhouse.data.ragged import Ragged, spans
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.features import Attention, Features, Needs
-from stillhouse.files import sweep, write_json
+from stillhouse.files import cache_folder, sweep, write_json
 from stillhouse.teachers.shard import FORMAT, Damaged, Keys, Shard, open_shard, write_shard
 
 ABOUT = "store.json"
-MARK = "teacher features"  # by which a folder is known to be ours
+STORE_MARK = "teacher features"  # by which a folder is known to be ours
 Say = Callable[[str], None]
 
 
@@ -191,7 +190,7 @@ def _description(store: Path) -> dict[str, Any] | None:
     """What a folder says of itself; None where it is no store."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         content: dict[str, Any] = json.loads((store / ABOUT).read_text(encoding="utf-8"))
-        if content["stillhouse"] == MARK:
+        if content["stillhouse"] == STORE_MARK:
             return content
     return None
 
@@ -239,7 +238,7 @@ class FeatureStore:
         parts = [FORMAT, teacher, precision, version("transformers")]
         self.folder = root / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self._about = {"stillhouse": MARK, "teacher": name, "precision": precision, "format": FORMAT}
+        self._about = {"stillhouse": STORE_MARK, "teacher": name, "precision": precision, "format": FORMAT}
         self._say = say
         self.may_hold = may_hold
         self._writes = True

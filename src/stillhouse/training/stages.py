@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -21,9 +20,10 @@ from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import NotFinite
 from stillhouse.files import write_atomically, write_json
 from stillhouse.method import Stage
+from stillhouse.models.digest import weights_digest
 from stillhouse.teachers.source import Source, build_teacher
-from stillhouse.training.checkpoint import damaged, foreign, read_weights
 from stillhouse.training.log import RunLog
+from stillhouse.training.resume import damaged, foreign, read_weights
 from stillhouse.training.seeding import stage_seed
 from stillhouse.training.trainer import StageResult, Trainer, contiguous, stage_steps, steps_an_epoch
 
@@ -52,21 +52,6 @@ class Workshop:
     report: OnProgress
     scoring: OnProgress | None = None
     say: Callable[[str], None] = lambda _: None
-
-
-def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of what decides a model's outputs and training: class, configuration, and all weights."""
-    digest = hashlib.sha256(type(module).__name__.encode())
-    config = getattr(module, "config", None)
-    if config is not None:
-        values = {
-            name: value for name, value in config.to_diff_dict().items() if name not in ("_name_or_path", "dtype", "stillhouse")
-        }
-        digest.update(json.dumps(values, sort_keys=True, default=str).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def run_stages(

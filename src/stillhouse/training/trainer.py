@@ -24,13 +24,13 @@ from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.adapter import head_parameters
 from stillhouse.models.capture import attend_in_blocks
+from stillhouse.speed.dropout import fast_dropout
+from stillhouse.speed.embedding import RowEmbedding, clip_gradients, trained_rows
 from stillhouse.students.side import StudentSide
 from stillhouse.teachers.source import Teacher
-from stillhouse.training.checkpoint import Progress, load_checkpoint, read_weights, save_checkpoint
-from stillhouse.training.dropout import fast_dropout
-from stillhouse.training.embedding import RowEmbedding, clip_gradients, trained_rows
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
+from stillhouse.training.resume import Progress, load_checkpoint, read_weights, save_checkpoint
 from stillhouse.training.schedule import learning_rate_factor
 from stillhouse.training.seeding import random_state, restore_random_state
 

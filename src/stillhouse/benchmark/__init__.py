@@ -1,1 +1,0 @@
-"""Size and speed of models."""

@@ -1,0 +1,77 @@
+"""A table and its columns -> examples: the texts checked, the labels still by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stillhouse.data.columns import Columns
+from stillhouse.data.examples import Examples
+from stillhouse.data.labels import lost_answers, read_labels
+from stillhouse.data.readers.table import Table, check_surrogates
+from stillhouse.errors import UserError
+
+
+def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
+    """The rows that have a text, with their labels by name; what was left out is counted in `notes`."""
+    texts, pairs = text_columns(table, columns)
+    rows = [
+        row
+        for row, text in enumerate(texts)
+        if (text.strip() if isinstance(text, str) else text) and (pairs is None or pairs[row] is not None)
+    ]
+    if not rows:
+        raise UserError(f"{table.source}: no row has a text in column {columns.text!r}", fix="name the column with --text")
+    if len(rows) < len(texts):
+        notes.append(f"{table.source}: {len(texts) - len(rows)} rows without text were left out")
+    labels = read_labels(table, columns, rows)
+    if columns.kind == "qa":
+        lost = set(lost_answers(table, columns, rows, labels))
+        if lost:
+            notes.append(f"{table.source}: {len(lost)} questions were left out, whose answer is not in their context")
+        rows = [row for position, row in enumerate(rows) if position not in lost]
+        labels = [label for position, label in enumerate(labels) if position not in lost]
+    ids = row_ids(table, columns)
+    return Examples(
+        text=[texts[row] for row in rows],
+        labels=labels,
+        text_pair=None if pairs is None else [pairs[row] for row in rows],
+        ids=[ids[row] for row in rows],
+    )
+
+
+def text_columns(table: Table, columns: Columns) -> tuple[list[Any], list[Any] | None]:
+    """First and second texts of all rows. A missing text is empty, a missing second text stays None."""
+    tagging = columns.kind == "tagging"
+    read = _words if tagging else _text
+    texts = [read(value, table, row) for row, value in enumerate(table.column(columns.text))]
+    if columns.text_pair is None:
+        return texts, None
+    seconds = table.column(columns.text_pair)
+    return texts, [None if value is None else _text(value, table, row) for row, value in enumerate(seconds)]
+
+
+def row_ids(table: Table, columns: Columns) -> list[str]:
+    """The questions' own ids, else the rows' numbers."""
+    own = table.columns.get("id") if columns.kind == "qa" else None
+    if not own or None in own:
+        return [str(row) for row in range(len(table))]
+    return [check_surrogates(str(name), table.where(row), "id") for row, name in enumerate(own)]
+
+
+def _words(value: Any, table: Table, row: int) -> list[str]:
+    if value is None:
+        return []
+    words = [str(word) for word in value] if isinstance(value, list) else str(value).split()
+    return [_text(word, table, row) for word in words]
+
+
+def _text(value: Any, table: Table, row: int) -> str:
+    if isinstance(value, str):
+        return check_surrogates(value, table.where(row), "text")
+    if isinstance(value, (list, dict, bytes)):
+        raise UserError(
+            f"{table.where(row)}: the text is a {type(value).__name__}, not a string",
+            expected="text; lists of words only with --task tagging",
+            fix="name the column with --text",
+        )
+    return "" if value is None else str(value)

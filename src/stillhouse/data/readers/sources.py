@@ -1,0 +1,123 @@
+"""What `--data` names -> tables of its splits: a file, a folder, a built-in set, a GLUE or hub name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stillhouse.data.readers.formats import SUFFIXES, read_table, stem_and_format
+from stillhouse.data.readers.hub import read_hub
+from stillhouse.data.readers.table import Table
+from stillhouse.errors import UserError, nearest
+
+BUILT_IN = ("pydocs",)
+GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+GLUE_REPOSITORY = "nyu-mll/glue"
+
+_SPLITS = {"train": "train", "test": "test", "dev": "validation", "valid": "validation", "validation": "validation"}
+_SPLITS["val"] = "validation"
+_SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?![a-z])")
+_SHARD = re.compile(r"-\d+-of-\d+")
+
+
+@dataclass(frozen=True)
+class SplitTables:
+    """Tables by split (`train`, `validation`, `test`), and the short name of the data for folders and reports."""
+
+    name: str
+    splits: dict[str, Table]
+
+
+def read_source(given: str) -> SplitTables:
+    """Reads what `--data` names; an existing path comes before a name.
+
+    Raises:
+        UserError: If it is neither; the message lists what it could be.
+    """
+    path = Path(given).expanduser()
+    if given.strip() and path.is_dir():
+        return SplitTables(path.resolve().name, read_folder(path))
+    if given.strip() and path.exists():
+        return SplitTables(stem_and_format(path)[0], {"train": read_table(path)})
+    if given == "pydocs":
+        from stillhouse.data.pydocs.pydocs import read_pydocs
+
+        return SplitTables(given, read_pydocs())
+    if given in GLUE:
+        return SplitTables(given, choose_splits(read_hub(GLUE_REPOSITORY, given), given))
+    if given.startswith("hub:"):
+        name, _, config = given.removeprefix("hub:").partition(":")
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+            raise UserError(f"{given!r} names no data set of the hub", expected="hub:owner/name or hub:owner/name:config")
+        return SplitTables(name.rpartition("/")[2], choose_splits(read_hub(name, config or None), given))
+    close = nearest(given, (*BUILT_IN, *GLUE))
+    raise UserError(
+        f"there is no file or folder {given!r}, and no data set of that name",
+        expected=f"a file ({', '.join(SUFFIXES)}, each also .gz), a folder of split files, {', '.join(BUILT_IN)}, "
+        f"a GLUE name ({', '.join(GLUE)}) or hub:owner/name[:config]",
+        fix=f"did you mean {close!r}?" if close else "check the path",
+    )
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name says, with or without a prefix or suffix; None where it says none, or two.
+
+    >>> split_of("lite_train"), split_of("dev_matched"), split_of("contest")
+    ('train', 'validation', None)
+    """
+    said = {_SPLITS[word] for word in _SPLIT_WORD.findall(name.casefold())}
+    return said.pop() if len(said) == 1 else None
+
+
+def read_folder(folder: Path) -> dict[str, Table]:
+    """The split files of a folder; the shards of one split (`train-00000-of-00002.parquet`) are joined."""
+    files = {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and stem_and_format(path)[1] in SUFFIXES and split_of(stem_and_format(path)[0])
+    }
+    chosen = _by_split(((name, stem_and_format(path)[0]) for name, path in files.items()), str(folder))
+    splits = {}
+    for split, names in chosen.items():
+        tables = [read_table(files[name]) for name in names]
+        splits[split] = tables[0] if len(tables) == 1 else _joined(tables, str(folder))
+    return splits
+
+
+def choose_splits(tables: dict[str, Table], source: str) -> dict[str, Table]:
+    """The hub's splits under our three names; of MNLI's two validation splits the matched one."""
+    chosen = _by_split(((name, name) for name in tables if split_of(name)), source)
+    return {split: tables[names[0]] for split, names in chosen.items()}
+
+
+def _by_split(named: Iterable[tuple[str, str]], source: str) -> dict[str, list[str]]:
+    """Names of the files (or hub splits) of each split; two that are not shards of one are an error."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, stem in named:
+        base = _SHARD.sub("", name)
+        found.setdefault(str(split_of(stem)), {}).setdefault(base, []).append(name)
+    chosen = {}
+    for split, bases in found.items():
+        if len(bases) > 1:
+            bases = {base: names for base, names in bases.items() if "mismatched" not in base}
+        if len(bases) != 1:
+            raise UserError(
+                f"{source} has more than one {split} split: {', '.join(sorted(bases))}",
+                expected="one for each of train, validation and test",
+                fix="keep one of them there, or name a single file",
+            )
+        chosen[split] = sorted(next(iter(bases.values())))
+    if "train" not in chosen:
+        raise UserError(
+            f"{source} has no train split" + (f", only {', '.join(sorted(chosen))}" if chosen else ""),
+            expected="names such as train.tsv, dev.tsv (or valid, validation, val) and test.tsv",
+            fix="rename the files, or name a single file",
+        )
+    return chosen
+
+
+def _joined(tables: list[Table], source: str) -> Table:
+    names = list(tables[0].columns)
+    return Table({name: [value for table in tables for value in table.column(name)] for name in names}, source)

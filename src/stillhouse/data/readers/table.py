@@ -1,0 +1,104 @@
+"""A table: what every reader gives, and the two steps that all text formats share (bytes, UTF-8)."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stillhouse.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Table:
+    """Named columns of equal length.
+
+    Attributes:
+        columns: Values by column name; a missing value is None (or an empty string where the format knows no other).
+        source: Where the rows come from, for messages.
+        lines: The line on which each row starts; empty where the format has no lines.
+    """
+
+    columns: dict[str, list[Any]]
+    source: str
+    lines: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def where(self, row: int) -> str:
+        """A row's place in words: its line in the file, or its number counted from 1."""
+        return f"{self.source}, line {self.lines[row]}" if self.lines else f"{self.source}, row {row + 1}"
+
+    def column(self, name: str) -> list[Any]:
+        """The values of a column.
+
+        Raises:
+            UserError: If there is no such column; the message names those that there are.
+        """
+        if name not in self.columns:
+            close = nearest(name, self.columns)
+            raise UserError(
+                f"{self.source} has no column {name!r}",
+                expected=f"one of {', '.join(self.columns)}",
+                fix=f"did you mean {close!r}?" if close else "name one of these columns",
+            )
+        return self.columns[name]
+
+
+def check_surrogates(value: str, where: str, what: str) -> str:
+    """The same string; JSON can spell halves of surrogate pairs, which no file, tokenizer or digest takes.
+
+    Raises:
+        UserError: It holds one.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: the {what} holds half of a surrogate pair, {value[error.start]!a}",
+            expected="text that can be written as UTF-8",
+            fix="correct the program that wrote the file",
+        ) from None
+    return value
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content, unpacked where its name ends in `.gz`."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}", fix="check the path") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", expected="a readable file") from None
+    if path.suffix.casefold() == ".gz":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{path} is not a whole gzip file: {error}", fix="copy the file again") from None
+    if not data.removeprefix(codecs.BOM_UTF8).strip():
+        raise UserError(f"{path} is empty", expected="a file with at least one row")
+    return data
+
+
+def decode_utf8(data: bytes, source: str) -> str:
+    """UTF-8 text, with or without a byte order mark."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        encoding = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{source} is not UTF-8 text: the row on line {line} holds the byte 0x{error.object[error.start]:02X}",
+            expected="UTF-8",
+            fix=f"convert the file, for example with `iconv -f {encoding} -t UTF-8`",
+        ) from None
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines ended by LF or CRLF only: other separators that `str.splitlines` knows occur inside of real sentences."""
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")

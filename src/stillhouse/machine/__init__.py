@@ -1,0 +1,1 @@
+"""The machine's side: devices, memory, network."""

@@ -1,0 +1,22 @@
+"""A model with its tokenizer and its name: what a run works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Model:
+    """An encoder with a head, its tokenizer, and what reports call it.
+
+    Attributes:
+        start: Where its weights come from, in words.
+        is_fresh: Whether none of them come from anywhere.
+    """
+
+    name: str
+    encoder: Any
+    tokenizer: Any
+    start: str = ""
+    is_fresh: bool = False

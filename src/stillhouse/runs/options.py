@@ -1,0 +1,153 @@
+"""The flat options of the command line and of `distill(...)`, and where each stands in the run's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stillhouse.errors import UserError, option_name
+from stillhouse.methods import load_method
+from stillhouse.runs.reading import merged, method_settings, parse_config, read_config, set_value, spelled_out
+from stillhouse.runs.run_config import RunConfig
+
+DEMO = Path(__file__).with_name("demo.yaml")
+DEMO_PARTS = ("data", "teacher")
+
+PLACES = {
+    "data": "data.source",
+    "text": "data.text",
+    "text_pair": "data.text_pair",
+    "label": "data.label",
+    "task": "data.task",
+    "label_map": "data.label_map",
+    "max_train": "data.max_train",
+    "max_labels": "data.max_labels",
+    "transfer": "data.transfer",
+    "labels": "data.labels",
+    "max_length": "data.max_length",
+    "teacher": "teacher.source",
+    "allow_weak_teacher": "teacher.allow_weak",
+    "teacher_features": "teacher.features",
+    "store": "teacher.store",
+    "method": "method.name",
+    "compat": "method.compat",
+    "student": "student.shape",
+    "baseline": "baseline",
+    "precision": "engine.precision",
+    "track": "engine.trackers",
+    "seed": "seed",
+    "out": "out",
+}
+LAST_STAGE = ("epochs", "batch_size", "learning_rate")
+
+
+def config_from_options(options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()) -> RunConfig:
+    """A run's configuration from a run file, over which single changes `key=value` and options go.
+
+    Args:
+        options: Values by option name (see `PLACES`); None means not given.
+        config: A run file.
+        changes: Single changes such as `method.temperature=4`; values are read as YAML.
+
+    Raises:
+        UserError: An unknown key, a value that does not fit, or one setting by an option and by a change.
+    """
+    mapping = changed(config, changes)
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in sorted(PLACES.keys() & given.keys(), key=lambda name: name != "method"):  # which may drop another's settings
+        if name == "method":
+            _use_method(mapping, given[name])
+        else:
+            set_value(mapping, PLACES[name], given[name])
+    mapping = over_demo(spelled_out(mapping))
+    last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
+    places = PLACES | {name: f"method.stages.{last_stage}.{name}" for name in LAST_STAGE}
+    refuse_two_values(changes, {places[name]: option_name(name) for name in given if name in places})
+    for name in given.keys() & set(LAST_STAGE):
+        set_value(mapping, places[name], given[name])
+    return parse_config(mapping, {place: option_name(name) for name, place in places.items()})
+
+
+def changed(config: Path | None, changes: Sequence[str]) -> dict[str, Any]:
+    """What a run file holds, with single changes `key=value` to it.
+
+    Raises:
+        UserError: The file cannot be read, or a change is none.
+    """
+    mapping = {} if config is None else read_config(config)
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise UserError(f"--set {change!r}", expected="key=value, such as --set method.temperature=4")
+        try:
+            set_value(mapping, key.strip(), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise UserError(f"--set {change!r}: the value is not YAML", expected="a number, a word, or [a, list]") from None
+    return mapping
+
+
+def refuse_two_values(changes: Sequence[str], places: Mapping[str, str]) -> None:
+    """A change of what something else sets: whoever gave both has overlooked one.
+
+    Args:
+        changes: `key=value`.
+        places: The keys that are set -> by what, such as an option as it is typed.
+
+    Raises:
+        UserError: There is such a pair.
+    """
+    for change in changes:
+        for key in _keys(spelled_out(changed(None, [change]))):
+            if key in places:
+                raise UserError(f"{places[key]} and --set {change} are given, which set the same", expected="one of them")
+
+
+def _keys(mapping: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The full names of the values in nested dictionaries: `a.b.c`."""
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"
+
+
+def over_demo(mapping: dict[str, Any], *, with_method: bool = True) -> dict[str, Any]:
+    """What is given over the settings of the demo, where the data and the teacher are the built-in ones.
+
+    The demo is small, so that it takes minutes; what suits it would suit no other data. Its settings of a method hold for
+    that method alone, and not in a comparison, where every method has its own (`with_method` off).
+    """
+    demo = read_config(DEMO)
+    chosen = merged(demo, mapping)
+    if any(not isinstance(chosen[part], dict) or chosen[part].get("source") != demo[part]["source"] for part in DEMO_PARTS):
+        return mapping
+    if not with_method or method_settings(mapping).get("name", demo["method"]["name"]) != demo["method"]["name"]:
+        del demo["method"]
+    return merged(demo, mapping)
+
+
+def _use_method(mapping: dict[str, Any], name: str) -> None:
+    """Names the method; settings of another method that a run file may hold don't carry over."""
+    current = mapping.get("method")
+    if isinstance(current, dict) and current.get("name", name) == name:
+        current["name"] = name
+    else:
+        mapping["method"] = {"name": name}
+
+
+def parse_label_map(pairs: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """`data=teacher` pairs as a mapping."""
+    if isinstance(pairs, Mapping):
+        return dict(pairs)
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        data, equals, teacher = pair.partition("=")
+        if not equals or not data or not teacher:
+            raise UserError(f"--label-map {pair!r}", expected="data=teacher, such as --label-map pos=POSITIVE")
+        if mapping.get(data, teacher) != teacher:
+            raise UserError(f"--label-map sends {data!r} to {mapping[data]!r} and to {teacher!r}", expected="one of them")
+        mapping[data] = teacher
+    return mapping

@@ -1,0 +1,205 @@
+"""What a run produced -> metrics.json and predictions.jsonl, the record that every table and report is made from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stillhouse.evaluation.evaluate import Predictions, Split, main_statistics, readable
+from stillhouse.evaluation.fidelity import gap_closed, retention
+from stillhouse.evaluation.intervals import paired_difference
+from stillhouse.evaluation.likeness import Likeness, likeness_to_teacher
+from stillhouse.evaluation.metrics import main_metric
+from stillhouse.evaluation.scores import scores_entry
+from stillhouse.files import METRICS, PREDICTIONS, write_json, write_text
+from stillhouse.machine.engine import environment
+from stillhouse.machine.memory import peak_memory_mib
+from stillhouse.measure.latency import measure_latency, random_inputs
+from stillhouse.measure.size import count_parameters, weights_mib
+from stillhouse.models.adapter import input_names
+from stillhouse.models.model import Model
+from stillhouse.runs.names import data_name
+from stillhouse.runs.prepared import Prepared
+from stillhouse.runs.run_folder import RunFolder
+from stillhouse.training.trainer import StageResult
+
+LATENCY_TOKENS_MINIMUM = 8
+
+
+@dataclass
+class Outcome:
+    """What a run produced.
+
+    Attributes:
+        models: `teacher`, `student` and `baseline`, as far as they were run.
+        stages: Every stage in the order in which it ran.
+        notes: What was said on the way, beside what `Prepared` says.
+        predictions: By split (`validation`, `test`), then by model.
+    """
+
+    models: dict[str, Model]
+    stages: list[StageResult]
+    notes: list[str] = field(default_factory=list)
+    predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
+
+
+def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accelerator: Any) -> None:
+    """Writes predictions, then metrics: the run counts as finished only when both are whole."""
+    split = prepared.splits["validation"]
+    predictions = outcome.predictions["validation"]
+    teacher = predictions.get("teacher")
+    likeness = {
+        role: likeness_to_teacher(split, teacher, other)
+        for role, other in predictions.items()
+        if teacher is not None and role != "teacher"
+    }
+    write_text(folder / PREDICTIONS, "".join(_prediction_lines(split, predictions, likeness)))
+    write_json(folder / METRICS, _plain(_metrics(prepared, outcome, likeness, accelerator)))
+
+
+def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likeness], accelerator: Any) -> dict[str, Any]:
+    config, task = prepared.config, prepared.task
+    models = {
+        role: _model_entry(model, prepared.splits["validation"], outcome.predictions["validation"][role])
+        for role, model in outcome.models.items()
+    }
+    latency, conditions = _latency(prepared, outcome.models)
+    for role, entry in models.items():
+        entry["latency_ms"] = latency[role]
+        if role in likeness:
+            entry |= {"agreement": likeness[role].agreement, "kl": likeness[role].kl}
+    teacher, student, baseline = (models.get(role) for role in ("teacher", "student", "baseline"))
+    assert student is not None
+    result: dict[str, Any] = {
+        "schema": 1,
+        "data": data_name(config.data.source),
+        "split": "validation",
+        "task": task.kind,
+        "method": config.method.name,
+        "seed": config.seed,
+        "metric": main_metric(task.kind).name,
+        "teacher": teacher,
+        "student": student,
+    }
+    if baseline is not None:
+        result["baseline"] = baseline
+    mine = likeness.get("student")
+    result |= {
+        "retention": retention(teacher, student),
+        "gap_closed": gap_closed(teacher, student, baseline),
+        "agreement": None if mine is None else mine.agreement,
+        "kl": None if mine is None else mine.kl,
+        "comparisons": _comparisons(prepared.splits["validation"], outcome.predictions["validation"]),
+        "cost": _cost(outcome),
+        "stages": [
+            {"name": stage.name, "steps": stage.steps, "seconds": round(stage.seconds, 2), "selection": stage.score}
+            for stage in outcome.stages
+        ],
+        "splits": _split_sizes(prepared),
+        "labels": list(task.labels),
+        "notes": [*prepared.notes, *outcome.notes],
+        "latency": conditions,
+        "environment": environment(accelerator),
+    }
+    if "test" in outcome.predictions:
+        result["test"] = {
+            role: scores_entry(prepared.splits["test"], predictions)
+            for role, predictions in outcome.predictions["test"].items()
+        }
+    return result
+
+
+def _model_entry(model: Model, split: Split, predictions: Predictions) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        **scores_entry(split, predictions),
+        "parameters": count_parameters(model.encoder),
+        "size_mib": round(weights_mib(model.encoder), 2),
+        "start": model.start,
+    }
+
+
+def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
+    """Paired differences of the main score between the student and the others, each with its 95 % interval."""
+    table = {role: main_statistics(split, prediction) for role, prediction in predictions.items()}
+    result = {}
+    for other in ("baseline", "teacher"):
+        if other in table:
+            metric, student = table["student"]
+            paired = paired_difference(student, table[other][1], metric.value)
+            result[f"student_minus_{other}"] = {
+                "difference": paired.difference,
+                "low": paired.low,
+                "high": paired.high,
+            }
+    return result
+
+
+def _cost(outcome: Outcome) -> dict[str, float]:
+    own = [stage for stage in outcome.stages if stage.name not in ("teacher", "baseline")]
+    training, scoring = sum(stage.seconds for stage in own), sum(stage.teacher_seconds for stage in own)
+    fitting = sum(stage.seconds for stage in outcome.stages if stage.name == "teacher")
+    return {
+        "train_seconds": round(training, 2),
+        "teacher_seconds": round(fitting + scoring, 2),
+        "examples_per_second": round(sum(stage.examples for stage in own) / max(training + scoring, 1e-9), 1),
+        "peak_memory_mib": round(peak_memory_mib(), 1),
+    }
+
+
+def _split_sizes(prepared: Prepared) -> dict[str, int]:
+    sizes = {name: len(split.examples) for name, split in prepared.splits.items()}
+    return {"train": sizes.pop("train"), "labelled": len(prepared.splits["train"].examples.labelled), **sizes}
+
+
+def _latency(prepared: Prepared, models: Mapping[str, Model]) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """Milliseconds a single text of the usual length takes, all models measured in turn."""
+    tokens = max(LATENCY_TOKENS_MINIMUM, int(np.median(prepared.splits["validation"].tokens.student.lengths)))
+    inputs = {
+        role: random_inputs(model.encoder, batch=1, tokens=tokens, names=input_names(model.encoder))
+        for role, model in models.items()
+    }
+    # In fp32, as plain transformers runs the saved model: under autocast a pass would mostly cast weights.
+    measured = measure_latency({role: model.encoder for role, model in models.items()}, inputs, batch=1, tokens=tokens)
+    held = next(iter(measured.values()))
+    conditions = {name: getattr(held, name) for name in ("batch", "tokens", "threads", "precision")}
+    return {role: {"p50": value.p50_ms, "p95": value.p95_ms} for role, value in measured.items()}, conditions
+
+
+def _prediction_lines(split: Split, predictions: Mapping[str, Predictions], likeness: Mapping[str, Likeness]) -> Iterator[str]:
+    examples, task = split.examples, split.task
+    for row in range(len(examples)):
+        line: dict[str, Any] = {"id": examples.ids[row], "text": examples.text[row]}
+        if examples.text_pair is not None:
+            line["text_pair"] = examples.text_pair[row]
+        line["gold"] = _gold(examples.labels[row], task)
+        line |= {role: readable(split, prediction, row) for role, prediction in predictions.items()}
+        if "student" in likeness and likeness["student"].per_example is not None:
+            line["kl"] = round(float(likeness["student"].per_example[row]), 6)
+        yield json.dumps(_plain(line), ensure_ascii=False) + "\n"
+
+
+def _gold(label: Any, task: Any) -> Any:
+    if task.kind == "classification":
+        return task.labels[label]
+    if task.kind in ("multilabel", "tagging"):
+        return [task.labels[index] for index in label]
+    return [answer.text for answer in label] if task.kind == "qa" else label
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers as Python's, and numbers that JSON does not have as null."""
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

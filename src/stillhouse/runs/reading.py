@@ -1,0 +1,171 @@
+"""A run's configuration from plain values and YAML; every mistake that needs no data is found here, all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from stillhouse.advice import setting
+from stillhouse.errors import UserError, nearest
+from stillhouse.method import Method
+from stillhouse.methods import load_method
+from stillhouse.runs.run_config import RunConfig
+
+
+def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None = None) -> RunConfig:
+    """The configuration from plain values.
+
+    Args:
+        mapping: Keys and values.
+        options: What else users call some keys, for messages: `engine.precision` -> `--precision`.
+
+    Raises:
+        UserError: Unknown keys (with the nearest valid one), values out of range or of the wrong type; all in one message.
+    """
+    plain = spelled_out(mapping)
+    method = method_settings(plain)
+    plain.pop("method", None)
+    method_class = load_method(method.get("name", "logit"))
+    # What is given changes the defaults of its own place: one key of a stage must not reset the stage's other keys.
+    method = merged(method_class.model_validate({}).model_dump(mode="json"), method)
+    plain = merged(RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"}), plain)
+    problems: list[Any] = []
+    try:
+        plain["method"] = method_class.model_validate(method)
+    except ValidationError as error:
+        problems += [{**problem, "loc": ("method", *problem["loc"])} for problem in error.errors()]
+    try:
+        config = RunConfig.model_validate(plain)
+    except ValidationError as error:
+        problems += error.errors()
+    if problems:
+        lines = [_explain(problem, method_class, options or {}) for problem in _by_field(problems)]
+        many = f"{len(lines)} mistakes in the configuration:\n  " if len(lines) > 1 else ""
+        raise UserError(many + "\n  ".join(lines))
+    return config
+
+
+def method_settings(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of its method, as keys and values; a name alone is enough.
+
+    Raises:
+        UserError: It is neither.
+    """
+    method = mapping.get("method")
+    if isinstance(method, Mapping):
+        return {**method, "name": str(method["name"])} if "name" in method else dict(method)
+    if method is None or isinstance(method, str):
+        return {} if method is None else {"name": method}
+    raise UserError(f"method is {method!r}", expected="a name such as logit, or keys and values such as {name: logit}")
+
+
+def spelled_out(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The same configuration without the short forms: `data: reviews.csv` becomes `data: {source: reviews.csv}`."""
+    plain = dict(mapping)
+    for name in SHORT_FORMS.keys() & plain.keys():
+        if isinstance(plain[name], str):
+            plain[name] = {SHORT_FORMS[name]: plain[name]}
+    return plain
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, key by key at every depth."""
+    result = dict(base)
+    for name, value in changes.items():
+        below = base.get(name)
+        result[name] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    if "epochs" in changes and "least_steps" in base and "least_steps" not in changes:
+        result["least_steps"] = 0  # epochs that are asked for are taken at their word
+    return result
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run file as plain values.
+
+    Raises:
+        UserError: The file is missing, is not YAML, or does not hold keys and values.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", fix="check --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {error}", fix="see the run.yaml of a finished run") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}", expected="keys and values, such as `seed: 1`")
+    return content
+
+
+def set_value(mapping: dict[str, Any], path: str, value: Any) -> None:
+    """Sets `a.b.c` in nested dictionaries, making those that are missing.
+
+    Raises:
+        UserError: Something else than keys and values stands on the way: it would be lost.
+    """
+    *parents, last = path.split(".")
+    for depth, parent in enumerate(parents):
+        child = mapping.get(parent)
+        if isinstance(child, str) and depth == 0 and parent in SHORT_FORMS:
+            child = {SHORT_FORMS[parent]: child}
+        if child is not None and not isinstance(child, dict):
+            place = ".".join(parents[: depth + 1])
+            raise UserError(f"{place} is {child!r}, so that {path} cannot be set", expected="keys and values")
+        mapping[parent] = child = {} if child is None else child
+        mapping = child
+    mapping[last] = value
+
+
+# What a single word stands for.
+SHORT_FORMS = {"data": "source", "teacher": "source", "student": "shape", "method": "name"}
+
+
+def _by_field(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One problem a field: pydantic has one for each type that a field might have, and names the type in the location."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for problem in problems:
+        parts = problem["loc"]
+        tag = next((place for place, part in enumerate(parts) if isinstance(part, str) and "[" in part), len(parts))
+        one = found.setdefault(parts[:tag], {**problem, "loc": parts[:tag], "msg": ""})
+        one["msg"] += f", or {problem['msg'][0].lower()}{problem['msg'][1:]}" if one["msg"] else problem["msg"]
+    return list(found.values())
+
+
+def _named(location: Sequence[str]) -> str:
+    """How users reach a place of the configuration."""
+    if location[:1] == ["method"]:
+        return setting(".".join(location[1:]))
+    return ".".join(location)
+
+
+def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[str, str]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    name, option = _named(location), options.get(".".join(location))
+    if option:
+        name = f"{option} ({name})"
+    if problem["type"] == "extra_forbidden":
+        valid = _keys(location[:-1], method)
+        close = nearest(location[-1], valid)
+        hint = f"did you mean {close!r}? " if close else ""
+        where = _named(location[:-1]) or "the configuration"
+        return f"unknown key {name!r}: {hint}{where} has {', '.join(sorted(valid))}"
+    return f"{name}: {problem['msg'][0].lower()}{problem['msg'][1:]}, given {problem['input']!r}"
+
+
+def _keys(location: list[str], method: type[Method]) -> list[str]:
+    """Valid keys at a place of the configuration."""
+    model: type[BaseModel] = RunConfig
+    for part in location:
+        field = model.model_fields.get(part)
+        annotation = None if field is None else field.annotation
+        if model is RunConfig and part == "method":
+            annotation = method
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,51 @@
+"""A run's whole configuration: a value, complete and closed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SerializeAsAny
+
+from stillhouse.config import DataConfig, EngineConfig, Frozen, StudentConfig, TeacherConfig
+from stillhouse.method import Method
+from stillhouse.methods import load_method
+
+
+class RunConfig(Frozen):
+    """Everything that decides a run; `stillhouse distill --config run.yaml` repeats it.
+
+    Attributes:
+        baseline: Train the same student without the teacher as well; None = only for `pydocs`.
+        seed: Seed of heads, order of the rows and dropout.
+        out: The run folder; None = `runs/<data>-<method>-<student>`.
+    """
+
+    data: DataConfig = DataConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    method: SerializeAsAny[Method] = Field(default_factory=lambda: load_method("logit").model_validate({}))
+    baseline: bool | None = None
+    engine: EngineConfig = EngineConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    out: str | None = None
+
+    @property
+    def starts_from_fitted_teacher(self) -> bool:
+        """Whether the student starts from the teacher as it solves the task."""
+        if self.student.start is None:
+            return self.method.starts_from_fitted_teacher
+        return self.student.start == "fitted"
+
+    @property
+    def needs_fitted_teacher(self) -> bool:
+        """Whether there has to be a teacher that solves the task: to learn from it, or to start from it."""
+        return self.method.uses_teacher or self.starts_from_fitted_teacher
+
+    def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+        """Which teacher layer (1-based) each student layer starts from, where the widths agree."""
+        return self.student.layers or self.method.copied_layers(student_layers, teacher_layers)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Files, folders and names that the run is made from."""
+        return (self.data.source, *self.data.transfer, self.teacher.source, self.student.shape or "")

@@ -1,0 +1,84 @@
+"""Fitted teachers, kept by content so that no run fits the same one twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from stillhouse.errors import UserError
+from stillhouse.files import cache_folder, sweep, write_folder
+from stillhouse.models.model_folder import WEIGHTS
+
+CHECKSUM = f"{WEIGHTS}.sha256"
+
+
+def _is_kept(kept: Path) -> bool:
+    return (kept / WEIGHTS).exists() and (kept / CHECKSUM).exists()
+
+
+def load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
+    """Gives an encoder the weights that are kept in a folder, where they are there, whole, and fit."""
+    if not _is_kept(kept):
+        return False
+    try:
+        if is_damaged(kept):
+            say(f"  the kept teacher in {kept} is damaged: it is deleted, and fitted again")
+            shutil.rmtree(kept, ignore_errors=True)
+            return False
+        state = load_file(kept / WEIGHTS)
+    except OSError:  # not its content: it may be readable another time
+        return False
+    if state.keys() != encoder.state_dict().keys():
+        return False
+    encoder.load_state_dict(state)
+    with suppress(OSError):
+        os.utime(kept)  # when it was last used
+    return True
+
+
+def teachers_root() -> Path:
+    """Where fitted teachers are kept."""
+    return cache_folder("teachers")
+
+
+def fitted_teachers() -> list[Path]:
+    """The folders of those that are kept."""
+    return [weights.parent for weights in sorted(teachers_root().glob(f"*/{WEIGHTS}")) if _is_kept(weights.parent)]
+
+
+def is_damaged(kept: Path) -> bool:
+    """Whether a teacher's weights are other than they were written.
+
+    Raises:
+        OSError: They cannot be read.
+    """
+    return _digest(kept / WEIGHTS).encode() != (kept / CHECKSUM).read_bytes()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def keep(kept: Path, folder: Path) -> bool:
+    """Copies a fitted teacher to where it is kept; a place that cannot be written costs only the next run's time."""
+
+    def copy(path: Path) -> None:
+        shutil.copytree(folder, path, dirs_exist_ok=True)
+        (path / CHECKSUM).write_text(_digest(path / WEIGHTS), encoding="utf-8")
+
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        sweep(kept.parent)
+        if not _is_kept(kept):  # another run may have been faster
+            write_folder(kept, copy)
+    except (OSError, UserError):
+        return False
+    return True
