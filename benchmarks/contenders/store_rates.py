@@ -64,10 +64,7 @@ def _reading(kept: StoredTeacher, split: TokenizedSplit) -> tuple[float, float]:
         started = time.perf_counter()
         features = kept.features(batch)
         milliseconds.append(1000 * (time.perf_counter() - started))
-        tensors = [*features.hidden_states.values()]
-        for attention in features.attentions.values():
-            tensors += [part for part in (attention.query, attention.key, attention.value) if part is not None]
-        sizes.append(sum(tensor.nbytes for tensor in tensors) / 2**20)
+        sizes.append(sum(tensor.nbytes for tensor in features.tensors.values()) / 2**20)
     return statistics.mean(milliseconds), statistics.mean(sizes)
 
 

@@ -5,56 +5,68 @@ Layer numbers live only here: hidden state 0 is the embedding output, hidden sta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from jaxtyping import Float
 from torch import Tensor
 
 Part = Literal["query", "key", "value"]
-PARTS: frozenset[Part] = frozenset({"query", "key", "value"})
+PARTS: tuple[Part, ...] = ("query", "key", "value")
+FeatureName = Literal["logits", "hidden_state", "cls", Part]
 
 
-@dataclass(frozen=True)
-class Needs:
-    """Which features a stage needs of one model.
+@dataclass(frozen=True, order=True)
+class Feature:
+    """One tensor that a forward pass can give.
 
     Attributes:
-        logits: Whether the task logits are needed.
-        hidden_states: Numbers of the wanted hidden states, 0 = embedding output.
-        cls: Numbers of the hidden states of which only the first token, CLS, is wanted.
-        attentions: Numbers of the layers whose queries, keys or values are wanted, 1 = first layer.
-        parts: Which of the three are wanted; what no loss reads must not leave the wrapped forward.
+        name: `logits`: task logits before softmax, `(batch, classes)` for sentences, `(batch, words, classes)` for tagging (at
+            the first sub-word of each word), `(batch, tokens, 2)` for question answering (start, end). `hidden_state`:
+            `(batch, tokens, hidden)`. `cls`: its first token, `(batch, hidden)`. `query`, `key`, `value`: what a layer
+            attends with, `(batch, heads, tokens, head_dim)`; ModernBERT's queries and keys are after their rotary positions.
+        layer: Number of the hidden state, 0 = embedding output, or of the layer that attends, 1 = first; 0 for logits.
     """
 
-    logits: bool = False
-    hidden_states: frozenset[int] = frozenset()
-    cls: frozenset[int] = frozenset()
-    attentions: frozenset[int] = frozenset()
-    parts: frozenset[Part] = PARTS
+    name: FeatureName
+    layer: int = 0
 
-    def __or__(self, other: Needs) -> Needs:
-        return Needs(
-            logits=self.logits or other.logits,
-            hidden_states=self.hidden_states | other.hidden_states,
-            cls=self.cls | other.cls,
-            attentions=self.attentions | other.attentions,
-            parts=frozenset().union(*(needs.parts for needs in (self, other) if needs.attentions)) or PARTS,
-        )
+    def __str__(self) -> str:
+        return self.name if self == LOGITS else f"{self.name}_{self.layer}"
 
-    @property
-    def anything(self) -> bool:
-        return self != Needs()
 
-    @property
-    def inside(self) -> bool:
-        """Whether anything but the logits is wanted."""
-        return bool(self.hidden_states or self.cls or self.attentions)
+LOGITS = Feature("logits")
 
-    @property
-    def logits_only(self) -> bool:
-        return self == Needs(logits=True)
+
+def parse_feature(text: str) -> Feature:
+    """What `str` made of a feature, as a feature again.
+
+    Raises:
+        ValueError: It is none.
+    """
+    name, _, layer = text.rpartition("_")
+    found = LOGITS if text == str(LOGITS) else Feature(name, int(layer))  # type: ignore[arg-type]
+    if found.name not in get_args(FeatureName):
+        raise ValueError(f"{text!r} is no feature")
+    return found
+
+
+Needs = frozenset[Feature]
+"""Which features a stage needs of one model: what no loss reads must not leave the wrapped forward."""
+
+NOTHING: Needs = frozenset()
+ONLY_LOGITS: Needs = frozenset({LOGITS})
+
+
+def needs_of(names: Iterable[FeatureName], layers: Iterable[int]) -> Needs:
+    """These features of all these layers."""
+    numbers = tuple(layers)
+    return frozenset(Feature(name, layer) for name in names for layer in numbers)
+
+
+def layers_of(needs: Needs, *names: FeatureName) -> list[int]:
+    """The layers of which one of these features is needed, in order."""
+    return sorted({feature.layer for feature in needs if feature.name in names})
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Dimensions:
         attention_width: Width of queries, keys and values, all heads together; MobileBERT's is narrower than its layers.
         windows: For each layer how far its attention reaches; None = everywhere.
         is_shared: Whether layers share their weights (ALBERT).
-        family: Name of the architecture.
+        family: FeatureName of the architecture.
     """
 
     layers: int
@@ -82,89 +94,44 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class Attention:
-    """What one layer attends with; a part that was not asked for is None.
+    """How a layer attends.
 
     Attributes:
-        query: Queries; ModernBERT's, and its keys, are after their rotary positions.
-        key: Keys.
-        value: Values.
         scaling: Factor of the scores, `1 / sqrt(head_dim)`.
         window: ModernBERT's local layers: how many tokens away a key may be; None = any.
     """
 
-    query: Float[Tensor, "batch heads tokens head_dim"] | None
-    key: Float[Tensor, "batch heads tokens head_dim"] | None
-    value: Float[Tensor, "batch heads tokens head_dim"] | None
     scaling: float
     window: int | None = None
-
-    def scores(self) -> Float[Tensor, "batch heads tokens tokens"]:
-        """`Q K^T / sqrt(head_dim)` in float32, before mask and softmax. Not to be called under autocast."""
-        # The queries are smaller than the scores.
-        return (self.require("query").float() * self.scaling) @ self.require("key").float().transpose(-1, -2)
-
-    def require(self, part: Part) -> Float[Tensor, "batch heads tokens head_dim"]:
-        """Queries, keys or values; a part that was not captured is an error, never a silent zero."""
-        vectors: Tensor | None = getattr(self, part)
-        if vectors is None:
-            raise LookupError(f"the {part} was not captured: the objective must declare it in its Needs")
-        return vectors
-
-    def changed(self, change: Callable[[Tensor], Tensor]) -> Attention:
-        """The same with every part changed."""
-        query, key, value = (None if part is None else change(part) for part in (self.query, self.key, self.value))
-        return Attention(query, key, value, self.scaling, self.window)
 
 
 @dataclass(frozen=True)
 class Features:
     """What one forward pass gave: exactly what was needed, nothing else.
 
+    Not a mapping of its own: Accelerate would rebuild one with every tensor in float32.
+
     Attributes:
-        logits: Task logits before softmax: `(batch, classes)` for sentences, `(batch, words, classes)` for tagging (at the
-            first sub-word of each word), `(batch, tokens, 2)` for question answering (start, end).
-        hidden_states: Hidden states by number, each `(batch, tokens, hidden)`.
-        cls: First token of hidden states, by number, each `(batch, hidden)`.
-        attentions: Queries, keys and values by layer.
+        tensors: By feature.
+        attention: How the layers attend whose queries, keys or values are here.
     """
 
-    logits: Float[Tensor, ...] | None = None
-    hidden_states: dict[int, Float[Tensor, "batch tokens hidden"]] = field(default_factory=dict)
-    cls: dict[int, Float[Tensor, "batch hidden"]] = field(default_factory=dict)
-    attentions: dict[int, Attention] = field(default_factory=dict)
+    tensors: dict[Feature, Tensor] = field(default_factory=dict)
+    attention: dict[int, Attention] = field(default_factory=dict)
 
-    def require_logits(self) -> Tensor:
-        """The logits; an objective that reads them without having declared the need is a bug."""
-        if self.logits is None:
-            raise LookupError("logits were not computed: the objective must declare Needs(logits=True)")
-        return self.logits
-
-    def require_hidden_state(self, layer: int) -> Tensor:
-        """Hidden state `layer`; one that was not captured is an error, never a silent zero."""
-        if layer not in self.hidden_states:
-            raise LookupError(f"hidden state {layer} was not captured: the objective must declare it in its Needs")
-        return self.hidden_states[layer]
-
-    def require_cls(self, layer: int) -> Tensor:
-        """CLS of hidden state `layer`; like `require_hidden_state`."""
-        if layer not in self.cls:
-            raise LookupError(f"CLS of hidden state {layer} was not captured: the objective must declare it in its Needs")
-        return self.cls[layer]
-
-    def require_attention(self, layer: int) -> Attention:
-        """Queries, keys and values of `layer`; like `require_hidden_state`."""
-        if layer not in self.attentions:
-            raise LookupError(f"Q, K and V of layer {layer} were not captured: the objective must declare them in its Needs")
-        return self.attentions[layer]
+    def __getitem__(self, feature: Feature) -> Tensor:
+        """The tensor; one that was not computed is an error, never a silent zero."""
+        if feature not in self.tensors:
+            raise LookupError(f"{feature} was not computed: the objective must declare it in its Needs")
+        return self.tensors[feature]
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> Features:
         """The same with every tensor changed."""
-        return Features(
-            logits=None if self.logits is None else change(self.logits),
-            hidden_states={layer: change(state) for layer, state in self.hidden_states.items()},
-            cls={layer: change(state) for layer, state in self.cls.items()},
-            attentions={layer: attention.changed(change) for layer, attention in self.attentions.items()},
-        )
+        return Features({feature: change(tensor) for feature, tensor in self.tensors.items()}, self.attention)
+
+    def replaced(self, tensors: dict[Feature, Tensor]) -> Features:
+        """The same with some tensors in the place of those that were there."""
+        return Features(self.tensors | tensors, self.attention)
 
     def detach(self) -> Features:
         return self.changed(lambda tensor: tensor.detach())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from stillhouse.config import Frozen, StageConfig
-from stillhouse.features import Dimensions, Needs
+from stillhouse.features import NOTHING, Dimensions, Needs
 from stillhouse.layer_maps import spread
 from stillhouse.objective import Objective
 from stillhouse.objectives.hard_labels import HardLabels
@@ -43,18 +43,11 @@ class Stage:
 
     @property
     def student_needs(self) -> Needs:
-        return _union([objective.student_needs for objective in self.objectives])
+        return NOTHING.union(*(objective.student_needs for objective in self.objectives))
 
     @property
     def teacher_needs(self) -> Needs:
-        return _union([objective.teacher_needs for objective in self.objectives])
-
-
-def _union(needs: Sequence[Needs]) -> Needs:
-    total = Needs()
-    for need in needs:
-        total = total | need
-    return total
+        return NOTHING.union(*(objective.teacher_needs for objective in self.objectives))
 
 
 class Method(Frozen, ABC):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stillhouse.config import Frozen, NonNegativeFloat
 from stillhouse.data.batch import Batch, Unit
-from stillhouse.features import Features, Needs
+from stillhouse.features import NOTHING, FeatureName, Features, Needs, needs_of
 
 LayerPairs = Annotated[tuple[tuple[int, int], ...], Field(min_length=1)]  # (student layer, teacher layer), 0 = embeddings
 
@@ -37,8 +37,28 @@ class Objective(Frozen, ABC):
 
     @property
     def teacher_needs(self) -> Needs:
-        return Needs()
+        return NOTHING
 
     @abstractmethod
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         """The unweighted term, a scalar in nats or squared units, in float32."""
+
+
+class LayerObjective(Objective):
+    """A loss term over pairs of layers, one of the student and one of the teacher.
+
+    Attributes:
+        reads: What of each of these layers.
+        layers: The pairs.
+    """
+
+    reads: ClassVar[tuple[FeatureName, ...]]
+    layers: LayerPairs
+
+    @property
+    def student_needs(self) -> Needs:
+        return needs_of(self.reads, (own for own, _ in self.layers))
+
+    @property
+    def teacher_needs(self) -> Needs:
+        return needs_of(self.reads, (its for _, its in self.layers))

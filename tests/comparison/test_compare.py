@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.commands import leave
 from tests.comparison.toy_comparison import GIVEN, SETTINGS, rows_of, run
+from tests.features import needing
 from tests.tiny_models import make_tiny_checkpoint
 from tests.toy_data import TASKS
 
@@ -17,7 +18,6 @@ from stillhouse import StillhouseError, UserError, compare
 from stillhouse.comparison import compare as runner
 from stillhouse.comparison.compare_config import comparison_from_options
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
-from stillhouse.features import Needs
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.source import OnlineTeacher
 from stillhouse.training.resume import damaged
@@ -109,7 +109,7 @@ def test_the_teacher_runs_once_for_all_methods_and_seeds(shelf, tmp_path, monkey
     assert {row["status"] for row in found.results["rows"]} == {"done"}
     rows = {needs: sum(count for own, count in passes if own == needs) for needs, _ in passes}
     # Logits serve both methods; the CLS vectors that pkd adds are a second pass.
-    assert rows == dict.fromkeys([Needs(logits=True), Needs(cls=frozenset({2}))], found.results["splits"]["train"])
+    assert rows == dict.fromkeys([needing(logits=True), needing(cls=frozenset({2}))], found.results["splits"]["train"])
 
 
 def test_a_full_disk_is_said_in_a_comparison_too(shelf, tmp_path, monkeypatch, capsys):

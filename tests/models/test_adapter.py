@@ -2,12 +2,13 @@ import copy
 
 import pytest
 import torch
+from tests.features import giving, needing
 from tests.models.encoders import EVERY, TASKS, batch, blocks, built
 from tests.tiny_models import tiny_config
 from transformers import AutoModel
 
 from stillhouse.errors import UserError
-from stillhouse.features import Features, Needs
+from stillhouse.features import LOGITS, Feature
 from stillhouse.models.adapter import compute_features, head_count, hidden_size, input_names, layer_count
 from stillhouse.models.loading import build_encoder
 
@@ -19,7 +20,7 @@ SHAPES = {"classification": (3, 3), "tagging": (3, 7, 5), "qa": (3, 7, 2)}
 def test_logits_are_those_of_a_direct_call(family, kind):
     model, inputs = built(family, kind), batch()
     with torch.no_grad():
-        logits = compute_features(model, inputs, Needs(logits=True)).require_logits()
+        logits = compute_features(model, inputs, needing(logits=True))[LOGITS]
         direct = model(**{name: inputs[name] for name in input_names(model)})
     assert logits.shape == SHAPES[kind]
     if kind == "qa":
@@ -39,7 +40,8 @@ def test_hidden_state_l_is_the_output_of_layer_l(family):
     ]
     hooks.append(blocks(model)[0].register_forward_pre_hook(lambda _module, args: seen.append(args[0]) if not seen else None))
     with torch.no_grad():
-        states = compute_features(model, inputs, Needs(hidden_states=frozenset({0, 1, 2, 3}))).hidden_states
+        features = compute_features(model, inputs, needing(hidden_states=(0, 1, 2, 3)))
+        states = {feature.layer: state for feature, state in features.tensors.items()}
         if family == "modernbert":
             seen[3] = model.model.final_norm(seen[3])
     for hook in hooks:
@@ -52,16 +54,15 @@ def test_hidden_state_l_is_the_output_of_layer_l(family):
 @pytest.mark.parametrize("family", EVERY)
 def test_only_wanted_layers_are_kept(family):
     model, inputs = built(family), batch()
-    features = compute_features(model, inputs, Needs(hidden_states=frozenset({2})))
-    assert features.logits is None
-    assert list(features.hidden_states) == [2]
+    features = compute_features(model, inputs, needing(hidden_states=frozenset({2})))
+    assert list(features.tensors) == [Feature("hidden_state", 2)]
     # What the model itself handed over: None in the slots that were not asked for.
     handed = {}
     model.base_model.register_forward_hook(lambda _module, _args, out: handed.update(out), always_call=True)
-    compute_features(model, inputs, Needs(logits=True, hidden_states=frozenset({0, 3})))
+    compute_features(model, inputs, needing(logits=True, hidden_states=frozenset({0, 3})))
     assert [state is not None for state in handed["hidden_states"]] == [True, False, False, True]
     handed.clear()
-    compute_features(model, inputs, Needs(logits=True))
+    compute_features(model, inputs, needing(logits=True))
     assert handed.get("hidden_states") is None
 
 
@@ -69,39 +70,39 @@ def test_only_wanted_layers_are_kept(family):
 @pytest.mark.parametrize("layer", [-1, 4])
 def test_a_layer_that_does_not_exist_is_an_error(family, layer):
     with pytest.raises(UserError, match=rf"hidden state {layer} .* 3 layers\n  expected: 0\.\.3"):
-        compute_features(built(family), batch(), Needs(hidden_states=frozenset({1, layer})))
+        compute_features(built(family), batch(), needing(hidden_states=frozenset({1, layer})))
 
 
 @pytest.mark.parametrize("family", EVERY)
 def test_more_padding_changes_nothing(family):
     model, inputs = built(family), batch()
     padded = {name: torch.nn.functional.pad(tensor, (0, 5)) for name, tensor in inputs.items()}
-    needs = Needs(logits=True, hidden_states=frozenset({3}))
+    needs = needing(logits=True, hidden_states=frozenset({3}))
     with torch.no_grad():
         one, two = compute_features(model, inputs, needs), compute_features(model, padded, needs)
-    assert torch.allclose(one.require_logits(), two.require_logits(), atol=1e-5)
+    assert torch.allclose(one[LOGITS], two[LOGITS], atol=1e-5)
     real = inputs["attention_mask"].bool()
     # Float rounding of sums over another number of keys.
-    assert torch.allclose(one.hidden_states[3][real], two.hidden_states[3][:, :7][real], atol=1e-5)
+    assert torch.allclose(one[Feature("hidden_state", 3)][real], two[Feature("hidden_state", 3)][:, :7][real], atol=1e-5)
 
 
 @pytest.mark.parametrize("family", EVERY)
 def test_works_in_bf16_and_inference_mode(family):
     model, inputs = built(family), batch()
-    needs = Needs(logits=True, hidden_states=frozenset({1}))
+    needs = needing(logits=True, hidden_states=frozenset({1}))
     exact = compute_features(model, inputs, needs)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         features = compute_features(model, inputs, needs)
-    assert features.require_logits().is_inference()
-    assert features.require_logits().dtype == torch.bfloat16
-    scale = exact.require_logits().abs().max()
-    assert (features.require_logits().float() - exact.require_logits()).abs().max() < 0.1 * scale  # 8 bits of mantissa
+    assert features[LOGITS].is_inference()
+    assert features[LOGITS].dtype == torch.bfloat16
+    scale = exact[LOGITS].abs().max()
+    assert (features[LOGITS].float() - exact[LOGITS]).abs().max() < 0.1 * scale  # 8 bits of mantissa
 
 
 @pytest.mark.parametrize("family", EVERY)
 def test_gradient_reaches_what_the_features_depend_on(family):
     model = built(family)
-    compute_features(model, batch(), Needs(hidden_states=frozenset({1}))).hidden_states[1].sum().backward()
+    compute_features(model, batch(), needing(hidden_states=frozenset({1})))[Feature("hidden_state", 1)].sum().backward()
     first, last = blocks(model)[0], blocks(model)[-1]
     assert any(parameter.grad is not None for parameter in first.parameters())
     if last is not first:
@@ -109,10 +110,10 @@ def test_gradient_reaches_what_the_features_depend_on(family):
 
 
 SHALLOW = [
-    Needs(hidden_states=frozenset({0, 1})),
-    Needs(cls=frozenset({2})),
-    Needs(hidden_states=frozenset({2}), attentions=frozenset({1}), parts=frozenset({"query", "key"})),
-    Needs(hidden_states=frozenset({0}), attentions=frozenset({2}), parts=frozenset({"value"})),
+    needing(hidden_states=frozenset({0, 1})),
+    needing(cls=frozenset({2})),
+    needing(hidden_states=frozenset({2}), attentions=frozenset({1}), parts=frozenset({"query", "key"})),
+    needing(hidden_states=frozenset({0}), attentions=frozenset({2}), parts=frozenset({"value"})),
 ]
 
 
@@ -128,7 +129,7 @@ def test_a_pass_without_gradient_ends_with_the_last_layer_that_is_read(family, n
         shallow = compute_features(model, inputs, needs)
     assert bool(reached) is (family == "albert")  # one layer, called three times
     one, other = tensors(shallow), tensors(whole)
-    assert len(one) == len(needs.hidden_states) + len(needs.cls) + len(needs.attentions) * len(needs.parts)
+    assert len(one) == len(needs)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(one, other, strict=True))
 
 
@@ -147,8 +148,8 @@ def test_segments_go_only_to_models_that_tell_them_apart(family):
     )
     other = inputs | {"token_type_ids": 1 - inputs["token_type_ids"]}
     with torch.no_grad():
-        one = compute_features(model, inputs, Needs(logits=True)).require_logits()
-        two = compute_features(model, other, Needs(logits=True)).require_logits()
+        one = compute_features(model, inputs, needing(logits=True))[LOGITS]
+        two = compute_features(model, other, needing(logits=True))[LOGITS]
     assert torch.equal(one, two) is not has_segments
 
 
@@ -164,7 +165,8 @@ def test_albert_with_inner_layers_counts_whole_layers():
     group = model.albert.encoder.albert_layer_groups[0]
     group.register_forward_hook(lambda _module, _args, out: outputs.append(out))
     with torch.no_grad():
-        states = compute_features(model, inputs, Needs(hidden_states=frozenset({1, 3}))).hidden_states
+        features = compute_features(model, inputs, needing(hidden_states=(1, 3)))
+    states = {feature.layer: state for feature, state in features.tensors.items()}
     assert sorted(states) == [1, 3]
     assert torch.equal(states[1], outputs[0])
     assert torch.equal(states[3], outputs[2])
@@ -174,16 +176,16 @@ def test_a_config_that_asks_for_hidden_states_is_not_obeyed():
     config = copy.deepcopy(tiny_config("bert", layers=1))
     config.output_hidden_states = True
     model = build_encoder(config, TASKS["classification"])
-    assert compute_features(model, batch(), Needs(logits=True)).hidden_states == {}
+    assert list(compute_features(model, batch(), needing(logits=True)).tensors) == [LOGITS]
 
 
 def test_nothing_needed_costs_no_forward_pass():
     model = built("bert")
     model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
-    assert compute_features(model, batch(), Needs()) == Features()
+    assert compute_features(model, batch(), needing()) == giving()
 
 
 def test_logits_of_a_model_without_head_are_a_bug():
     model = AutoModel.from_config(tiny_config("bert", layers=1))
     with pytest.raises(RuntimeError, match="no task head"):
-        compute_features(model, batch(), Needs(logits=True))
+        compute_features(model, batch(), needing(logits=True))

@@ -4,20 +4,20 @@ import copy
 
 import pytest
 import torch
+from tests.features import attended, attended_layers, needing
 from tests.models.encoders import EVERY, TASKS, batch, blocks, built
 from tests.tiny_models import tiny_config
 from transformers import AttentionMaskInterface
 
 from stillhouse.errors import UserError
-from stillhouse.features import Needs
+from stillhouse.features import LOGITS, ONLY_LOGITS, Feature
 from stillhouse.models import capture
 from stillhouse.models.adapter import compute_features, layer_count
 from stillhouse.models.capture import attend_in_blocks, short_texts_in_blocks
 from stillhouse.models.loading import build_encoder
 from stillhouse.speed.attention import block_attention
 
-ALL = Needs(attentions=frozenset({1, 2, 3}))
-LOGITS = Needs(logits=True)
+ALL = needing(attentions=frozenset({1, 2, 3}))
 
 
 def eager_maps(model, inputs):
@@ -46,7 +46,7 @@ def test_maps_are_those_of_eager_attention(family):
     model, inputs = built(family).eval(), batch(tokens=11)
     with torch.no_grad():
         expected = eager_maps(model, inputs)
-        attentions = compute_features(model, inputs, ALL).attentions
+        attentions = attended_layers(compute_features(model, inputs, ALL))
     assert model.config._attn_implementation == capture.IMPLEMENTATION
     assert sorted(attentions) == [1, 2, 3]
     real = inputs["attention_mask"].bool()
@@ -63,7 +63,7 @@ def test_both_kinds_of_mobilebert(shared):
     model, inputs = built("mobilebert", use_bottleneck_attention=shared).eval(), batch(tokens=11)
     with torch.no_grad():
         expected = eager_maps(model, inputs)
-        attentions = compute_features(model, inputs, ALL).attentions
+        attentions = attended_layers(compute_features(model, inputs, ALL))
     real = inputs["attention_mask"].bool()
     for layer, attention in attentions.items():
         maps = attention.scores().masked_fill(~allowed(inputs, attention), float("-inf")).softmax(dim=-1)
@@ -74,9 +74,9 @@ def test_both_kinds_of_mobilebert(shared):
 def test_recording_changes_no_output(family):
     model, inputs = built(family).eval(), batch()
     with torch.no_grad():
-        before = compute_features(model, inputs, LOGITS).require_logits()
-        with_capture = compute_features(model, inputs, LOGITS | ALL).require_logits()
-        after = compute_features(model, inputs, LOGITS).require_logits()
+        before = compute_features(model, inputs, ONLY_LOGITS)[LOGITS]
+        with_capture = compute_features(model, inputs, ONLY_LOGITS | ALL)[LOGITS]
+        after = compute_features(model, inputs, ONLY_LOGITS)[LOGITS]
     assert torch.equal(before, with_capture)
     assert torch.equal(before, after)
 
@@ -87,39 +87,38 @@ def test_short_texts_in_blocks_give_the_same_features(family, monkeypatch):
     monkeypatch.setattr(capture, "block_attention", lambda *given: seen.append(given) or block_attention(*given))
     attend_in_blocks(model)
     with torch.no_grad():
-        expected = compute_features(model, inputs, LOGITS | ALL)
+        expected = compute_features(model, inputs, ONLY_LOGITS | ALL)
         assert not seen
         with short_texts_in_blocks():
-            found = compute_features(model, inputs, LOGITS | ALL)
+            found = compute_features(model, inputs, ONLY_LOGITS | ALL)
             assert seen
-            compute_features(model, {name: value[:1] for name, value in inputs.items()}, LOGITS)  # one text
+            compute_features(model, {name: value[:1] for name, value in inputs.items()}, ONLY_LOGITS)  # one text
             long = len(seen)
-        compute_features(model, inputs, LOGITS)
+        compute_features(model, inputs, ONLY_LOGITS)
     assert long == len(seen) == layer_count(model.config)
-    assert torch.allclose(found.require_logits(), expected.require_logits(), atol=1e-5)
+    assert torch.allclose(found[LOGITS], expected[LOGITS], atol=1e-5)
     real = inputs["attention_mask"].bool()
-    for layer, attention in found.attentions.items():
-        own, theirs = (one.value.transpose(1, 2)[real] for one in (attention, expected.attentions[layer]))
+    for layer, attention in attended_layers(found).items():
+        own, theirs = (one.value.transpose(1, 2)[real] for one in (attention, attended(expected, layer)))
         assert torch.allclose(own, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", EVERY)
 def test_only_wanted_layers_are_kept(family):
-    features = compute_features(built(family), batch(), Needs(attentions=frozenset({2}), cls=frozenset({1})))
-    assert list(features.attentions) == [2]
-    assert features.logits is None
-    assert features.hidden_states == {}
-    assert features.cls[1].shape == (3, 24)
+    features = compute_features(built(family), batch(), needing(attentions=frozenset({2}), cls=frozenset({1})))
+    assert list(features.attention) == [2]
+    assert LOGITS not in features.tensors
+    assert features[Feature("cls", 1)].shape == (3, 24)
 
 
 def test_cls_is_the_first_token():
     model = built("bert").eval()
-    features = compute_features(model, batch(), Needs(hidden_states=frozenset({2}), cls=frozenset({2})))
-    assert torch.equal(features.cls[2], features.hidden_states[2][:, 0])
+    features = compute_features(model, batch(), needing(hidden_states=frozenset({2}), cls=frozenset({2})))
+    assert torch.equal(features[Feature("cls", 2)], features[Feature("hidden_state", 2)][:, 0])
 
 
 def test_the_local_layers_of_modernbert_say_so():
-    attentions = compute_features(built("modernbert"), batch(), ALL).attentions
+    attentions = compute_features(built("modernbert"), batch(), ALL).attention
     types = tiny_config("modernbert", layers=3).layer_types
     assert [attentions[layer].window for layer in (1, 2, 3)] == [4 if "sliding" in kind else None for kind in types]
 
@@ -128,7 +127,7 @@ def test_inner_layers_of_albert_are_one_layer():
     model, inputs = built("albert", inner_group_num=2).eval(), batch()
     with torch.no_grad():
         maps = eager_maps(model, inputs)
-        attention = compute_features(model, inputs, Needs(attentions=frozenset({2}))).attentions[2]
+        attention = attended(compute_features(model, inputs, needing(attentions=frozenset({2}))), 2)
     scores = attention.scores().masked_fill(~allowed(inputs, attention), float("-inf"))
     flat = [one for layer in maps for one in (layer if isinstance(layer, tuple) else (layer,))]
     real = inputs["attention_mask"].bool()
@@ -138,7 +137,7 @@ def test_inner_layers_of_albert_are_one_layer():
 @pytest.mark.parametrize("family", EVERY)
 def test_gradient_goes_through_what_was_recorded(family):
     model, inputs = built(family).train(), batch()
-    attention = compute_features(model, inputs, Needs(attentions=frozenset({2}))).attentions[2]
+    attention = attended(compute_features(model, inputs, needing(attentions=frozenset({2}))), 2)
     (attention.query.sum() + attention.key.sum() + attention.value.sum()).backward()
     first, last = blocks(model)[0], blocks(model)[-1]
     assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in first.parameters())
@@ -149,10 +148,10 @@ def test_gradient_goes_through_what_was_recorded(family):
 @pytest.mark.parametrize("family", EVERY)
 def test_bf16_and_inference_mode(family):
     model, inputs = built(family).eval(), batch()
-    exact = compute_features(model, inputs, ALL).attentions[1]
+    exact = attended(compute_features(model, inputs, ALL), 1)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         features = compute_features(model, inputs, ALL)
-    attention = features.attentions[1]
+    attention = attended(features, 1)
     assert attention.query.dtype == torch.bfloat16
     assert attention.query.is_inference()
     scores = attention.scores()
@@ -174,7 +173,7 @@ def test_checkpointing_gives_the_same_gradient_and_records_once(family):
     other = copy.deepcopy(plain)
     other.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     for model in (plain, other):
-        attention = compute_features(model, inputs, Needs(attentions=frozenset({3}))).attentions[3]
+        attention = attended(compute_features(model, inputs, needing(attentions=frozenset({3}))), 3)
         attention.scores().square().mean().backward()
     for (name, one), (_, two) in zip(plain.named_parameters(), other.named_parameters(), strict=True):
         assert (one.grad is None) == (two.grad is None), name
@@ -185,7 +184,7 @@ def test_reentrant_checkpointing_is_refused():
     model = built("bert").train()
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": True})
     with pytest.raises(RuntimeError, match=r"Q, K and V of .* no gradient: .* use_reentrant=False"):
-        compute_features(model, batch(), Needs(attentions=frozenset({2})))
+        compute_features(model, batch(), needing(attentions=frozenset({2})))
 
 
 def test_a_missing_mask_function_is_an_error(monkeypatch):
@@ -205,32 +204,32 @@ def test_an_attention_that_cannot_be_recorded_is_an_error(monkeypatch):
 @pytest.mark.parametrize("family", EVERY)
 def test_the_pass_ends_with_the_last_that_is_wanted(family, monkeypatch):
     """And a pass from which more is wanted does not."""
-    attended = []
+    calls = []
     attend = capture.sdpa_attention_forward
-    monkeypatch.setattr(capture, "sdpa_attention_forward", lambda *args, **more: attended.append(1) or attend(*args, **more))
+    monkeypatch.setattr(capture, "sdpa_attention_forward", lambda *args, **more: calls.append(1) or attend(*args, **more))
     model, inputs = built(family).eval(), batch()
-    whole = compute_features(model, inputs, ALL | LOGITS)
-    per_layer = len(attended) // 3
-    attended.clear()
-    found = compute_features(model, inputs, Needs(attentions=frozenset({2})))
-    assert len(attended) == 2 * per_layer - 1
-    assert torch.equal(found.attentions[2].query, whole.attentions[2].query)
-    attended.clear()
-    compute_features(model, inputs, Needs(attentions=frozenset({1}), hidden_states=frozenset({1})))
-    assert len(attended) == 3 * per_layer
+    whole = compute_features(model, inputs, ALL | ONLY_LOGITS)
+    per_layer = len(calls) // 3
+    calls.clear()
+    found = compute_features(model, inputs, needing(attentions=frozenset({2})))
+    assert len(calls) == 2 * per_layer - 1
+    assert torch.equal(attended(found, 2).query, attended(whole, 2).query)
+    calls.clear()
+    compute_features(model, inputs, needing(attentions=frozenset({1}), hidden_states=frozenset({1})))
+    assert len(calls) == 3 * per_layer
 
 
 def test_an_empty_capture_is_an_error():
     model = built("bert")
     model.bert.encoder.layer = model.bert.encoder.layer[:1]
     with pytest.raises(RuntimeError, match=r"attended 1 times instead of 3, so that Q, K and V of \[3\]"):
-        compute_features(model, batch(), Needs(attentions=frozenset({3})))
+        compute_features(model, batch(), needing(attentions=frozenset({3})))
 
 
 @pytest.mark.parametrize("layer", [0, 4])
 def test_a_layer_that_does_not_exist_is_an_error(layer):
     with pytest.raises(UserError, match=rf"Q, K and V of layer {layer} .* 3 layers\n  expected: 1\.\.3"):
-        compute_features(built("bert"), batch(), Needs(attentions=frozenset({1, layer})))
+        compute_features(built("bert"), batch(), needing(attentions=frozenset({1, layer})))
 
 
 def test_a_saved_model_knows_nothing_of_it(tmp_path):

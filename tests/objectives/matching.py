@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from tests.features import Attended
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from stillhouse.data.batch import Batch
-from stillhouse.features import Attention
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 # Of the maps of 3 examples, 5 heads and 7 tokens: a query, some queries, a head, some heads, an example, all of them at once.
@@ -56,7 +56,7 @@ def states(*shape, seed=0):
 
 def attention(batch, heads, tokens, width, seed=0, window=None):
     query, key, value = (states(batch, heads, tokens, width, seed=seed * 10 + part) for part in range(3))
-    return Attention(query, key, value, width**-0.5, window)
+    return Attended(query, key, value, width**-0.5, window)
 
 
 def assert_alike(formula, reference, arguments, inputs, atol):
@@ -75,11 +75,11 @@ def assert_alike(formula, reference, arguments, inputs, atol):
 def cut(one, rows, tokens):
     """The given rows of an attention, without what lies behind `tokens`."""
     parts = (part[rows, :, :tokens] for part in (one.query, one.key, one.value))
-    return Attention(*parts, one.scaling, one.window)
+    return Attended(*parts, one.scaling, one.window)
 
 
 def padded(one, more):
     """The same with `more` tokens of noise behind."""
     noise = 99 * states(one.query.shape[0], one.query.shape[1], more, one.query.shape[3], seed=77)
     parts = (torch.cat([part, noise], dim=2) for part in (one.query, one.key, one.value))
-    return Attention(*parts, one.scaling, one.window)
+    return Attended(*parts, one.scaling, one.window)

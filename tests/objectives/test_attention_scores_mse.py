@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.features import Attended, giving
 from tests.objectives.matching import (
     DEVICES,
     ENTRIES,
@@ -15,7 +16,6 @@ from tests.objectives.matching import (
     states,
 )
 
-from stillhouse.features import Attention, Features
 from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse
 from stillhouse.objectives.relation_kl import RelationKL
 
@@ -55,17 +55,17 @@ def test_a_constant_on_a_query_is_seen():
 def test_what_softmax_does_not_see_relations_do_not_see():
     # Keys moved by one vector add a constant to all scores of a query: to the scores, not to the maps that they become.
     ours, theirs = attention(1, 2, 5, 4), attention(1, 2, 5, 4, seed=1)
-    moved = Attention(ours.query, ours.key + 3.0, ours.value, ours.scaling)
+    moved = Attended(ours.query, ours.key + 3.0, ours.value, ours.scaling)
     scores = AttentionScoresMSE(layers=((1, 1),))
     maps = RelationKL(relations=(("query", "key"),), student_layer=1, teacher_layer=1)
-    first, second, teacher = (Features(attentions={1: one}) for one in (ours, moved, theirs))
+    first, second, teacher = (giving(attentions={1: one}) for one in (ours, moved, theirs))
     assert abs(scores(first, teacher, batch_of(5)) - scores(second, teacher, batch_of(5))) > 0.1
     assert torch.allclose(maps(first, teacher, batch_of(5)), maps(second, teacher, batch_of(5)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("pairs", ["valid", "official"])
 def test_identical_sides_are_zero(pairs):
-    one = Features(attentions={1: attention(2, 3, 5, 4)})
+    one = giving(attentions={1: attention(2, 3, 5, 4)})
     assert AttentionScoresMSE(layers=((1, 1),), pairs=pairs)(one, one, batch_of(5, 3)).item() == 0.0
 
 
@@ -113,8 +113,8 @@ def test_memory_grows_with_the_tokens_not_with_their_square(monkeypatch, window)
 def test_scores_are_scaled_and_layers_summed():
     # Q = K = one token of length 2 in 4 dimensions: score 4 / 2 = 2 for the student, 0 for the teacher.
     one = torch.tensor([2.0, 0.0, 0.0, 0.0])[None, None, None]
-    ours, theirs = Attention(one, one, one, 0.5), Attention(0 * one, one, one, 0.5)
-    student, teacher = Features(attentions={1: ours, 2: ours}), Features(attentions={3: theirs, 6: theirs})
+    ours, theirs = Attended(one, one, one, 0.5), Attended(0 * one, one, one, 0.5)
+    student, teacher = giving(attentions={1: ours, 2: ours}), giving(attentions={3: theirs, 6: theirs})
     value = AttentionScoresMSE(layers=((1, 3), (2, 6)))(student, teacher, batch_of(1))
     assert value.item() == pytest.approx(4.0 + 4.0)
 
@@ -122,8 +122,8 @@ def test_scores_are_scaled_and_layers_summed():
 def test_more_padding_changes_nothing():
     ours, theirs = attention(2, 3, 5, 7), attention(2, 3, 5, 7, seed=1)
     objective = AttentionScoresMSE(layers=((1, 1),))
-    one = objective(Features(attentions={1: ours}), Features(attentions={1: theirs}), batch_of(5, 3))
-    wider = Features(attentions={1: padded(ours, 4)}), Features(attentions={1: padded(theirs, 4)})
+    one = objective(giving(attentions={1: ours}), giving(attentions={1: theirs}), batch_of(5, 3))
+    wider = giving(attentions={1: padded(ours, 4)}), giving(attentions={1: padded(theirs, 4)})
     assert torch.allclose(one, objective(*wider, batch_of(5, 3, tokens=9)), atol=1e-6)
 
 
@@ -131,6 +131,6 @@ def test_local_attention_is_compared_where_it_looks():
     ours, theirs = attention(1, 2, 5, 3, window=1), attention(1, 2, 5, 3, seed=1, window=1)
     pairs = near(5, 1)
     assert pairs.sum() == 13  # 5 on the diagonal, 4 on either side
-    value = AttentionScoresMSE(layers=((1, 1),))(Features(attentions={1: ours}), Features(attentions={1: theirs}), batch_of(5))
+    value = AttentionScoresMSE(layers=((1, 1),))(giving(attentions={1: ours}), giving(attentions={1: theirs}), batch_of(5))
     difference = (ours.scores() - theirs.scores()).square()
     assert value.item() == pytest.approx(difference[:, :, pairs].sum().item() / (2 * 25), rel=1e-5)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from tests.features import giving
 
 from stillhouse.data.batch import Batch
-from stillhouse.features import Features
 from stillhouse.objectives.hard_labels import (
     HardLabels,
     binary_cross_entropy,
@@ -89,6 +89,6 @@ def test_every_kind_of_task_has_its_formula(kind):
     shape, labels, formula = FORMULAS[kind]
     logits = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     objective = HardLabels(kind=kind)
-    value = objective(Features(logits=logits), Features(), Batch({}, {}, labels, ALL, POSITIONS, torch.arange(2)))
+    value = objective(giving(logits=logits), giving(), Batch({}, {}, labels, ALL, POSITIONS, torch.arange(2)))
     assert value.item() == pytest.approx(formula(logits, labels).item())
     assert objective.unit == ("words" if kind == "tagging" else "rows")

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from tests.features import giving, needing
 from tests.objectives.matching import batch_of, states
 
-from stillhouse.features import Features, Needs
+from stillhouse.features import Feature
 from stillhouse.objectives.hidden_mse import EmbeddingMSE, HiddenMSE, hidden_mse
 
 
@@ -44,12 +45,16 @@ def test_nothing_but_padding_is_an_exact_zero_with_a_gradient():
 
 
 def test_layers_are_summed_and_named():
-    teacher = Features(hidden_states={0: states(2, 3, 5), 4: states(2, 3, 5, seed=1), 6: states(2, 3, 5, seed=2)})
-    student = Features(
-        hidden_states={0: teacher.hidden_states[0] + 2, 1: teacher.hidden_states[4] + 1, 2: teacher.hidden_states[6] + 3}
+    teacher = giving(hidden_states={0: states(2, 3, 5), 4: states(2, 3, 5, seed=1), 6: states(2, 3, 5, seed=2)})
+    student = giving(
+        hidden_states={
+            0: teacher[Feature("hidden_state", 0)] + 2,
+            1: teacher[Feature("hidden_state", 4)] + 1,
+            2: teacher[Feature("hidden_state", 6)] + 3,
+        }
     )
     batch = batch_of(3, 2)
     assert HiddenMSE(layers=((1, 4), (2, 6)))(student, teacher, batch).item() == pytest.approx(10.0, rel=1e-5)
     assert EmbeddingMSE()(student, teacher, batch).item() == pytest.approx(4.0, rel=1e-5)
-    assert EmbeddingMSE().teacher_needs == Needs(hidden_states=frozenset({0}))
+    assert EmbeddingMSE().teacher_needs == needing(hidden_states=frozenset({0}))
     assert (EmbeddingMSE.name, HiddenMSE.name) == ("embedding_mse", "hidden_mse")

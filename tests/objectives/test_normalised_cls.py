@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from tests.features import giving, needing
 from tests.objectives.matching import batch_of
 
-from stillhouse.features import Dimensions, Features, Needs
+from stillhouse.features import Dimensions, layers_of
 from stillhouse.methods.pkd import PKD
 from stillhouse.objectives.normalised_cls import NormalisedCls, cls_distance
 
@@ -20,7 +21,7 @@ def axis(number, length=1.0):
 
 
 def cls(**layers):
-    return Features(cls={int(name[1:]): value for name, value in layers.items()})
+    return giving(cls={int(name[1:]): value for name, value in layers.items()})
 
 
 def test_distances_of_directions():
@@ -66,9 +67,9 @@ def test_a_zero_vector_is_no_nan(dtype):
 
 def test_it_asks_for_cls_of_its_layers_alone():
     objective = NormalisedCls(layers=((1, 2), (2, 4)))
-    assert objective.student_needs == Needs(cls=frozenset({1, 2}))
-    assert objective.teacher_needs == Needs(cls=frozenset({2, 4}))
-    with pytest.raises(LookupError, match="CLS of hidden state 2 was not captured"):
+    assert objective.student_needs == needing(cls=frozenset({1, 2}))
+    assert objective.teacher_needs == needing(cls=frozenset({2, 4}))
+    with pytest.raises(LookupError, match="cls_2 was not computed"):
         objective(cls(_1=torch.ones(2, 3)), cls(_2=torch.ones(2, 3)), batch_of(2))
 
 
@@ -82,7 +83,7 @@ def test_neither_the_top_layer_nor_other_tokens_count():
 
     def value(student, teacher):
         sides = (
-            Features(cls={layer: states[layer][:, 0] for layer in needs.cls})
+            giving(cls={layer: states[layer][:, 0] for layer in layers_of(needs, "cls")})
             for states, needs in ((student, patient.student_needs), (teacher, patient.teacher_needs))
         )
         return patient(*sides, batch_of(5, 3)).item()

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.features import Attended, giving
 from tests.objectives.matching import (
     DEVICES,
     ENTRIES,
@@ -18,7 +19,6 @@ from tests.objectives.matching import (
     states,
 )
 
-from stillhouse.features import Attention, Features
 from stillhouse.objectives.relation_kl import RelationKL, relation_heads, relation_kl
 
 V1 = (("query", "key"), ("value", "value"))
@@ -27,7 +27,7 @@ FULL = torch.ones(1, 4, dtype=torch.long)
 
 
 def of(one):
-    return Features(attentions={2: one})
+    return giving(attentions={2: one})
 
 
 def objective(relations=V2, heads=None):
@@ -131,7 +131,7 @@ def test_a_batch_is_the_mean_of_its_examples_and_padding_is_nothing():
 def test_rotating_a_relation_head_changes_nothing():
     ours, theirs = attention(1, 2, 5, 6, seed=1), attention(1, 2, 5, 6, seed=2)
     rotation = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3)))[0]
-    turned = Attention(ours.query @ rotation, ours.key @ rotation, ours.value @ rotation, ours.scaling)
+    turned = Attended(ours.query @ rotation, ours.key @ rotation, ours.value @ rotation, ours.scaling)
     for relations in (V1, V2):
         before = objective(relations)(of(ours), of(theirs), batch_of(5))
         assert torch.allclose(before, objective(relations)(of(turned), of(theirs), batch_of(5)), atol=1e-5)
@@ -161,7 +161,7 @@ def test_head_counts_and_widths_may_differ_with_relation_heads():
         for part in (one.query, one.key, one.value):
             rows = torch.cat([part[:, head] for head in range(part.shape[1])], dim=-1)
             parts.append(torch.stack(rows.chunk(4, dim=-1), dim=1))
-        return Attention(*parts, 1.0, None)
+        return Attended(*parts, 1.0, None)
 
     assert found.item() == pytest.approx(loop(into_four(ours), into_four(theirs), (5, 3), V2), rel=1e-5)
 
@@ -179,7 +179,7 @@ def test_key_biases_move_relations_of_keys_alone():
     for relations, moves in ((V1, False), (V2, True)):
         ours, theirs = attention(2, 2, 5, 4, seed=1), attention(2, 2, 5, 4, seed=2)
         bias = torch.zeros(2, 1, 4, requires_grad=True)
-        biased = Attention(ours.query, ours.key + bias, ours.value, ours.scaling)
+        biased = Attended(ours.query, ours.key + bias, ours.value, ours.scaling)
         objective(relations)(of(biased), of(theirs), batch_of(5, 3)).backward()
         assert (bias.grad.abs().max() > 1e-3) == moves
         assert moves or bias.grad.abs().max() < 1e-6

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.features import giving
 
 from stillhouse.data.batch import Batch
-from stillhouse.features import Features
 from stillhouse.objectives.soft_labels import (
     SoftLabels,
     binary_soft_labels,
@@ -149,7 +149,7 @@ def test_wrong_shapes_are_refused():
 
 def test_scales_of_other_papers():
     # Teacher (2, 0), student (0, 0): cross-entropy ln 2, divided by two classes 0.346573590.
-    student, teacher = Features(logits=ZEROS), Features(logits=TWO_ZERO)
+    student, teacher = giving(logits=ZEROS), giving(logits=TWO_ZERO)
     rows = torch.arange(1)
     batch = Batch({}, {}, rows, rows >= 0, rows >= 0, rows)
 
@@ -165,7 +165,7 @@ def test_scales_of_other_papers():
 
 def test_of_a_regression_the_squared_difference_whatever_the_temperature():
     # (1 - 3)^2 = 4 and (4 - 1)^2 = 9: their mean.
-    student, teacher = Features(logits=torch.tensor([[1.0], [4.0]])), Features(logits=torch.tensor([[3.0], [1.0]]))
+    student, teacher = giving(logits=torch.tensor([[1.0], [4.0]])), giving(logits=torch.tensor([[3.0], [1.0]]))
     rows = torch.arange(2)
     batch = Batch({}, {}, rows, rows >= 0, rows >= 0, rows)
     for options in ({}, {"temperature": 7.0}, {"scale": "none"}, {"per_class": True}):
@@ -187,7 +187,7 @@ def test_every_kind_of_task_has_its_formula(kind):
     student, teacher = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     positions, rows = torch.tensor([[True, True, False], [True, False, False]]), torch.arange(2)
     objective = SoftLabels(kind=kind, temperature=2.0, divergence="ce")
-    value = objective(Features(logits=student), Features(logits=teacher), Batch({}, {}, rows, rows >= 0, positions, rows))
+    value = objective(giving(logits=student), giving(logits=teacher), Batch({}, {}, rows, rows >= 0, positions, rows))
     assert value.item() == pytest.approx(formula(student, teacher, positions).item())
     assert objective.unit == ("words" if kind == "tagging" else "rows")
 
@@ -206,16 +206,16 @@ def sides_of(kind):
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "tagging", "qa", "regression"])
 def test_identical_sides_are_zero_for_every_task(kind):
     logits, batch = sides_of(kind)
-    one = Features(logits=logits)
+    one = giving(logits=logits)
     assert SoftLabels(kind=kind, temperature=2.0)(one, one, batch).item() == pytest.approx(0.0, abs=1e-6)
-    other = Features(logits=logits + torch.randn_like(logits))
+    other = giving(logits=logits + torch.randn_like(logits))
     assert SoftLabels(kind=kind, temperature=2.0)(other, one, batch).item() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["classification", "tagging", "qa"])
 def test_cross_entropy_of_identical_sides_is_the_entropy(kind):
     logits, batch = sides_of(kind)
-    one = Features(logits=logits)
+    one = giving(logits=logits)
     if kind == "qa":  # start and end, each over the tokens
         masked = logits.masked_fill(~batch.positions[..., None], float("-inf"))
         probability = masked.softmax(dim=1)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tests.features import needing
 from tests.tiny_models import FAMILIES, make_tiny_checkpoint, tiny_config
 from transformers import (
     AutoModelForQuestionAnswering,
@@ -8,7 +9,7 @@ from transformers import (
 )
 
 from stillhouse.errors import UserError
-from stillhouse.features import Needs
+from stillhouse.features import LOGITS
 from stillhouse.layer_maps import first, uniform
 from stillhouse.models.adapter import compute_features
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
@@ -44,7 +45,7 @@ def built(spec, teacher, task=TASK, rule=uniform):
 
 def logits(model):
     with torch.no_grad():
-        return compute_features(model.eval(), INPUTS, Needs(logits=True)).require_logits()
+        return compute_features(model.eval(), INPUTS, needing(logits=True))[LOGITS]
 
 
 @pytest.mark.parametrize("task", [TASK, TAGS, QUESTIONS], ids=lambda task: task.kind)

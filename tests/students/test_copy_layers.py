@@ -1,9 +1,9 @@
 import pytest
 import torch
+from tests.features import needing
 from tests.tiny_models import FAMILIES, tiny_config
 
 from stillhouse.errors import UserError
-from stillhouse.features import Needs
 from stillhouse.models.adapter import compute_features
 from stillhouse.models.loading import build_encoder
 from stillhouse.students.copy_layers import copy_layers
@@ -30,7 +30,8 @@ def student_of(teacher, layers, task=TASK):
 
 def states(model, *layers):
     with torch.no_grad():
-        return compute_features(model, INPUTS, Needs(hidden_states=frozenset(layers))).hidden_states
+        features = compute_features(model, INPUTS, needing(hidden_states=layers))
+        return {feature.layer: state for feature, state in features.tensors.items()}
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "mobilebert"])

@@ -8,11 +8,10 @@ import torch
 from tests.students.pairs import batch, pair
 
 from stillhouse.data.batch import Batch
-from stillhouse.features import Needs
+from stillhouse.features import LOGITS, ONLY_LOGITS
 from stillhouse.students.replacing import Replacing, replacing_rate
 
 FAMILIES = ("bert", "roberta", "distilbert", "electra", "xlm-roberta", "mobilebert")
-LOGITS = Needs(logits=True)
 
 
 def silent(side, predecessor):
@@ -26,7 +25,7 @@ def silent(side, predecessor):
 
 
 def logits(side, given):
-    return side(given).require_logits()
+    return side(given)[LOGITS]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -42,7 +41,7 @@ def test_the_ends_are_pure_successor_and_pure_predecessor(family, per_example):
     for rate, value in expected.items():
         student = copy.deepcopy(successor)
         spec = Replacing(schedule="constant", base=rate, per_example=per_example)
-        side = silent(spec.build(student, predecessor, LOGITS, seed=3), predecessor).train()
+        side = silent(spec.build(student, predecessor, ONLY_LOGITS, seed=3), predecessor).train()
         side.before_step(0, 10, np.arange(4))
         assert torch.equal(logits(side, given), value)
         # Evaluation runs the successor alone, in the middle of training as well.
@@ -59,7 +58,7 @@ def test_equal_modules_make_the_rate_irrelevant():
     for rate in (0.0, 0.4, 1.0):
         student = copy.deepcopy(successor)
         spec = Replacing(schedule="constant", base=rate)
-        side = silent(spec.build(student, predecessor, LOGITS, seed=1), predecessor).train()
+        side = silent(spec.build(student, predecessor, ONLY_LOGITS, seed=1), predecessor).train()
         side.before_step(7, 10, np.arange(4))
         values.append(logits(side, given))
     assert torch.equal(values[0], values[1])
@@ -68,7 +67,7 @@ def test_equal_modules_make_the_rate_irrelevant():
 
 def test_gates_have_their_rate_and_are_independent():
     successor, predecessor = pair(layers=6, own=6)
-    side = Replacing(schedule="constant", base=0.3).build(successor, predecessor, LOGITS, seed=5)
+    side = Replacing(schedule="constant", base=0.3).build(successor, predecessor, ONLY_LOGITS, seed=5)
     gates = np.empty((10_000, 6))
     for step in range(len(gates)):
         side.before_step(step, len(gates), np.arange(1))
@@ -81,7 +80,7 @@ def test_gates_have_their_rate_and_are_independent():
 def test_gates_depend_on_seed_and_step_alone():
     def drawn(seed, step):
         successor, predecessor = pair(layers=6, own=6)
-        side = Replacing(schedule="constant", base=0.5, per_example=True).build(successor, predecessor, LOGITS, seed=seed)
+        side = Replacing(schedule="constant", base=0.5, per_example=True).build(successor, predecessor, ONLY_LOGITS, seed=seed)
         torch.manual_seed(step)
         side.before_step(step, 10, np.array([4, 1, 9]))
         return side._gates.tolist()
@@ -94,7 +93,7 @@ def test_gates_depend_on_seed_and_step_alone():
 def test_a_row_keeps_its_gates_in_whatever_micro_batch_it_is():
     successor, predecessor = pair()
     spec = Replacing(schedule="constant", base=0.5, per_example=True)
-    side = silent(spec.build(successor, predecessor, LOGITS, seed=2), predecessor).train()
+    side = silent(spec.build(successor, predecessor, ONLY_LOGITS, seed=2), predecessor).train()
     side.before_step(1, 10, np.array([3, 0, 2, 1]))
     whole = batch()
     together = logits(side, whole)
@@ -123,7 +122,7 @@ def test_rates():
 
 def test_the_rate_reaches_one_half_way_unless_a_slope_is_given():
     successor, predecessor = pair()
-    side = Replacing(base=0.2).build(successor, predecessor, LOGITS, seed=0)
+    side = Replacing(base=0.2).build(successor, predecessor, ONLY_LOGITS, seed=0)
     rates = []
     for step in (0, 25, 50, 99):
         side.before_step(step, 100, np.arange(1))
@@ -137,7 +136,7 @@ def test_only_drawn_layers_of_the_successor_move(official):
     before = {name: tensor.clone() for name, tensor in successor.state_dict().items()}
     theirs = {name: tensor.clone() for name, tensor in predecessor.state_dict().items()}
     spec = Replacing(schedule="constant", base=0.5, official=official)
-    side = spec.build(successor, predecessor, LOGITS, seed=0).train()
+    side = spec.build(successor, predecessor, ONLY_LOGITS, seed=0).train()
     spec.freeze(successor)
     trainable = [parameter for parameter in side.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=1e-2, weight_decay=0.0)
@@ -165,7 +164,7 @@ def test_only_drawn_layers_of_the_successor_move(official):
             weight = successor.bert.encoder.layer[layer].output.dense.weight
             assert (weight in optimizer.state) == (layer in drawn)
     assert moved == {0, 1}
-    again = spec.build(*pair(), LOGITS, seed=0)
+    again = spec.build(*pair(), ONLY_LOGITS, seed=0)
     again.load_state_dict(side.state_dict())
     assert again.get_extra_state().tolist() == ([True, True] if official else [False, False])
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in predecessor.state_dict().items())
@@ -176,7 +175,7 @@ def test_only_drawn_layers_of_the_successor_move(official):
 def test_the_predecessor_is_neither_saved_nor_counted():
     successor, predecessor = pair()
     names = [f"encoder.{name}" for name in successor.state_dict()]
-    side = Replacing().build(successor, predecessor, LOGITS, seed=0)
+    side = Replacing().build(successor, predecessor, ONLY_LOGITS, seed=0)
     assert list(side.state_dict()) == ["_extra_state", *names]  # the former: which layers were drawn yet
     assert sum(parameter.numel() for parameter in side.parameters()) == sum(p.numel() for p in successor.parameters())
     assert not any(parameter.requires_grad for parameter in predecessor.parameters())
@@ -186,7 +185,7 @@ def test_official_clipping_counts_gradients_of_what_is_not_trained():
     """By hand: the norm over everything that a plain backward pass reaches, and the successor's step shrunk by it."""
     successor, predecessor = pair()
     spec = Replacing(schedule="constant", base=0.5, official=True)
-    side = silent(spec.build(successor, predecessor, LOGITS, seed=0), predecessor).train()
+    side = silent(spec.build(successor, predecessor, ONLY_LOGITS, seed=0), predecessor).train()
     spec.freeze(successor)
     trained = [parameter for parameter in side.parameters() if parameter.requires_grad]
     for parameter in side.measured:
@@ -213,7 +212,7 @@ def test_official_clipping_counts_gradients_of_what_is_not_trained():
 def test_the_predecessors_dropout_is_an_option(is_active):
     successor, predecessor = pair()
     spec = Replacing(schedule="constant", base=0.0, predecessor_dropout=is_active)
-    side = spec.build(successor, predecessor, LOGITS, seed=0).train()
+    side = spec.build(successor, predecessor, ONLY_LOGITS, seed=0).train()
     for module in successor.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from tests.features import needing
 from tests.students.pairs import batch, pair
 
-from stillhouse.features import Needs
+from stillhouse.features import LOGITS, Feature
 from stillhouse.students.side import ProjectedSide, StageSide
 
-STATES = Needs(logits=True, hidden_states=frozenset({0, 1, 2}), cls=frozenset({1}))
+STATES = needing(logits=True, hidden_states=frozenset({0, 1, 2}), cls=frozenset({1}))
 
 
 def projected(**options):
@@ -20,8 +21,8 @@ def projected(**options):
 def test_a_plain_side_gives_what_is_needed():
     successor, _ = pair()
     features = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
-    assert sorted(features.hidden_states) == [0, 1, 2]
-    assert features.hidden_states[1].shape == (4, 7, 24)
+    assert features.tensors.keys() == STATES
+    assert features[Feature("hidden_state", 1)].shape == (4, 7, 24)
 
 
 @pytest.mark.parametrize(("sharing", "maps"), [("per_layer", 3), ("shared", 1), ("embedding+shared", 2)])
@@ -31,15 +32,15 @@ def test_maps_are_shared_as_asked(sharing, maps):
     assert len(side.projections) == maps
     assert sum(parameter.numel() for parameter in side.parameters()) - own == maps * (24 * 30 + 30)
     features = side(batch())
-    assert all(state.shape == (4, 7, 30) for state in features.hidden_states.values())
-    assert features.cls[1].shape == (4, 30)
-    assert torch.allclose(features.cls[1], features.hidden_states[1][:, 0], atol=1e-6)
+    assert all(features[Feature("hidden_state", layer)].shape == (4, 7, 30) for layer in (0, 1, 2))
+    assert features[Feature("cls", 1)].shape == (4, 30)
+    assert torch.allclose(features[Feature("cls", 1)], features[Feature("hidden_state", 1)][:, 0], atol=1e-6)
     plain = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
     layers = {"per_layer": (0, 1, 2), "shared": (0, 0, 0), "embedding+shared": (0, 1, 1)}[sharing]
     for layer, number in enumerate(layers):
-        expected = side.projections[number](plain.hidden_states[layer])
-        assert torch.allclose(features.hidden_states[layer], expected, atol=1e-6)
-    assert torch.equal(features.require_logits(), plain.require_logits())
+        expected = side.projections[number](plain[Feature("hidden_state", layer)])
+        assert torch.allclose(features[Feature("hidden_state", layer)], expected, atol=1e-6)
+    assert torch.equal(features[LOGITS], plain[LOGITS])
 
 
 def test_published_counts_of_maps():
@@ -54,8 +55,8 @@ def test_between_equal_widths_a_map_starts_as_nothing():
     successor, side = projected(teacher_width=24)
     plain = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
     features = side(batch())
-    for layer, state in plain.hidden_states.items():
-        assert torch.allclose(features.hidden_states[layer], state, atol=1e-6)
+    for feature, tensor in plain.tensors.items():
+        assert torch.allclose(features[feature], tensor, atol=1e-6)
 
 
 def test_maps_are_no_part_of_the_student():

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.features import needing
 from tests.teachers.toy_store import EVERYTHING, assert_alike, build, check, shards_of
 from tests.training.toy_stage import SILENT, toy_encoder, toy_split, weights, workshop
 
 from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.errors import UserError
-from stillhouse.features import Needs
 from stillhouse.methods import load_method
 from stillhouse.models import capture, forward
 from stillhouse.models.adapter import dimensions
@@ -30,7 +30,7 @@ from stillhouse.training.stages import run_stages
 def test_the_teacher_attends_to_short_texts_block_by_block(tmp_path, monkeypatch, features):
     seen = []
     monkeypatch.setattr(capture, "block_attention", lambda *given: seen.append(given) or block_attention(*given))
-    teacher = build(tmp_path, Needs(logits=True), features=features)
+    teacher = build(tmp_path, needing(logits=True), features=features)
     teacher.features(toy_split().batch(np.arange(5)))
     assert seen
 
@@ -76,7 +76,7 @@ def test_text_that_is_no_row_of_the_split_goes_through_the_model(tmp_path, monke
 
 
 def test_logits_are_held_in_memory_where_there_is_no_room_for_them(tmp_path, passes):
-    needs, said = Needs(logits=True), []
+    needs, said = needing(logits=True), []
     stored = build(tmp_path, needs, said, features="auto", store_limit_gib=1e-9)
     assert not stored.index.lacking().any()
     assert sum(passes) == 97
@@ -102,7 +102,7 @@ def test_room_is_what_all_stores_leave_of_the_limit_and_half_of_what_the_disk_ha
 
 def test_logits_are_kept_even_where_nothing_can_be_written(tmp_path, monkeypatch, passes):
     (tmp_path / "store").write_text("a file in the way")
-    needs = Needs(logits=True)
+    needs = needing(logits=True)
     stored = build(tmp_path, needs)
     assert not stored.index.lacking().any()
     assert sum(passes) == 97
@@ -123,9 +123,9 @@ def test_what_auto_keeps(tmp_path):
     assert kind() is StoredTeacher
     assert kind(epochs=1.0) is OnlineTeacher
     assert kind(epochs=1.0, is_shared=True) is StoredTeacher  # of a comparison: other runs read it, too
-    assert kind(Needs(logits=True), epochs=0.5) is OnlineTeacher
-    assert kind(Needs(logits=True), epochs=1.0) is StoredTeacher
-    assert kind(Needs()) is NoTeacher
+    assert kind(needing(logits=True), epochs=0.5) is OnlineTeacher
+    assert kind(needing(logits=True), epochs=1.0) is StoredTeacher
+    assert kind(needing()) is NoTeacher
     said = []
     assert kind(said=said, store_limit_gib=1e-5) is OnlineTeacher
     assert re.search(

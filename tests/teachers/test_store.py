@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 import torch
 from tests.commands import leave
+from tests.features import needing
 from tests.teachers.toy_store import EVERYTHING, build, check, shards_of, texts
 from tests.tiny_models import make_tiny_checkpoint
 from tests.toy_data import TASKS
 from tests.training.toy_stage import toy_encoder, toy_split, workshop
 
 from stillhouse.data.ragged import Ragged
-from stillhouse.features import Needs
+from stillhouse.features import LOGITS, Feature
 from stillhouse.runs.defaults import with_defaults
 from stillhouse.runs.options import config_from_options
 from stillhouse.runs.prepare import prepare
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.shard import open_shard
 from stillhouse.teachers.source import OnlineTeacher, StoredTeacher
-from stillhouse.teachers.store import FeatureStore, Index, column_names, used_bytes
+from stillhouse.teachers.store import FeatureStore, Index, used_bytes
 
 
 def test_what_is_read_is_what_the_model_gives(tmp_path, passes):
@@ -44,32 +45,32 @@ def test_every_task(tmp_path, task):
     data = str(TASKS[task](tmp_path, rows=40))
     options = {"data": data, "teacher": str(teacher), "student": "2x24", "max_length": 48}
     prepared = prepare(with_defaults(config_from_options(options)))
-    split, needs = prepared.splits["train"].tokens, Needs(logits=True, hidden_states=frozenset({1}))
+    split, needs = prepared.splits["train"].tokens, needing(logits=True, hidden_states=frozenset({1}))
     stored = build(tmp_path, needs, split=split, encoder=prepared.teacher.encoder)
     assert isinstance(stored, StoredTeacher)
     online = OnlineTeacher(prepared.teacher.encoder, needs, workshop(tmp_path).accelerator)
     batch = split.batch(np.arange(11))
     ours, theirs = stored.features(batch), online.features(batch)
-    assert ours.logits.shape == theirs.logits.shape
+    assert ours[LOGITS].shape == theirs[LOGITS].shape
     where = batch.positions if task in ("tagging", "qa") else ...
-    assert torch.allclose(ours.logits[where], theirs.logits[where], atol=1e-5)
+    assert torch.allclose(ours[LOGITS][where], theirs[LOGITS][where], atol=1e-5)
 
 
 def test_more_features_serve_whoever_needs_fewer(tmp_path, passes):
     build(tmp_path, EVERYTHING)
-    fewer = Needs(logits=True, attentions=frozenset({2}), parts=frozenset({"value"}))
+    fewer = needing(logits=True, attentions=frozenset({2}), parts=frozenset({"value"}))
     check(build(tmp_path, fewer), tmp_path, needs=fewer)
     assert sum(passes) == 97
-    more = dataclasses.replace(EVERYTHING, hidden_states=frozenset({0, 1, 2}))
+    more = EVERYTHING | needing(hidden_states=(1,))
     check(build(tmp_path, more), tmp_path, needs=more)
     assert sum(passes) == 2 * 97
     columns = [set(open_shard(path).columns) for path in shards_of(tmp_path)]
-    assert sorted(map(len, columns)) == [1, len(column_names(EVERYTHING))]  # what was there is not written again
+    assert sorted(map(len, columns)) == [1, len(EVERYTHING)]  # what was there is not written again
 
 
 def test_a_cls_vector_is_found_in_its_hidden_state(tmp_path, passes):
-    build(tmp_path, Needs(hidden_states=frozenset({0, 1, 2})))
-    needs = Needs(cls=frozenset({1, 2}))
+    build(tmp_path, needing(hidden_states=frozenset({0, 1, 2})))
+    needs = needing(cls=frozenset({1, 2}))
     check(build(tmp_path, needs), tmp_path, needs=needs)
     assert sum(passes) == 97
 
@@ -98,16 +99,16 @@ def test_equal_texts_are_computed_once(tmp_path, passes):
 
 def test_rows_get_what_they_lack_and_no_more(tmp_path, passes):
     few = toy_split().select(np.arange(10))
-    build(tmp_path, Needs(hidden_states=frozenset({2})), split=few)
+    build(tmp_path, needing(hidden_states=frozenset({2})), split=few)
     passes.clear()
-    needs = Needs(logits=True, hidden_states=frozenset({2}))
+    needs = needing(logits=True, hidden_states=frozenset({2}))
     check(build(tmp_path, needs), tmp_path, needs=needs)
     assert sum(passes) == 97
     rows = {}
     for path in shards_of(tmp_path):
         shard = open_shard(path)
-        for name in shard.columns:
-            rows[name] = rows.get(name, 0) + len(shard.keys)
+        for feature in shard.columns:
+            rows[str(feature)] = rows.get(str(feature), 0) + len(shard.keys)
     assert rows == {"logits": 97, "hidden_state_2": 97}
 
 
@@ -155,12 +156,12 @@ def test_what_waits_to_be_written_holds_no_more_than_that(dtype):
         assert kept.untyped_storage().nbytes() == kept.nbytes
 
 
-def test_many_columns(tmp_path):
+def test_many_features(tmp_path):
     """More than a number has bits: one lacks the last of them alone."""
     keys, lengths = np.arange(6, dtype=np.uint64).reshape(3, 2), np.full(3, 4)
     index = Index(keys, lengths, [])
-    for number in range(70):
-        index.places[f"column {number}"] = np.zeros(3, np.int64), np.arange(3)
-    index.places["column 69"][0][1] = -1
-    ((columns, rows),) = index.missing()
-    assert (columns, rows.tolist()) == ({"column 69"}, [1])
+    for layer in range(70):
+        index.places[Feature("cls", layer)] = np.zeros(3, np.int64), np.arange(3)
+    index.places[Feature("cls", 69)][0][1] = -1
+    ((features, rows),) = index.missing()
+    assert (features, rows.tolist()) == (needing(cls=(69,)), [1])

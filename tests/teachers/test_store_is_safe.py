@@ -10,11 +10,11 @@ from functools import partial
 
 import pytest
 from tests.commands import leave
+from tests.features import needing
 from tests.teachers.toy_store import EVERYTHING, build, check, make_shards_small, shards_of
 from tests.training.toy_stage import toy_encoder
 
 from stillhouse.data.batch import scoring_order
-from stillhouse.features import Needs
 from stillhouse.teachers import source, store
 from stillhouse.teachers.shard import open_shard
 from stillhouse.teachers.source import OnlineTeacher
@@ -75,7 +75,7 @@ def test_a_store_whose_filling_was_killed_is_completed(tmp_path, small_shards, p
 
 
 def test_leftovers_of_those_long_gone_are_removed(tmp_path):
-    build(tmp_path, Needs(logits=True))
+    build(tmp_path, needing(logits=True))
     folder = shards_of(tmp_path)[0].parent
     old, new = folder / ".old.1.tmp", folder / ".new.2.tmp"
     for path in (old, new):
@@ -89,7 +89,7 @@ def test_leftovers_of_those_long_gone_are_removed(tmp_path):
 def test_a_slow_teacher_writes_what_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr("stillhouse.teachers.fill.SHARD_SECONDS", 0.0)
     monkeypatch.setattr("stillhouse.teachers.fill.scoring_order", partial(scoring_order, tokens=100))
-    build(tmp_path, Needs(logits=True))
+    build(tmp_path, needing(logits=True))
     assert len(shards_of(tmp_path)) > 5
 
 
@@ -187,7 +187,7 @@ def test_a_system_that_refuses_to_write_leaves_the_model_and_one_clear_line(tmp_
 
 def test_the_command_shows_checks_and_frees(tmp_path, small_shards, capsys):
     build(tmp_path, EVERYTHING)
-    build(tmp_path, Needs(logits=True), encoder=toy_encoder(4))
+    build(tmp_path, needing(logits=True), encoder=toy_encoder(4))
     options = ("--store", str(tmp_path / "store"))
     assert leave("store", "ls", *options) == 0
     said = capsys.readouterr().out

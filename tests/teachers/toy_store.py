@@ -4,16 +4,16 @@ from functools import partial
 
 import numpy as np
 import torch
+from tests.features import needing
 from tests.training.toy_stage import toy_encoder, toy_split, workshop
 
 from stillhouse.config import TeacherConfig
 from stillhouse.data.batch import scoring_order
-from stillhouse.features import Needs
 from stillhouse.models.digest import weights_digest
 from stillhouse.teachers.source import OnlineTeacher, Source, build_teacher
 from stillhouse.teachers.store import row_keys
 
-EVERYTHING = Needs(
+EVERYTHING = needing(
     logits=True,
     hidden_states=frozenset({0, 2}),
     cls=frozenset({1}),
@@ -37,25 +37,15 @@ def build(folder, needs, said=None, split=None, features="store", epochs=3.0, en
     )
 
 
-def tensors(features):
-    found = {"logits": features.logits} if features.logits is not None else {}
-    found |= {f"hidden {layer}": state for layer, state in features.hidden_states.items()}
-    found |= {f"cls {layer}": state for layer, state in features.cls.items()}
-    for layer, attention in features.attentions.items():
-        parts = {part: getattr(attention, part) for part in ("query", "key", "value")}
-        found |= {f"{part} {layer}": vectors for part, vectors in parts.items() if vectors is not None}
-    return found
-
-
 def assert_alike(one, other, mask):
     """Equal where there is a token."""
-    one, other = tensors(one), tensors(other)
-    assert one.keys() == other.keys()
-    for name, value in one.items():
+    assert one.tensors.keys() == other.tensors.keys()
+    assert one.attention == other.attention
+    for name, value in one.tensors.items():
         theirs = other[name]
         assert value.dtype == theirs.dtype, name
         assert value.shape == theirs.shape, name
-        if name.startswith("hidden"):
+        if name.name == "hidden_state":
             value, theirs = value[mask], theirs[mask]
         elif value.ndim == 4:
             value, theirs = value.transpose(1, 2)[mask], theirs.transpose(1, 2)[mask]

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import pytest
 import torch
+from tests.features import attended, needing
 from tests.training.toy_stage import SILENT, toy_encoder, toy_split, workshop
 
 from stillhouse.config import StageConfig
-from stillhouse.features import Needs
 from stillhouse.method import Stage
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
@@ -26,14 +26,14 @@ class Probe(Objective):
 
     @property
     def student_needs(self):
-        return Needs(attentions=frozenset({2}))
+        return needing(attentions=frozenset({2}))
 
     @property
     def teacher_needs(self):
         return self.student_needs
 
     def __call__(self, student, teacher, batch):
-        ours, theirs = student.attentions[2], teacher.attentions[2]
+        ours, theirs = attended(student, 2), attended(teacher, 2)
         scores = ours.scores()
         assert not theirs.query.requires_grad
         self.seen.append((ours.query.dtype, scores.dtype, scores.requires_grad))

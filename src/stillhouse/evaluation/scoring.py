@@ -15,7 +15,7 @@ from stillhouse.console import OnProgress
 from stillhouse.data.batch import Rows, TokenizedSplit, scoring_order
 from stillhouse.data.ragged import Ragged
 from stillhouse.errors import NotFinite
-from stillhouse.features import Needs
+from stillhouse.features import LOGITS, ONLY_LOGITS
 from stillhouse.models.forward import Side, evaluating, forward
 
 Logits = NDArray[np.float32] | Ragged
@@ -53,7 +53,7 @@ def compute_logits(
         parts = list(scoring_order(encoded.lengths))
         for number, part in enumerate(parts, 1):
             batch = split.batch(part).to(device)
-            logits = forward(encoder, batch, side, Needs(logits=True)).require_logits().float().cpu()
+            logits = forward(encoder, batch, side, ONLY_LOGITS)[LOGITS].float().cpu()
             if not torch.isfinite(logits).all():
                 raise NotFinite("the model's outputs are NaN or infinite")
             order.append(part)

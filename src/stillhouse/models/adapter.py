@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from stillhouse.errors import UserError
-from stillhouse.features import Attention, Dimensions, Features, Needs
-from stillhouse.models.capture import recording, states_before
+from stillhouse.features import LOGITS, PARTS, Dimensions, Feature, FeatureName, Features, Needs, layers_of
+from stillhouse.models.capture import Recorded, recording, states_before
 
 
 def layer_count(config: PreTrainedConfig) -> int:
@@ -114,66 +115,81 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
         UserError: A layer is asked for that the model does not have.
         RuntimeError: Something that was asked for was not captured; see also `recording`.
     """
-    if not needs.anything:
+    if not needs:
         return Features()
     config: Any = model.config
-    layers = sorted(needs.hidden_states | needs.cls)
+    layers, attended = layers_of(needs, "hidden_state", "cls"), layers_of(needs, *PARTS)
     _check_layers(layers, config, "hidden state", 0)
-    _check_layers(sorted(needs.attentions), config, "Q, K and V of layer", 1)
+    _check_layers(attended, config, "Q, K and V of layer", 1)
     # ALBERT may run several inner layers a layer, and each of them counts for transformers.
     stride = int(getattr(config, "inner_group_num", 1))
     wanted: bool | list[int] = [layer * stride for layer in layers] if layers else False
     if layers and stride > 1:
         wanted = True  # transformers drops numbers above num_hidden_layers without a word
     given = {name: inputs[name] for name in input_names(model) if name in inputs}
-    calls = {layer * stride: layer for layer in needs.attentions}
+    calls = {layer * stride: layer for layer in attended}
     every = layer_count(config) * stride
-    if behind := _layers_behind(model, layers, needs):
+    if behind := _layers_behind(model, layers, attended, needs):
         return _shallow_features(model, given, needs, behind)
     # Where nothing else is wanted the pass ends, inside the block, with the last queries, keys and values.
-    stops, outputs = not (needs.logits or layers), None
-    with recording(model, calls, needs.parts, every, given.get("attention_mask"), stops=stops) as attentions:
+    stops, outputs = not (LOGITS in needs or layers), None
+    with recording(model, calls, every, given.get("attention_mask"), stops=stops) as recorded:
         outputs = model(**given, output_hidden_states=wanted, return_dict=True)
     states = outputs.hidden_states if layers else ()
     states = {layer: _state(states, layer * stride, layer, model) for layer in layers}
-    return _features(_logits(outputs, model) if needs.logits else None, states, attentions, calls, needs)
+    passed = _Pass(states, {calls[call]: one for call, one in recorded.items()}, outputs, model)
+    return passed.features(needs)
 
 
 def _shallow_features(model: nn.Module, given: dict[str, Tensor], needs: Needs, behind: Mapping[int, nn.Module]) -> Features:
     """The same of a pass that ends with the last hidden state or attention that is wanted, given the layers behind states."""
-    last_state, last_attention = max(behind), max(needs.attentions, default=0)
+    attended = layers_of(needs, *PARTS)
+    last_state, last_attention = max(behind), max(attended, default=0)
     is_attention_last = last_attention > last_state
     layers, mask = max(last_state, last_attention), given.get("attention_mask")
-    calls = {layer: layer for layer in needs.attentions}
     with (
-        recording(model, calls, needs.parts, layers, mask, stops=is_attention_last) as attentions,
+        recording(model, attended, layers, mask, stops=is_attention_last) as recorded,
         states_before(behind, stops=not is_attention_last) as states,
     ):
         model(**given, return_dict=True)
-    return _features(None, states, attentions, calls, needs)
+    return _Pass(states, recorded, None, model).features(needs)
 
 
-def _features(
-    logits: Tensor | None,
-    states: Mapping[int, Tensor],
-    attentions: Mapping[int, Attention],
-    calls: Mapping[int, int],
-    needs: Needs,
-) -> Features:
-    return Features(
-        logits=logits,
-        hidden_states={layer: states[layer] for layer in sorted(needs.hidden_states)},
-        cls={layer: states[layer][:, 0] for layer in sorted(needs.cls)},
-        attentions={calls[call]: attention for call, attention in attentions.items()},
-    )
+@dataclass(frozen=True)
+class _Pass:
+    """What a forward pass left: hidden states and recorded attention by layer, and the model's own outputs."""
+
+    states: Mapping[int, Tensor]
+    recorded: Mapping[int, Recorded]
+    outputs: Any
+    model: nn.Module
+
+    def features(self, needs: Needs) -> Features:
+        return Features(
+            {feature: self._tensor(feature) for feature in sorted(needs)},
+            {layer: self.recorded[layer].attention for layer in layers_of(needs, *PARTS)},
+        )
+
+    def _tensor(self, feature: Feature) -> Tensor:
+        """A new kind of feature is one line here."""
+        layer = feature.layer
+        read: dict[FeatureName, Callable[[], Tensor]] = {
+            "logits": lambda: _logits(self.outputs, self.model),
+            "hidden_state": lambda: self.states[layer],
+            "cls": lambda: self.states[layer][:, 0],
+            "query": lambda: self.recorded[layer].query,
+            "key": lambda: self.recorded[layer].key,
+            "value": lambda: self.recorded[layer].value,
+        }
+        return read[feature.name]()
 
 
-def _layers_behind(model: Any, states: Sequence[int], needs: Needs) -> dict[int, nn.Module]:
+def _layers_behind(model: Any, states: Sequence[int], attended: Sequence[int], needs: Needs) -> dict[int, nn.Module]:
     """The layers whose input the wanted hidden states are, where a pass without gradient may end before the last layer."""
-    top = max([0, *states, *needs.attentions])
+    top = max([0, *states, *attended])
     config = model.config
     is_shared = dimensions(config).is_shared or getattr(config, "inner_group_num", 1) > 1  # ALBERT
-    if not states or needs.logits or top == layer_count(config) or is_shared or torch.is_grad_enabled():
+    if not states or LOGITS in needs or top == layer_count(config) or is_shared or torch.is_grad_enabled():
         return {}
     with suppress(UserError):  # of a family whose layers cannot be told apart
         stack = layer_stack(model)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from stillhouse.features import Attention, Part
+from stillhouse.features import Attention
 from stillhouse.models.quiet import quiet_transformers
 from stillhouse.speed.attention import block_attention, can_attend, is_short
 
@@ -30,15 +30,23 @@ class _Enough(Exception):
     """All that is wanted of a pass has been recorded."""
 
 
+class Recorded(NamedTuple):
+    """What a layer attended with, `(batch, heads, tokens, head_dim)` each, and how."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attention: Attention
+
+
 @dataclass
 class _Recorder:
     """Keeps the wanted calls of one forward pass, known by their order: ALBERT's layers share one module."""
 
     wanted: frozenset[int]
-    parts: frozenset[Part]
     stops: bool
     calls: int = 0
-    attentions: dict[int, Attention] = field(default_factory=dict)
+    recorded: dict[int, Recorded] = field(default_factory=dict)
     lacks_mask: bool = False
     lacks_gradient: bool = False
 
@@ -58,16 +66,10 @@ def _attend(
         if recorder.calls in recorder.wanted:
             # transformers counts a window's middle to its half.
             window = getattr(module, "sliding_window", None)
-            recorder.attentions[recorder.calls] = Attention(
-                query if "query" in recorder.parts else None,
-                key if "key" in recorder.parts else None,
-                value if "value" in recorder.parts else None,
-                scaling,
-                window and window - 1,
-            )
+            recorder.recorded[recorder.calls] = Recorded(query, key, value, Attention(scaling, window and window - 1))
             recorder.lacks_gradient |= not query.requires_grad
             recorder.lacks_mask |= attention_mask is None
-            if recorder.stops and recorder.attentions.keys() == recorder.wanted:
+            if recorder.stops and recorder.recorded.keys() == recorder.wanted:
                 raise _Enough
     dropout = float(options.get("dropout") or 0.0)  # 0 in eval mode
     in_blocks = query.device.type == "cpu" and (dropout > 0 or (_short_texts.get() and is_short(query)))
@@ -124,8 +126,8 @@ def states_before(layers: Mapping[int, nn.Module], *, stops: bool) -> Iterator[d
 
 @contextmanager
 def recording(
-    model: Any, calls: Iterable[int], parts: frozenset[Part], every: int, attention_mask: Tensor | None, *, stops: bool = False
-) -> Iterator[dict[int, Attention]]:
+    model: Any, calls: Iterable[int], every: int, attention_mask: Tensor | None, *, stops: bool = False
+) -> Iterator[dict[int, Recorded]]:
     """Records attention inputs of one forward pass of `model`, which has to run inside the block.
 
     What runs again later, such as a checkpointed layer in the backward pass, is not recorded.
@@ -133,7 +135,6 @@ def recording(
     Args:
         model: An encoder of transformers.
         calls: Which of its attention calls to keep, 1-based, in the order of the pass.
-        parts: Which of queries, keys and values to keep.
         every: How many calls the pass makes.
         attention_mask: The mask that the model is given.
         stops: Leave the block as soon as everything is recorded: what the model does after it is not wanted, and how often it
@@ -151,10 +152,10 @@ def recording(
         yield {}
         return
     _listen_to(model)
-    recorder = _Recorder(wanted, parts, stops)
+    recorder = _Recorder(wanted, stops)
     token = _listening.set(recorder)
     try:
-        yield recorder.attentions
+        yield recorder.recorded
     except _Enough:
         every = recorder.calls
     finally:
@@ -191,7 +192,7 @@ def _listen_to(model: Any) -> None:
 
 def _check(recorder: _Recorder, model: nn.Module, every: int, attention_mask: Tensor | None) -> None:
     name = type(model).__name__
-    missing = sorted(recorder.wanted - recorder.attentions.keys())
+    missing = sorted(recorder.wanted - recorder.recorded.keys())
     if missing or recorder.calls != every:
         raise RuntimeError(
             f"{name} attended {recorder.calls} times instead of {every}"

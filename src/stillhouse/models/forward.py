@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor, nn
 
 from stillhouse.data.batch import Batch
-from stillhouse.features import Features, Needs
+from stillhouse.features import LOGITS, Features, Needs
 from stillhouse.models.adapter import compute_features
 
 Side = Literal["student", "teacher"]
@@ -25,11 +24,10 @@ def forward(encoder: nn.Module, batch: Batch, side: Side, needs: Needs) -> Featu
 
 def at_words(features: Features, words: Tensor | None) -> Features:
     """The same with the logits of words in the place of tokens', where a task has words."""
-    logits = features.logits
-    if words is None or logits is None:
+    if words is None or LOGITS not in features.tensors:
         return features
-    index = words[..., None].expand(-1, -1, logits.shape[-1])
-    return replace(features, logits=logits.gather(1, index))
+    index = words[..., None].expand(-1, -1, features[LOGITS].shape[-1])
+    return features.replaced({LOGITS: features[LOGITS].gather(1, index)})
 
 
 @contextmanager

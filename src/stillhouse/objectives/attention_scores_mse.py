@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stillhouse.data.batch import Batch, Unit
-from stillhouse.features import Attention, Features, Needs
-from stillhouse.objective import LayerPairs, Objective
+from stillhouse.features import Feature, FeatureName, Features
+from stillhouse.objective import LayerObjective
 from stillhouse.speed.blocks import MapRows, blocked_loss, near_pairs
 
 Pairs = Literal["valid", "keys_only", "official"]
@@ -57,12 +57,12 @@ def attention_scores_mse(
     return blocked_loss(ours, our_keys, squares) / (count.clamp(min=1) * ours.shape[1])
 
 
-def _factors(attention: Attention) -> tuple[Tensor, Tensor]:
+def _factors(features: Features, layer: int) -> tuple[Tensor, Tensor]:
     """Queries, times the factor of the scores, and keys."""
-    return attention.require("query").float() * attention.scaling, attention.require("key")
+    return features[Feature("query", layer)].float() * features.attention[layer].scaling, features[Feature("key", layer)]
 
 
-class AttentionScoresMSE(Objective):
+class AttentionScoresMSE(LayerObjective):
     """`attention_scores_mse`, summed over pairs of layers.
 
     Reference: TinyBERT (Jiao et al., 2020, arXiv:1909.10351v5), equation 7.
@@ -75,25 +75,17 @@ class AttentionScoresMSE(Objective):
     """
 
     name: ClassVar[str] = "attention_scores_mse"
-    layers: LayerPairs
+    reads: ClassVar[tuple[FeatureName, ...]] = ("query", "key")
     pairs: Pairs = "valid"
 
     @property
     def unit(self) -> Unit:
         return "pairs" if self.pairs == "valid" else "rows"
 
-    @property
-    def student_needs(self) -> Needs:
-        return Needs(attentions=frozenset(own for own, _ in self.layers), parts=frozenset({"query", "key"}))
-
-    @property
-    def teacher_needs(self) -> Needs:
-        return Needs(attentions=frozenset(its for _, its in self.layers), parts=frozenset({"query", "key"}))
-
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         mask = batch.student_inputs["attention_mask"]
         values = []
         for own, its in self.layers:
-            ours, theirs = student.require_attention(own), teacher.require_attention(its)
-            values.append(attention_scores_mse(_factors(ours), _factors(theirs), mask, self.pairs, ours.window))
+            factors = _factors(student, own), _factors(teacher, its)
+            values.append(attention_scores_mse(*factors, mask, self.pairs, student.attention[own].window))
         return sum(values[1:], values[0])

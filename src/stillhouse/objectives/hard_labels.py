@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stillhouse.data.batch import IGNORED, Batch, Unit
-from stillhouse.features import Features, Needs
+from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
 from stillhouse.objective import Objective
 from stillhouse.task import TaskKind
 
@@ -79,10 +79,10 @@ class HardLabels(Objective):
 
     @property
     def student_needs(self) -> Needs:
-        return Needs(logits=True)
+        return ONLY_LOGITS
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:  # noqa: ARG002
-        logits = student.require_logits()
+        logits = student[LOGITS]
         if self.kind == "classification":
             return cross_entropy(logits, batch.labels, batch.has_label)
         if self.kind == "multilabel":

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stillhouse.data.batch import Batch, Unit
-from stillhouse.features import Features, Needs
-from stillhouse.objective import LayerPairs, Objective
+from stillhouse.features import Feature, FeatureName, Features
+from stillhouse.objective import LayerObjective, LayerPairs
 
 Tokens = Literal["valid", "all"]
 
@@ -35,7 +35,7 @@ def hidden_mse(
     return losses.where(real, 0.0).sum() / real.sum().clamp(min=1)
 
 
-class HiddenMSE(Objective):
+class HiddenMSE(LayerObjective):
     """`hidden_mse`, summed over pairs of layers.
 
     Reference: TinyBERT (Jiao et al., 2020, arXiv:1909.10351v5), equation 8.
@@ -47,25 +47,17 @@ class HiddenMSE(Objective):
     """
 
     name: ClassVar[str] = "hidden_mse"
-    layers: LayerPairs
+    reads: ClassVar[tuple[FeatureName, ...]] = ("hidden_state",)
     tokens: Tokens = "valid"
 
     @property
     def unit(self) -> Unit:
         return "tokens" if self.tokens == "valid" else "rows"
 
-    @property
-    def student_needs(self) -> Needs:
-        return Needs(hidden_states=frozenset(own for own, _ in self.layers))
-
-    @property
-    def teacher_needs(self) -> Needs:
-        return Needs(hidden_states=frozenset(its for _, its in self.layers))
-
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         mask = batch.student_inputs["attention_mask"]
         values = [
-            hidden_mse(student.require_hidden_state(own), teacher.require_hidden_state(its), mask, self.tokens)
+            hidden_mse(student[Feature("hidden_state", own)], teacher[Feature("hidden_state", its)], mask, self.tokens)
             for own, its in self.layers
         ]
         return sum(values[1:], values[0])

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stillhouse.data.batch import Batch
-from stillhouse.features import Features, Needs
-from stillhouse.objective import LayerPairs, Objective
+from stillhouse.features import Feature, FeatureName, Features
+from stillhouse.objective import LayerObjective
 
 Scale = Literal["element_mean", "paper_sum"]
 
@@ -33,7 +33,7 @@ def cls_distance(
     return (student - teacher).square().sum(dim=-1)
 
 
-class NormalisedCls(Objective):
+class NormalisedCls(LayerObjective):
     """Mean of `cls_distance` over rows and layer pairs (`paper_sum`), divided by the width as well (`element_mean`).
 
     Reference: Sun et al., 2019 (arXiv:1908.09355v1), equation 7; its weights are meant for `element_mean`, which is what
@@ -46,21 +46,11 @@ class NormalisedCls(Objective):
     """
 
     name: ClassVar[str] = "normalised_cls"
-    layers: LayerPairs
+    reads: ClassVar[tuple[FeatureName, ...]] = ("cls",)
     normalise: bool = True
     scale: Scale = "element_mean"
 
-    @property
-    def student_needs(self) -> Needs:
-        return Needs(cls=frozenset(own for own, _ in self.layers))
-
-    @property
-    def teacher_needs(self) -> Needs:
-        return Needs(cls=frozenset(its for _, its in self.layers))
-
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:  # noqa: ARG002
-        distances = [
-            cls_distance(student.require_cls(own), teacher.require_cls(its), self.normalise) for own, its in self.layers
-        ]
-        value = torch.stack(distances).mean()
-        return value / teacher.require_cls(self.layers[0][1]).shape[-1] if self.scale == "element_mean" else value
+        pairs = [(student[Feature("cls", own)], teacher[Feature("cls", its)]) for own, its in self.layers]
+        value = torch.stack([cls_distance(ours, theirs, self.normalise) for ours, theirs in pairs]).mean()
+        return value / pairs[0][1].shape[-1] if self.scale == "element_mean" else value

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
-from stillhouse.features import Attention, Features, Needs, Part
+from stillhouse.features import Feature, Features, Needs, Part, needs_of
 from stillhouse.objective import Objective
 from stillhouse.speed.blocks import MapRows, blocked_loss, mask_bias, near_pairs, with_least_keys
 
@@ -98,27 +98,30 @@ class RelationKL(Objective):
     heads: PositiveInt | None = None
 
     @property
-    def _parts_read(self) -> frozenset[Part]:
-        return frozenset(part for relation in self.relations for part in relation)
+    def _parts_read(self) -> tuple[Part, ...]:
+        return tuple(part for relation in self.relations for part in relation)
 
     @property
     def student_needs(self) -> Needs:
-        return Needs(attentions=frozenset({self.student_layer}), parts=self._parts_read)
+        return needs_of(self._parts_read, (self.student_layer,))
 
     @property
     def teacher_needs(self) -> Needs:
-        return Needs(attentions=frozenset({self.teacher_layer}), parts=self._parts_read)
+        return needs_of(self._parts_read, (self.teacher_layer,))
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
-        ours, theirs = student.require_attention(self.student_layer), teacher.require_attention(self.teacher_layer)
         mask = batch.student_inputs["attention_mask"]
         values = []
         for relation, weight in zip(self.relations, self.weights or (1.0,) * len(self.relations), strict=True):
             # Attention itself is local where its layer is; the other relations are ours to define, over all tokens.
-            window = ours.window if relation == ("query", "key") else None
-            values.append(weight * relation_kl(self._parts(ours, relation), self._parts(theirs, relation), mask, window))
+            window = student.attention[self.student_layer].window if relation == ("query", "key") else None
+            ours, theirs = (
+                self._parts(student, self.student_layer, relation),
+                self._parts(teacher, self.teacher_layer, relation),
+            )
+            values.append(weight * relation_kl(ours, theirs, mask, window))
         return torch.stack(values).sum()
 
-    def _parts(self, attention: Attention, relation: Relation) -> tuple[Tensor, Tensor]:
-        first, second = (relation_heads(attention.require(part), self.heads) for part in relation)
+    def _parts(self, features: Features, layer: int, relation: Relation) -> tuple[Tensor, Tensor]:
+        first, second = (relation_heads(features[Feature(part, layer)], self.heads) for part in relation)
         return first, second

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from stillhouse.config import PositiveFloat
 from stillhouse.data.batch import Batch, Unit
-from stillhouse.features import Features, Needs
+from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
 from stillhouse.objective import Objective
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.task import TaskKind
@@ -126,14 +126,14 @@ class SoftLabels(Objective):
 
     @property
     def student_needs(self) -> Needs:
-        return Needs(logits=True)
+        return ONLY_LOGITS
 
     @property
     def teacher_needs(self) -> Needs:
-        return Needs(logits=True)
+        return ONLY_LOGITS
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
-        student_logits, teacher_logits = student.require_logits(), teacher.require_logits()
+        student_logits, teacher_logits = student[LOGITS], teacher[LOGITS]
         if self.kind == "regression":
             return F.mse_loss(student_logits.float(), teacher_logits.float())
         value = self._divergence_of(student_logits, teacher_logits, batch)

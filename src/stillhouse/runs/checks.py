@@ -14,7 +14,7 @@ from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import NotFinite, UserError
 from stillhouse.evaluation.evaluate import predict_split
 from stillhouse.evaluation.floor import check_teacher
-from stillhouse.features import Needs
+from stillhouse.features import ONLY_LOGITS
 from stillhouse.method import Stage
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.forward import evaluating, forward
@@ -24,7 +24,7 @@ from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.side import StageSide
 from stillhouse.task import Task
 
-WHOLE = Needs(logits=True)  # no pass ends before the last layer, so that how often a model attends is looked at
+WHOLE = ONLY_LOGITS  # no pass ends before the last layer, so that how often a model attends is looked at
 
 
 def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: TokenizedSplit) -> None:
@@ -65,7 +65,7 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: Tokenize
 
 def _asks(stage: Stage) -> str:
     """What a stage does with its models."""
-    if stage.student_needs.inside:
+    if stage.student_needs - ONLY_LOGITS:
         return "reads what is inside its models"
     return "reads its models' outputs" if type(stage.side) is StageSide else "replaces their layers"
 
@@ -73,7 +73,7 @@ def _asks(stage: Stage) -> str:
 def check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: Model, student: Model, task: Task) -> None:
     """Refuses what cannot be done with two tokenizers."""
     both = f"teacher {teacher.name} and student {student.name}"
-    if any(stage.teacher_needs.inside for stage in stages):
+    if any(stage.teacher_needs - ONLY_LOGITS for stage in stages):
         raise UserError(
             f"method {config.method.name} compares tokens, but {both} cut text differently",
             expected="one tokenizer for both",
@@ -102,7 +102,7 @@ def check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teach
                 expected="at least one weight above 0",
             )
     depths = layer_count(student.config), layer_count(teacher.config)
-    if depths[0] > depths[1] and any(stage.student_needs.inside for stage in stages):
+    if depths[0] > depths[1] and any(stage.student_needs - ONLY_LOGITS for stage in stages):
         raise UserError(
             f"the student has {depths[0]} layers and its teacher {depths[1]}, and method {config.method.name} looks inside",
             expected=f"at most {depths[1]} layers",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from stillhouse.config import Frozen
@@ -52,15 +51,12 @@ class StudentSide(nn.Module):
         features = forward(self.encoder, batch, "student", self.needs)
         if not self._projection_of:
             return features
-        return replace(
-            features,
-            hidden_states={layer: self._projected(layer, state) for layer, state in features.hidden_states.items()},
-            cls={layer: self._projected(layer, state) for layer, state in features.cls.items()},
-        )
-
-    def _projected(self, layer: int, state: Tensor) -> Tensor:
-        number = self._projection_of.get(layer)
-        return state if number is None else self.projections[number](state)
+        mapped = {
+            feature: self.projections[self._projection_of[feature.layer]](state)
+            for feature, state in features.tensors.items()
+            if feature.name in ("hidden_state", "cls") and feature.layer in self._projection_of
+        }
+        return features.replaced(mapped)
 
     def before_step(self, step: int, steps: int, rows: Rows) -> None:
         """Told before every optimiser step: how many were taken, how many there will be, and the step's rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Rows, TokenizedSplit, scoring_order
 from stillhouse.errors import NotFinite
-from stillhouse.features import Features, Needs
+from stillhouse.features import LOGITS, PARTS, Feature, Needs
 from stillhouse.models.adapter import compute_features, dimensions
 from stillhouse.models.capture import short_texts_in_blocks
 from stillhouse.models.forward import evaluating
@@ -40,11 +40,15 @@ def stored_bytes(encoder: Any, needs: Needs, dtype: torch.dtype, task: Task, len
         lengths: Tokens of the rows.
     """
     sizes = dimensions(encoder.config)
-    width = len(needs.hidden_states) * sizes.width + len(needs.attentions) * len(needs.parts) * sizes.attention_width
-    logits = needs.logits * task.logits * LOGIT_BYTES
-    has_token_logits = task.kind in TOKEN_LOGITS
-    a_token = width * dtype.itemsize + logits * has_token_logits
-    a_row = KEY_BYTES + len(needs.cls) * sizes.width * dtype.itemsize + logits * (not has_token_logits)
+    a_token, a_row = 0, KEY_BYTES
+    for feature in needs:
+        is_logits, is_attended = feature == LOGITS, feature.name in PARTS
+        width = task.logits if is_logits else sizes.attention_width if is_attended else sizes.width
+        size = width * (LOGIT_BYTES if is_logits else dtype.itemsize)
+        if _is_by_token(feature, task):
+            a_token += size
+        else:
+            a_row += size
     return lengths * a_token + a_row
 
 
@@ -53,7 +57,7 @@ class _Block:
     """Rows that wait to be written."""
 
     rows: list[Rows] = field(default_factory=list)
-    columns: dict[str, list[Tensor]] = field(default_factory=dict)
+    columns: dict[Feature, list[Tensor]] = field(default_factory=dict)
     finite: list[Tensor] = field(default_factory=list)  # read when the block is written: reading makes the CPU wait
     size: int = 0
     begun: float = field(default_factory=time.perf_counter)
@@ -63,10 +67,9 @@ def fill_store(
     store: FeatureStore,
     keys: Keys,
     rows: Rows,
-    columns: frozenset[str],
+    missing: Needs,
     encoder: nn.Module,
     split: TokenizedSplit,
-    needs: Needs,
     *,
     accelerator: Any,
     report: OnProgress | None = None,
@@ -77,10 +80,9 @@ def fill_store(
         store: Where to.
         keys: Of all rows of the split.
         rows: Those to add. With several processes each computes its share.
-        columns: Those to add; what else the needs bring is not written.
+        missing: The features to add.
         encoder: The teacher.
         split: The rows.
-        needs: What the columns hold.
         accelerator: Gives device and precision.
         report: Told about the progress.
 
@@ -90,7 +92,7 @@ def fill_store(
     """
     rows = rows[accelerator.process_index :: accelerator.num_processes]
     lengths = split.teacher.lengths
-    by_token = _by_token(split, columns)
+    by_token = frozenset(feature for feature in missing if _is_by_token(feature, split.task))
     attentions: dict[int, dict[str, Any]] = {}
     block = _Block()
 
@@ -109,17 +111,18 @@ def fill_store(
         parts = list(scoring_order(lengths[rows]))
         for number, part in enumerate(parts, 1):
             batch = split.batch(rows[part]).to(accelerator.device)
-            features = compute_features(encoder, batch.teacher_inputs, needs)
+            features = compute_features(encoder, batch.teacher_inputs, missing)
             real = batch.teacher_inputs["attention_mask"].bool()
-            for layer, attention in features.attentions.items():
-                heads = next(one for one in (attention.query, attention.key, attention.value) if one is not None).shape[1]
-                attentions[layer] = {"heads": heads, "scaling": attention.scaling, "window": attention.window}
-            for name, value in _columns(features).items():
-                if name not in columns:
-                    continue
+            for feature, tensor in features.tensors.items():
+                value = tensor
+                if feature.name in PARTS:
+                    attention = features.attention[feature.layer]
+                    attentions[feature.layer] = {"heads": tensor.shape[1], **asdict(attention)}
+                    value = tensor.transpose(1, 2).flatten(2)  # heads side by side
                 block.finite.append(torch.isfinite(value).all())
-                kept = _kept(value, real if name in by_token else None, torch.float32 if name == "logits" else store.dtype)
-                block.columns.setdefault(name, []).append(kept)
+                dtype = torch.float32 if feature == LOGITS else store.dtype
+                kept = _kept(value, real if feature in by_token else None, dtype)
+                block.columns.setdefault(feature, []).append(kept)
                 block.size += kept.nbytes
             block.rows.append(rows[part])
             if block.size >= SHARD_BYTES or time.perf_counter() - block.begun >= SHARD_SECONDS:
@@ -134,20 +137,6 @@ def _kept(value: Tensor, real: Tensor | None, dtype: torch.dtype) -> Tensor:
     return (value.contiguous() if real is None else value[real]).to("cpu", dtype)
 
 
-def _by_token(split: TokenizedSplit, names: frozenset[str]) -> frozenset[str]:
-    """Columns with a vector a token; CLS vectors, and the logits of whole rows, are not."""
-    has_token_logits = split.task.kind in TOKEN_LOGITS
-    return frozenset(name for name in names if not name.startswith("cls_") and (name != "logits" or has_token_logits))
-
-
-def _columns(features: Features) -> dict[str, Tensor]:
-    """Features by column, heads side by side."""
-    columns = {} if features.logits is None else {"logits": features.logits}
-    columns |= {f"hidden_state_{layer}": state for layer, state in features.hidden_states.items()}
-    columns |= {f"cls_{layer}": state for layer, state in features.cls.items()}
-    for layer, attention in features.attentions.items():
-        for part in ("query", "key", "value"):
-            vectors = getattr(attention, part)
-            if vectors is not None:
-                columns[f"{part}_{layer}"] = vectors.transpose(1, 2).flatten(2)
-    return columns
+def _is_by_token(feature: Feature, task: Task) -> bool:
+    """Whether a row has a vector for each token; CLS vectors, and the logits of whole rows, are not such."""
+    return feature.name != "cls" and (feature != LOGITS or task.kind in TOKEN_LOGITS)

@@ -101,7 +101,7 @@ def kept_stores(root: Path) -> list[KeptStore]:
             except (Damaged, OSError):
                 continue
             keys.update(map(bytes, shard.keys))
-            columns.update(shard.columns)
+            columns.update(map(str, shard.columns))
         used = 0.0
         with suppress(OSError):  # another process may have removed it
             used = (folder / ABOUT).stat().st_mtime

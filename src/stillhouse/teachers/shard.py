@@ -21,9 +21,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stillhouse.data.batch import Rows
+from stillhouse.features import Feature, parse_feature
 from stillhouse.files import write_atomically
 
 FORMAT = 1
+COLUMN = "column:"
 Keys = NDArray[np.uint64]
 
 
@@ -35,7 +37,7 @@ class Shard:
         path: Where it is.
         keys: Of its rows, `(rows, 2)` of 64 bits.
         starts: Where each row's tokens begin, `(rows + 1,)`.
-        columns: By name: `(tokens, width)`, or `(rows, width)` where a row has one vector.
+        columns: By feature: `(tokens, width)`, or `(rows, width)` where a row has one vector.
         by_token: Which columns have a vector for each token.
         attentions: By layer what its queries, keys and values are: heads, scaling, window.
         checksums: Of the columns, as they were written; None of a shard that was not read.
@@ -44,17 +46,17 @@ class Shard:
     path: Path
     keys: Keys
     starts: Rows
-    columns: dict[str, Tensor]
-    by_token: frozenset[str]
+    columns: dict[Feature, Tensor]
+    by_token: frozenset[Feature]
     attentions: dict[int, dict[str, Any]]
-    checksums: dict[str, int] | None = None
+    checksums: dict[Feature, int] | None = None
 
-    def holds(self, name: str) -> str | None:
+    def holds(self, feature: Feature) -> Feature | None:
         """The column in which a feature is: its own or, for a CLS vector, that of the hidden state."""
-        hidden = name.replace("cls_", "hidden_state_")
-        return next((held for held in (name, hidden) if held in self.columns), None)
+        hidden = Feature("hidden_state" if feature.name == "cls" else feature.name, feature.layer)
+        return next((held for held in (feature, hidden) if held in self.columns), None)
 
-    def verify(self, names: Iterable[str]) -> None:
+    def verify(self, features: Iterable[Feature]) -> None:
         """Reads columns through.
 
         Raises:
@@ -62,9 +64,9 @@ class Shard:
         """
         if self.checksums is None:
             return
-        for name in names:
-            if self.checksums[name] != _checksum(self.columns[name]):
-                raise Damaged(f"the checksum of {name} does not agree")
+        for feature in features:
+            if self.checksums[feature] != _checksum(self.columns[feature]):
+                raise Damaged(f"the checksum of {feature} does not agree")
 
 
 class Damaged(Exception):
@@ -80,12 +82,12 @@ def write_shard(shard: Shard) -> None:
     tensors = {
         "keys": torch.from_numpy(shard.keys.view(np.int64)),
         "lengths": torch.from_numpy(np.diff(shard.starts).astype(np.int32)),
-        **{f"column:{name}": tensor.contiguous() for name, tensor in shard.columns.items()},
+        **{f"{COLUMN}{feature}": tensor.contiguous() for feature, tensor in shard.columns.items()},
     }
     content = {
         "format": FORMAT,
         "tensors": {name: [_checksum(tensor), str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()},
-        "by_token": sorted(shard.by_token),
+        "by_token": sorted(map(str, shard.by_token)),
         "attentions": {str(layer): entry for layer, entry in shard.attentions.items()},
     }
     about = json.dumps(content, sort_keys=True)
@@ -130,10 +132,10 @@ def open_shard(path: Path) -> Shard:
         path,
         keys,
         np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
-        {name.removeprefix("column:"): tensor for name, tensor in tensors.items()},
-        frozenset(about["by_token"]),
+        {parse_feature(name.removeprefix(COLUMN)): tensor for name, tensor in tensors.items()},
+        frozenset(map(parse_feature, about["by_token"])),
         {int(layer): entry for layer, entry in about["attentions"].items()},
-        {name.removeprefix("column:"): value for name, value in checksums.items()},
+        {parse_feature(name.removeprefix(COLUMN)): value for name, value in checksums.items() if name.startswith(COLUMN)},
     )
 
 

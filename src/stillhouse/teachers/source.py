@@ -18,12 +18,12 @@ from stillhouse.config import TeacherConfig
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit
 from stillhouse.errors import UserError
-from stillhouse.features import Attention, Features, Needs
+from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
 from stillhouse.files import free_space
 from stillhouse.models.capture import attend_in_blocks, short_texts_in_blocks
 from stillhouse.models.forward import at_words, forward
 from stillhouse.teachers.fill import fill_store, stored_bytes
-from stillhouse.teachers.store import FeatureStore, Index, column_names, needs_of, row_keys, store_root, used_bytes
+from stillhouse.teachers.store import FeatureStore, Index, row_keys, store_root, used_bytes
 
 LEAST_SHARE = 0.1  # of the rows in the store, below which a store is not worth its disk
 
@@ -103,9 +103,9 @@ def kept_dtype(accelerator: Any) -> torch.dtype:
 
 
 def _rounded(features: Features, dtype: torch.dtype) -> Features:
-    """What reading from a store would give."""
-    logits = None if features.logits is None else features.logits.float()
-    return replace(features.changed(lambda tensor: tensor.to(dtype)), logits=logits)
+    """What reading from a store would give: logits are never rounded."""
+    kept = {name: tensor.to(torch.float32 if name == LOGITS else dtype) for name, tensor in features.tensors.items()}
+    return features.replaced(kept)
 
 
 def _merged(parts: tuple[Features, Features], places: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Features:
@@ -118,17 +118,7 @@ def _merged(parts: tuple[Features, Features], places: tuple[NDArray[np.int64], N
             result[torch.from_numpy(place).to(result.device)] = part.to(result.dtype)
         return result
 
-    def attention(a: Attention, b: Attention) -> Attention:
-        pairs = ((a.query, b.query), (a.key, b.key), (a.value, b.value))
-        query, key, value = (None if x is None or y is None else together(x, y) for x, y in pairs)
-        return Attention(query, key, value, a.scaling, a.window)
-
-    return Features(
-        logits=None if one.logits is None or other.logits is None else together(one.logits, other.logits),
-        hidden_states={layer: together(state, other.hidden_states[layer]) for layer, state in one.hidden_states.items()},
-        cls={layer: together(state, other.cls[layer]) for layer, state in one.cls.items()},
-        attentions={layer: attention(own, other.attentions[layer]) for layer, own in one.attentions.items()},
-    )
+    return one.replaced({feature: together(tensor, other[feature]) for feature, tensor in one.tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -176,7 +166,7 @@ def build_teacher(
         report: Told about the progress of what is computed once.
         say: Told what people have to know.
     """
-    if encoder is None or not needs.anything:
+    if encoder is None or not needs:
         return NoTeacher()
     if accelerator.device.type == "cpu":
         attend_in_blocks(encoder)
@@ -185,11 +175,11 @@ def build_teacher(
         return OnlineTeacher(encoder, needs, accelerator)
     precision = "bf16" if kept_dtype(accelerator) == torch.bfloat16 else "fp32"
     # Logits are small: where they cannot be written they are kept here.
-    store = FeatureStore(source.root, source.digest, precision, name=source.name, may_hold=needs.logits_only, say=say)
-    keys, lengths, columns = row_keys(split.teacher), split.teacher.lengths, column_names(needs)
-    index = store.index(keys, lengths, columns)
-    missing = [_Missing(rows, names, needs_of(names, needs)) for names, rows in index.missing()]
-    is_read_once = not source.is_shared and (epochs < 1 or (epochs == 1 and not needs.logits_only))
+    store = FeatureStore(source.root, source.digest, precision, name=source.name, may_hold=needs == ONLY_LOGITS, say=say)
+    keys, lengths = row_keys(split.teacher), split.teacher.lengths
+    index = store.index(keys, lengths, needs)
+    missing = [_Missing(rows, features) for features, rows in index.missing()]
+    is_read_once = not source.is_shared and (epochs < 1 or (epochs == 1 and needs != ONLY_LOGITS))
     if config.features == "auto" and is_read_once:
         missing = []
     limit = source.config.store_limit_gib if config.features == "auto" else math.inf
@@ -204,10 +194,9 @@ def build_teacher(
                     store,
                     keys,
                     part.rows,
-                    part.columns,
+                    part.needs,
                     encoder,
                     split,
-                    part.needs,
                     accelerator=accelerator,
                     report=report,
                 )
@@ -217,23 +206,21 @@ def build_teacher(
                 "(--store names another place, `stillhouse store rm` frees some)"
             )
         accelerator.wait_for_everyone()
-        index = store.index(keys, lengths, columns)
+        index = store.index(keys, lengths, needs)
     online = OnlineTeacher(encoder, needs, accelerator)
     return online if index.lacking().all() else StoredTeacher(index, needs, online, accelerator.device)
 
 
 @dataclass(frozen=True)
 class _Missing:
-    """Columns that some rows lack.
+    """Features that some rows lack.
 
     Attributes:
         rows: Numbers in the split.
-        columns: Their names.
-        needs: What they hold.
+        needs: The features.
     """
 
     rows: Rows
-    columns: frozenset[str]
     needs: Needs
 
 

@@ -30,7 +30,7 @@ from stillhouse.data.batch import Rows
 from stillhouse.data.ragged import Ragged, spans
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
-from stillhouse.features import Attention, Features, Needs
+from stillhouse.features import PARTS, Attention, Feature, Features, Needs, layers_of
 from stillhouse.files import cache_folder, sweep, write_json
 from stillhouse.teachers.shard import FORMAT, Damaged, Keys, Shard, open_shard, write_shard
 
@@ -55,30 +55,6 @@ def _rows(ragged: Ragged) -> Iterator[bytes]:
         yield values[start:end].tobytes()
 
 
-def column_names(needs: Needs) -> frozenset[str]:
-    """The columns that hold what a stage needs."""
-    names = {"logits"} if needs.logits else set()
-    names |= {f"hidden_state_{layer}" for layer in needs.hidden_states}
-    names |= {f"cls_{layer}" for layer in needs.cls}
-    names |= {f"{part}_{layer}" for layer in needs.attentions for part in needs.parts}
-    return frozenset(names)
-
-
-def needs_of(columns: frozenset[str], needs: Needs) -> Needs:
-    """As much of the needs as these columns hold; of a layer's queries, keys and values all that are needed, or none."""
-
-    def layers(kind: str, numbers: frozenset[int]) -> frozenset[int]:
-        return frozenset(layer for layer in numbers if f"{kind}_{layer}" in columns)
-
-    return Needs(
-        logits=needs.logits and "logits" in columns,
-        hidden_states=layers("hidden_state", needs.hidden_states),
-        cls=layers("cls", needs.cls),
-        attentions=frozenset().union(*(layers(part, needs.attentions) for part in needs.parts)),
-        parts=needs.parts,
-    )
-
-
 @dataclass
 class Index:
     """Where the rows of a split are in a store.
@@ -87,13 +63,13 @@ class Index:
         keys: Of the rows.
         lengths: Tokens of every row.
         shards: All of them.
-        places: By column: for every row its shard, -1 where none has it, and its number there.
+        places: By feature: for every row its shard, -1 where none has it, and its number there.
     """
 
     keys: Keys
     lengths: Rows
     shards: list[Shard]
-    places: dict[str, tuple[Rows, Rows]] = field(default_factory=dict)
+    places: dict[Feature, tuple[Rows, Rows]] = field(default_factory=dict)
 
     def lacking(self) -> NDArray[np.bool_]:
         """Which rows lack a column."""
@@ -102,8 +78,8 @@ class Index:
             lacks |= shard < 0
         return lacks
 
-    def missing(self) -> list[tuple[frozenset[str], Rows]]:
-        """What has to be computed: columns, and the rows that lack just these; of rows with the same text the first."""
+    def missing(self) -> list[tuple[Needs, Rows]]:
+        """What has to be computed: features, and the rows that lack just these; of rows with the same text the first."""
         lacked = np.stack([shard < 0 for shard, _ in self.places.values()], axis=1)
         rows = np.flatnonzero(lacked.any(axis=1))
         _, first = np.unique(self.keys[rows], axis=0, return_index=True)
@@ -112,24 +88,24 @@ class Index:
         kind = kind.reshape(-1)
         return [(frozenset(compress(self.places, columns)), rows[kind == number]) for number, columns in enumerate(kinds)]
 
-    def read(self, name: str, rows: Rows, tokens: int) -> Tensor:
-        """A column of some rows, padded with zeros: `(rows, tokens, width)`, or `(rows, width)`.
+    def read(self, feature: Feature, rows: Rows, tokens: int) -> Tensor:
+        """A feature of some rows, padded with zeros: `(rows, tokens, width)`, or `(rows, width)`.
 
         Args:
-            name: The column.
+            feature: Of heads side by side.
             rows: Numbers in the split; the store has all of them.
             tokens: Of the longest row in the batch.
         """
-        shards, numbers = self.places[name][0][rows], self.places[name][1][rows]
+        shards, numbers = self.places[feature][0][rows], self.places[feature][1][rows]
         first = self.shards[int(shards[0])]
-        like = first.columns[str(first.holds(name))]
-        by_token, width = name in first.by_token, like.shape[1]
+        like = first.columns[first.holds(feature) or feature]
+        by_token, width = feature in first.by_token, like.shape[1]
         flat = like.new_zeros(len(rows) * (tokens if by_token else 1), width)
         for number in np.unique(shards):
             shard = self.shards[number]
             where = np.flatnonzero(shards == number)
             source, target = numbers[where], where
-            held = str(shard.holds(name))
+            held = shard.holds(feature) or feature
             if held in shard.by_token:
                 source = shard.starts[source]
             if by_token:
@@ -139,29 +115,18 @@ class Index:
             flat.index_copy_(0, torch.from_numpy(target), values)
         return flat.view(len(rows), tokens, width) if by_token else flat
 
-    def attention(self, layer: int) -> dict[str, Any]:
-        """Heads, scaling and window of a layer."""
-        return next(shard.attentions[layer] for shard in self.shards if layer in shard.attentions)
-
     def features(self, needs: Needs, rows: Rows, tokens: int) -> Features:
         """The Features of some rows; logits of tokens are those of all tokens."""
-        attentions = {}
-        for layer in needs.attentions:
-            about = self.attention(layer)
-            parts = {part: self._heads(self.read(f"{part}_{layer}", rows, tokens), about["heads"]) for part in needs.parts}
-            vectors = (parts.get("query"), parts.get("key"), parts.get("value"))
-            attentions[layer] = Attention(*vectors, about["scaling"], about["window"])
-        return Features(
-            logits=self.read("logits", rows, tokens) if needs.logits else None,
-            hidden_states={layer: self.read(f"hidden_state_{layer}", rows, tokens) for layer in needs.hidden_states},
-            cls={layer: self.read(f"cls_{layer}", rows, tokens) for layer in needs.cls},
-            attentions=attentions,
-        )
+        about = {layer: self._about(layer) for layer in layers_of(needs, *PARTS)}
+        tensors = {feature: self.read(feature, rows, tokens) for feature in needs}
+        for feature in needs:
+            if feature.name in PARTS:
+                tensors[feature] = tensors[feature].unflatten(2, (about[feature.layer]["heads"], -1)).transpose(1, 2)
+        return Features(tensors, {layer: Attention(own["scaling"], own["window"]) for layer, own in about.items()})
 
-    @staticmethod
-    def _heads(vectors: Tensor, heads: int) -> Tensor:
-        batch, tokens, width = vectors.shape
-        return vectors.view(batch, tokens, heads, width // heads).transpose(1, 2)
+    def _about(self, layer: int) -> dict[str, Any]:
+        """Heads, scaling and window of a layer."""
+        return next(shard.attentions[layer] for shard in self.shards if layer in shard.attentions)
 
 
 def store_root(folder: str | None) -> Path:
@@ -210,7 +175,7 @@ def used_bytes(root: Path) -> int:
 
 
 # Columns that this process has read through, by file, time and size.
-_verified: dict[tuple[Path, int, int], set[str]] = {}
+_verified: dict[tuple[Path, int, int], set[Feature]] = {}
 
 
 class FeatureStore:
@@ -244,23 +209,23 @@ class FeatureStore:
         self._writes = True
         self._in_memory: list[Shard] = []
 
-    def index(self, keys: Keys, lengths: Rows, columns: frozenset[str]) -> Index:
+    def index(self, keys: Keys, lengths: Rows, needs: Needs) -> Index:
         """Where the rows with these keys are; shards that turn out to be damaged are deleted on the way.
 
         Args:
             keys: Of the rows.
             lengths: Their tokens.
-            columns: Which are wanted; CLS vectors are found in hidden states, too.
+            needs: Which features are wanted; CLS vectors are found in hidden states, too.
         """
         index = Index(keys, lengths, [])
         order = np.argsort(keys[:, 0], kind="stable")
         ranked = keys[order]
-        for name in columns:
-            index.places[name] = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
+        for feature in sorted(needs):
+            index.places[feature] = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
         with suppress(OSError):
             os.utime(self._mark())
         for shard in self._open():
-            useful = {name: held for name in columns if (held := shard.holds(name))}
+            useful = {feature: held for feature in needs if (held := shard.holds(feature))}
             if not useful:
                 continue
             firsts = np.searchsorted(ranked[:, 0], shard.keys[:, 0], side="left")
@@ -273,8 +238,8 @@ class FeatureStore:
             if not len(rows) or not self._is_whole(shard, useful.values()):
                 continue
             index.shards.append(shard)
-            for name in useful:
-                shard_of, number_of = index.places[name]
+            for feature in useful:
+                shard_of, number_of = index.places[feature]
                 new = shard_of[rows] < 0
                 shard_of[rows[new]], number_of[rows[new]] = len(index.shards) - 1, numbers[new]
         return index
@@ -283,8 +248,8 @@ class FeatureStore:
         self,
         keys: Keys,
         lengths: Rows,
-        columns: dict[str, Tensor],
-        by_token: frozenset[str],
+        columns: dict[Feature, Tensor],
+        by_token: Needs,
         attentions: dict[int, dict[str, Any]],
     ) -> None:
         """Adds rows.
@@ -292,7 +257,7 @@ class FeatureStore:
         Args:
             keys: Of the rows.
             lengths: Their tokens.
-            columns: By name; tokens of all rows one after the other.
+            columns: By feature; tokens of all rows one after the other.
             by_token: Which columns have a vector for each token.
             attentions: Heads, scaling and window by layer.
 
@@ -356,7 +321,7 @@ class FeatureStore:
             self._say(f"  kept teacher features cannot be read: {first}: {problem.strerror}{others}")
         return shards
 
-    def _is_whole(self, shard: Shard, names: Iterable[str]) -> bool:
+    def _is_whole(self, shard: Shard, features: Iterable[Feature]) -> bool:
         """Whether columns are as they were written; looked at once a process."""
         if shard in self._in_memory:
             return True
@@ -366,11 +331,11 @@ class FeatureStore:
             state = stat.st_mtime_ns, stat.st_size
         done = _verified.setdefault((shard.path, *state), set())
         try:
-            shard.verify(set(names) - done)
+            shard.verify(set(features) - done)
         except Damaged as error:
             self._drop(shard.path, error)
             return False
-        done.update(names)
+        done.update(features)
         return True
 
     def _drop(self, path: Path, error: Damaged) -> None:

@@ -20,6 +20,7 @@ from stillhouse.config import EngineConfig
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, Unit, training_order
 from stillhouse.errors import CheckpointError, NotFinite, TrainingDiverged
+from stillhouse.features import LOGITS
 from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.adapter import head_parameters
@@ -160,7 +161,7 @@ class Trainer:
         """The engine's module and optimiser, and what of the module is trained."""
         optimizer = build_optimizer(self.student, self.stage.config, head_parameters(self.student.encoder))
         # What follows the last layer that is read gets no gradient, nor does what Theseus does not draw.
-        is_partly_idle = self.student.may_rest or not self.student.needs.logits
+        is_partly_idle = self.student.may_rest or LOGITS not in self.student.needs
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=is_partly_idle)
         self.module, self.optimizer = self.accelerator.prepare(self.student, optimizer)
         self.trainable = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
