@@ -121,12 +121,17 @@ class Index:
         tensors = {feature: self.read(feature, rows, tokens) for feature in needs}
         for feature in needs:
             if feature.name in PARTS:
-                tensors[feature] = tensors[feature].unflatten(2, (about[feature.layer]["heads"], -1)).transpose(1, 2)
+                tensors[feature] = _heads(tensors[feature], about[feature.layer]["heads"])
         return Features(tensors, {layer: Attention(own["scaling"], own["window"]) for layer, own in about.items()})
 
     def _about(self, layer: int) -> dict[str, Any]:
         """Heads, scaling and window of a layer."""
         return next(shard.attentions[layer] for shard in self.shards if layer in shard.attentions)
+
+
+def _heads(vectors: Tensor, heads: int) -> Tensor:
+    batch, tokens, width = vectors.shape
+    return vectors.view(batch, tokens, heads, width // heads).transpose(1, 2)
 
 
 def store_root(folder: str | None) -> Path:
