@@ -26,7 +26,6 @@ from stillhouse.teachers.store import FeatureStore
 SHARD_BYTES, SHARD_SECONDS = 64 * 2**20, 60.0
 KEY_BYTES = 20  # a row's key and its length
 LOGIT_BYTES = 4  # logits are always stored in float32
-TOKEN_LOGITS = ("tagging", "qa")  # tasks whose logits are of tokens
 
 
 def stored_bytes(encoder: Any, needs: Needs, dtype: torch.dtype, task: Task, lengths: Rows) -> NDArray[np.int64]:
@@ -42,7 +41,7 @@ def stored_bytes(encoder: Any, needs: Needs, dtype: torch.dtype, task: Task, len
     sizes = dimensions(encoder.config)
     width = len(needs.hidden_states) * sizes.width + len(needs.attentions) * len(needs.parts) * sizes.attention_width
     logits = needs.logits * task.logits * LOGIT_BYTES
-    has_token_logits = task.kind in TOKEN_LOGITS
+    has_token_logits = task.kind.has_token_logits
     a_token = width * dtype.itemsize + logits * has_token_logits
     a_row = KEY_BYTES + len(needs.cls) * sizes.width * dtype.itemsize + logits * (not has_token_logits)
     return lengths * a_token + a_row
@@ -136,7 +135,7 @@ def _kept(value: Tensor, real: Tensor | None, dtype: torch.dtype) -> Tensor:
 
 def _by_token(split: TokenizedSplit, names: frozenset[str]) -> frozenset[str]:
     """Columns with a vector a token; CLS vectors, and the logits of whole rows, are not."""
-    has_token_logits = split.task.kind in TOKEN_LOGITS
+    has_token_logits = split.task.kind.has_token_logits
     return frozenset(name for name in names if not name.startswith("cls_") and (name != "logits" or has_token_logits))
 
 
