@@ -13,6 +13,7 @@ from stillhouse.machine.engine import build_accelerator
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import dimensions
+from stillhouse.task import load_kind
 from stillhouse.teachers.source import Source
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop, run_stages
@@ -22,7 +23,7 @@ from stillhouse.training.trainer import StageResult
 def first_stage(method: str | Method, student: Any, teacher: Any, *, epochs: float = 1, batch_size: int = 32) -> Stage:
     """A method's first stage, of so many epochs."""
     chosen = load_method(method).model_validate({}) if isinstance(method, str) else method
-    planned = chosen.plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
+    planned = chosen.plan(load_kind("classification"), dimensions(student.config), dimensions(teacher.config))[0]
     return replace(planned, config=bare_config(epochs, batch_size))
 
 

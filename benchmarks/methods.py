@@ -38,14 +38,14 @@ from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import load_encoder, load_tokenizer
 from stillhouse.students.build import build_student
 from stillhouse.students.copy_layers import copy_layers
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 from stillhouse.teachers.source import Source
 
 METHODS = ("logit", "finetune", "pkd", "tinybert", "minilm", "minilmv2", "theseus")
 TIME = {"length": 128, "batch": 32}
 MEMORY_METHODS = ("finetune", "logit", "pkd", "tinybert", "minilm", "minilmv2")
 LENGTHS, MEMORY_BATCH = (64, 128, 256, 512), 8
-TASK = Task("words", "classification", labels=("a", "b"))
+TASK = Task("words", load_kind("classification"), labels=("a", "b"))
 
 
 class Bench:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.evaluation.intervals import Pairing, pooled_difference
-from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.recorded import read_predictions, recorded_statistics
 from stillhouse.files import write_json
+from stillhouse.task import load_kind
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def _pairing(folder: Path, content: dict[str, Any], pair: dict[str, Any]) -> Pai
     runs = finished_runs(folder, content)
     seeds = [seed for seed in content["seeds"] if {(pair["line"], seed), (pair["baseline"], seed)} <= runs.keys()]
     sides = (line_statistics(content, [runs[line, seed] for seed in seeds]) for line in (pair["line"], pair["baseline"]))
-    return Pairing(*sides, main_metric(content["task"]).value)
+    return Pairing(*sides, load_kind(content["task"]).main_metric.value)
 
 
 def finished_runs(folder: Path, content: dict[str, Any]) -> dict[tuple[str, int], Path]:
@@ -62,7 +62,7 @@ def finished_runs(folder: Path, content: dict[str, Any]) -> dict[tuple[str, int]
 def line_statistics(content: dict[str, Any], runs: list[Path]) -> list[Any]:
     """Of the runs' students what the main metric is computed from, row by row."""
     labels = json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8"))["labels"]
-    return [recorded_statistics(content["task"], labels, read_predictions(run), "student") for run in runs]
+    return [recorded_statistics(load_kind(content["task"]), labels, read_predictions(run), "student") for run in runs]
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from sets import SETS, STUDENT, Protocol, stage_settings
 
 import stillhouse
 from stillhouse.evaluation.intervals import Pairing, pooled_difference
-from stillhouse.evaluation.metrics import main_metric
 from stillhouse.files import write_json
 from stillhouse.machine.engine import has_bfloat16
+from stillhouse.task import load_kind
 
 RATE = "3e-4"
 
@@ -58,7 +58,7 @@ def main() -> None:
         if starts[0] != starts[1]:
             sys.exit(f"the students of the two sides do not start alike: {starts[0]} and {starts[1]}")
         runs = [finished_runs(found.folder, found.results) for found in (fast, exact)]
-        metric = main_metric(fast.results["task"])
+        metric = load_kind(fast.results["task"]).main_metric
         about = {"set": name, "protocol": asdict(protocol), "teacher": fast.results["teacher"]["score"]}
         record["sets"].append(about | {"environments": [side.results["environment"] for side in (fast, exact)]})
         for line in sorted({line for line, _ in runs[0]}):

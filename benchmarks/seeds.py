@@ -16,9 +16,9 @@ from pathlib import Path
 
 from stillhouse.cli.main import main as stillhouse
 from stillhouse.evaluation.intervals import paired_difference_over_seeds
-from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.recorded import read_predictions, recorded_statistics
 from stillhouse.files import write_json
+from stillhouse.task import load_kind
 
 
 def main() -> None:
@@ -37,10 +37,10 @@ def main() -> None:
             if left.code:
                 raise
     metrics = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
-    metric = main_metric(metrics[0]["task"])
+    metric = load_kind(metrics[0]["task"]).main_metric
     tables = {
         role: [
-            recorded_statistics(run["task"], run["labels"], read_predictions(folder), role)
+            recorded_statistics(load_kind(run["task"]), run["labels"], read_predictions(folder), role)
             for run, folder in zip(metrics, folders, strict=True)
         ]
         for role in ("student", "baseline")

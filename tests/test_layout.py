@@ -1,6 +1,7 @@
 """The tree: what stands on what, one name for one thing, and a word for every file."""
 
 import ast
+import re
 from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -21,7 +22,7 @@ FLOORS = (
     ("data",),
     ("models", "objective"),
     ("objectives", "students", "teachers", "evaluation"),
-    ("method", "report"),
+    ("method", "report", "tasks"),
     ("methods", "training"),
     ("runs",),
     ("comparison",),
@@ -40,7 +41,9 @@ WITHOUT = {
     "report": ("torch", "transformers", "accelerate"),
     "runs": ("transformers",),
     "evaluation": ("transformers",),
+    "tasks": ("transformers", "accelerate"),
 }
+KINDS = {file.stem for file in (SOURCE / "tasks").glob("*.py")} - {"__init__"}
 
 
 def room_of(module):
@@ -108,6 +111,25 @@ def test_no_two_things_have_one_name():
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
     )
     assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_what_a_kind_of_task_is_stands_in_its_own_file():
+    """Elsewhere no kind is told from others, but where columns are found and where reports, which read JSON, draw."""
+    may = [module for module in FILES if room_of(module) in ("tasks", "report") or module == "stillhouse.data.columns"]
+    named = [
+        module
+        for module, tree in TREES.items()
+        if any(isinstance(node, ast.Constant) and node.value in KINDS for node in ast.walk(tree))
+    ]
+    assert set(named) <= set(may)
+    switches = Counter(
+        module
+        for module, file in FILES.items()
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if re.search(r"(?<!for )\bkind(\.name)? (==|!=|in|not in) ", line)
+    )
+    assert set(switches) <= set(may)
+    assert switches.total() <= 15
 
 
 def test_files_are_short():

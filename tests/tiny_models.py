@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
 
 from stillhouse.models.loading import build_encoder
 from stillhouse.models.quiet import quiet_transformers
-from stillhouse.task import Task, TaskKind
+from stillhouse.task import Task, load_kind
 
 FAMILIES = ("bert", "roberta", "distilbert", "electra", "xlm-roberta", "albert", "modernbert")
 SEGMENTS = ("bert", "electra", "albert", "mobilebert")
@@ -101,7 +101,7 @@ def make_tiny_checkpoint(
     layers: int = 4,
     hidden: int = 24,
     heads: int = 2,
-    head: TaskKind | None = None,
+    head: str | None = None,
     labels: Sequence[str] = (),
     seed: int = 0,
 ) -> Path:
@@ -124,7 +124,7 @@ def make_tiny_checkpoint(
         if head is None:
             model = AutoModel.from_config(config)
         else:
-            model = build_encoder(config, Task("tiny", head, labels=tuple(labels)))
+            model = build_encoder(config, Task("tiny", load_kind(head), labels=tuple(labels)))
         model.save_pretrained(folder)
         make_tokenizer(family).save_pretrained(folder)
     return folder

@@ -39,7 +39,7 @@ def main() -> None:
     offsets = np.arange(0, len(words) + 1, LENGTH)
     encoded = replace(split.student, input_ids=Ragged(words, offsets), token_type_ids=Ragged(0 * words, offsets))
     split = replace(split, student=encoded, teacher=encoded)
-    stage = Stage("finetune", (HardLabels(kind="classification"),), bare_config(batch_size=BATCH))
+    stage = Stage("finetune", (HardLabels(),), bare_config(batch_size=BATCH))
     before = _peak()
     train_stage(stage, model, split.select(np.arange(BATCH)))  # warm-up
     result = train_stage(stage, model, split)

@@ -21,7 +21,7 @@ from stillhouse.machine.memory import peak_memory_mib
 from stillhouse.method import Stage
 from stillhouse.objectives.hidden_mse import HiddenMSE
 from stillhouse.objectives.soft_labels import SoftLabels
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 from stillhouse.teachers.source import Source
 
 
@@ -55,7 +55,7 @@ def matching_stage(folder: Path, epochs: float, teacher: str = "minilm") -> Stag
     """Logit + hidden matching, as TextBrewer is asked for it."""
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     pairs = tuple(map(tuple, about["pairs"][teacher]))
-    objectives = SoftLabels(kind="classification", temperature=about["temperature"]), HiddenMSE(layers=pairs)
+    objectives = SoftLabels(temperature=about["temperature"]), HiddenMSE(layers=pairs)
     return Stage("match", objectives, bare_config(epochs))
 
 
@@ -65,7 +65,7 @@ def load_split(folder: Path) -> TokenizedSplit:
     ids = Ragged(rows["ids"], rows["offsets"])
     encoded = Encoded(ids, Ragged(np.zeros_like(rows["ids"]), rows["offsets"]), np.arange(len(ids)), pad_token_id=0)
     labels = rows["labels"]
-    task = Task("workload", "classification", labels=tuple(map(str, range(labels.max() + 1))))
+    task = Task("workload", load_kind("classification"), labels=tuple(map(str, range(labels.max() + 1))))
     return TokenizedSplit(task, encoded, encoded, labels, np.ones(len(labels), dtype=bool))
 
 

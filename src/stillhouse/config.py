@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from stillhouse.task import TaskKind
+from stillhouse.task import kind_names
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+if TYPE_CHECKING:
+    KindName = str
+else:
+    KindName = Literal[tuple(kind_names())]
 
 BASELINE_METHOD = "finetune"  # what every other method is held against
 
@@ -51,7 +55,7 @@ class DataConfig(Frozen):
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
-    task: TaskKind | None = None
+    task: KindName | None = None
     label_map: dict[str, str] = {}
     max_train: PositiveInt | None = None
     max_labels: PositiveInt | None = None

@@ -46,9 +46,9 @@ class Console:
 
     def warn(self, text: str) -> None:
         """A line that people have to know, where there are many runs too, but once, whatever the figures in it."""
-        kind = re.sub(r"\d[\d.,]*", "", text)
-        if not self._quiet and kind not in self._warned:
-            self._warned.add(kind)
+        shape = re.sub(r"\d[\d.,]*", "", text)
+        if not self._quiet and shape not in self._warned:
+            self._warned.add(shape)
             print(text, flush=True)
 
     def progress(self, step: int, steps: int, name: str) -> None:

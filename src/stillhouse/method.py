@@ -13,7 +13,7 @@ from stillhouse.layer_maps import spread
 from stillhouse.objective import Objective
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.students.side import StageSide
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Method(Frozen, ABC):
         return spread(student_layers, teacher_layers)
 
     @abstractmethod
-    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+    def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
         """The stages, in order.
 
         Args:

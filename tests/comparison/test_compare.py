@@ -18,6 +18,7 @@ from stillhouse import StillhouseError, UserError, compare
 from stillhouse.comparison import compare as runner
 from stillhouse.comparison.compare_config import comparison_from_options
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
+from stillhouse.task import load_kind
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.source import OnlineTeacher
 from stillhouse.training.resume import damaged
@@ -405,10 +406,10 @@ def test_every_task(shelf, tmp_path, task):
     folder = found.folder / rows["logit"]["run"]
     metrics = json.loads((folder / "metrics.json").read_text())
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
-    assert recorded_agreement(task, metrics["labels"], lines, lines) == pytest.approx(metrics["agreement"])
+    assert recorded_agreement(load_kind(task), metrics["labels"], lines, lines) == pytest.approx(metrics["agreement"])
     assert math.isfinite(rows["finetune"]["agreement"])
     for role in ("teacher", "student"):
-        table = recorded_statistics(task, metrics["labels"], lines, role)
+        table = recorded_statistics(load_kind(task), metrics["labels"], lines, role)
         assert len(table) == len(lines)
     (pair,) = found.results["pairs"]
     assert pair["minus_baseline"] == pytest.approx(rows["logit"]["score"] - rows["finetune"]["score"])

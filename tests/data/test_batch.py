@@ -10,7 +10,7 @@ from stillhouse.data.batch import IGNORED, scoring_order, tokenized_split, train
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.tokenize import Encoded
-from stillhouse.task import Answer, Task
+from stillhouse.task import Answer, Task, load_kind
 
 
 def ragged(rows, dtype=np.int32):
@@ -72,7 +72,7 @@ def test_sorting_inside_windows_leaves_little_padding():
 
 
 def test_classification_rows_without_a_label():
-    task = Task("x", "classification", ("a", "b"))
+    task = Task("x", load_kind("classification"), ("a", "b"))
     examples = Examples(text=["", "", ""], labels=[1, None, 0])
     split = tokenized_split(examples, task, encoded([[5, 6], [7], [8, 9, 4]]))
     batch = split.batch(np.array([0, 1]))
@@ -86,27 +86,27 @@ def test_classification_rows_without_a_label():
 
 
 def test_multilabel_becomes_multi_hot():
-    task = Task("x", "multilabel", ("a", "b", "c"))
+    task = Task("x", load_kind("multilabel"), ("a", "b", "c"))
     split = tokenized_split(Examples(text=["", ""], labels=[(0, 2), ()]), task, encoded([[1], [2]]))
     assert split.batch(np.array([0, 1])).labels.tolist() == [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     assert split.has_label.all()
 
 
 def test_tagging_masks_words_that_were_cut_off():
-    task = Task("x", "tagging", ("O", "B-X"))
+    task = Task("x", load_kind("tagging"), ("O", "B-X"))
     examples = Examples(text=[["u", "v", "w"], ["z"]], labels=[(1, 0, 1), None])
     split = tokenized_split(examples, task, encoded([[2, 5, 6, 3], [2, 7, 3]], words=[[1, 2, -1], [1]]))
     batch = split.batch(np.array([0, 1]))
     assert batch.labels.tolist() == [[1, 0, IGNORED], [IGNORED, IGNORED, IGNORED]]
     assert batch.positions.tolist() == [[True, True, False], [True, False, False]]
     assert batch.student_words.tolist() == [[1, 2, 0], [1, 0, 0]]
-    assert split.counts(np.array([0, 1]))["words"] == 3
+    assert split.counts(np.array([0, 1]))["targets"] == 3
     assert (split.without_labels().batch(np.array([0])).labels == IGNORED).all()
 
 
 def test_answers_become_token_positions_of_the_window_that_holds_them():
     # Context "ab cde f": tokens ab (0,2), cde (3,6), f (7,8) behind CLS, question token, SEP.
-    task = Task("x", "qa")
+    task = Task("x", load_kind("qa"))
     outside = [-1, -1]
     examples = Examples(text=["q"], text_pair=["ab cde f"], labels=[(Answer("cde f", 3),)])
     windows = encoded(
@@ -120,7 +120,7 @@ def test_answers_become_token_positions_of_the_window_that_holds_them():
 
 
 def test_a_fingerprint_changes_with_inputs_and_labels():
-    task = Task("x", "classification", ("a", "b"))
+    task = Task("x", load_kind("classification"), ("a", "b"))
     one = tokenized_split(Examples(text=["", ""], labels=[1, 0]), task, encoded([[5, 6], [7]]))
     same = tokenized_split(Examples(text=["", ""], labels=[1, 0]), task, encoded([[5, 6], [7]]))
     moved = tokenized_split(Examples(text=["", ""], labels=[1, 0]), task, encoded([[5], [6, 7]]))
@@ -130,7 +130,7 @@ def test_a_fingerprint_changes_with_inputs_and_labels():
 
 
 def test_a_batch_stays_itself_on_the_same_device():
-    task = Task("x", "regression")
+    task = Task("x", load_kind("regression"))
     split = tokenized_split(Examples(text=["", ""], labels=[1.5, None]), task, encoded([[5, 6], [7]]))
     batch = split.batch(np.array([0, 1]))
     assert batch.to(torch.device("cpu")) is batch

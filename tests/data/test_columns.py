@@ -8,6 +8,7 @@ from stillhouse.config import DataConfig
 from stillhouse.data.columns import Columns, find_columns, find_texts
 from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError
+from stillhouse.task import load_kind
 
 
 def table(**columns: list[Any]) -> Table:
@@ -17,35 +18,38 @@ def table(**columns: list[Any]) -> Table:
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"sentence": ["a b"], "label": ["1"]}, Columns("classification", "sentence", None, "label")),
-        ({"Review": ["a b"], "Stars": ["1"]}, Columns("classification", "Review", None, "Stars")),
+        ({"sentence": ["a b"], "label": ["1"]}, Columns(load_kind("classification"), "sentence", None, "label")),
+        ({"Review": ["a b"], "Stars": ["1"]}, Columns(load_kind("classification"), "Review", None, "Stars")),
         (
             {"question1": ["a"], "question2": ["b"], "label": [0], "id1": [7]},
-            Columns("classification", "question1", "question2", "label"),
+            Columns(load_kind("classification"), "question1", "question2", "label"),
         ),
         (
             {"sentence1": ["a"], "sentence2": ["b"], "score": ["4.5"]},
-            Columns("regression", "sentence1", "sentence2", "score"),
+            Columns(load_kind("regression"), "sentence1", "sentence2", "score"),
         ),
         (
             {"question": ["q"], "sentence": ["s"], "label": ["x"]},
-            Columns("classification", "question", "sentence", "label"),
+            Columns(load_kind("classification"), "question", "sentence", "label"),
         ),
         (
             {"idx": ["a very long identifier of this row"], "title": ["short"], "abstract": ["a longer one"], "y": [1]},
-            Columns("classification", "abstract", None, "y"),
+            Columns(load_kind("classification"), "abstract", None, "y"),
         ),
-        ({"tokens": [["a"]], "pos_tags": [["N"]], "ner_tags": [["O"]]}, Columns("tagging", "tokens", None, "ner_tags")),
-        ({"words": ["a b"], "tags": ["O B-X"]}, Columns("tagging", "words", None, "tags")),
-        ({"text": ["a", "b"], "labels": [None, ["x", "y"]]}, Columns("multilabel", "text", None, "labels")),
+        (
+            {"tokens": [["a"]], "pos_tags": [["N"]], "ner_tags": [["O"]]},
+            Columns(load_kind("tagging"), "tokens", None, "ner_tags"),
+        ),
+        ({"words": ["a b"], "tags": ["O B-X"]}, Columns(load_kind("tagging"), "words", None, "tags")),
+        ({"text": ["a", "b"], "labels": [None, ["x", "y"]]}, Columns(load_kind("multilabel"), "text", None, "labels")),
         (
             {"id": ["1"], "question": ["q"], "context": ["c"], "answers": [[]]},
-            Columns("qa", "question", "context", "answers"),
+            Columns(load_kind("qa"), "question", "context", "answers"),
         ),
         # A yes/no answer to a question about a passage is a class, not a span.
         (
             {"question": ["q"], "passage": ["p"], "answers": ["yes"], "label": ["1"]},
-            Columns("classification", "question", "passage", "label"),
+            Columns(load_kind("classification"), "question", "passage", "label"),
         ),
     ],
 )
@@ -66,21 +70,21 @@ def test_found_by_usual_names(columns: dict[str, list[Any]], expected: Columns) 
     ],
 )
 def test_kind_by_labels(labels: list[Any], kind: str) -> None:
-    assert find_columns(table(text=["a", "b", "c"], label=labels), DataConfig()).kind == kind
+    assert find_columns(table(text=["a", "b", "c"], label=labels), DataConfig()).kind.name == kind
 
 
 def test_what_is_given_wins() -> None:
     rows = table(sentence1=["a"], sentence2=["b"], topic=["t"], label=["1"], mine=["0.5"])
-    assert find_columns(rows, DataConfig(label="mine")) == Columns("regression", "sentence1", "sentence2", "mine")
-    assert find_columns(rows, DataConfig(text="sentence2")) == Columns("classification", "sentence2", None, "label")
+    assert find_columns(rows, DataConfig(label="mine")) == Columns(load_kind("regression"), "sentence1", "sentence2", "mine")
+    assert find_columns(rows, DataConfig(text="sentence2")) == Columns(load_kind("classification"), "sentence2", None, "label")
     assert find_columns(rows, DataConfig(text="topic", text_pair="sentence1")).text_pair == "sentence1"
-    assert find_columns(rows, DataConfig(task="regression")).kind == "regression"
+    assert find_columns(rows, DataConfig(task="regression")).kind.name == "regression"
     assert find_columns(rows, DataConfig(text="label")).label == "topic"
 
 
 def test_question_answering_as_told() -> None:
     rows = table(query=["q"], paragraph=["c"], answer=["a"])
-    assert find_columns(rows, DataConfig(task="qa")) == Columns("qa", "query", "paragraph", "answer")
+    assert find_columns(rows, DataConfig(task="qa")) == Columns(load_kind("qa"), "query", "paragraph", "answer")
     with pytest.raises(UserError, match=r"known as the context; its columns are question, answers\n  fix: .*--text-pair"):
         find_columns(table(question=["q"], answers=[[]]), DataConfig(task="qa"))
 
@@ -103,11 +107,15 @@ def test_no_text_column() -> None:
 
 def test_texts_alone() -> None:
     rows = table(premise=["a"], hypothesis=["b"], body=["c"])
-    assert find_texts(rows, DataConfig(), "classification", pair=False) == Columns("classification", "body")
-    assert find_texts(rows, DataConfig(), "classification", pair=True) == Columns("classification", "premise", "hypothesis")
-    assert find_texts(rows, DataConfig(text="premise"), "regression", pair=True).text_pair == "hypothesis"
+    assert find_texts(rows, DataConfig(), load_kind("classification"), pair=False) == Columns(
+        load_kind("classification"), "body"
+    )
+    assert find_texts(rows, DataConfig(), load_kind("classification"), pair=True) == Columns(
+        load_kind("classification"), "premise", "hypothesis"
+    )
+    assert find_texts(rows, DataConfig(text="premise"), load_kind("regression"), pair=True).text_pair == "hypothesis"
     with pytest.raises(UserError, match="known as the second text"):
-        find_texts(table(text=["a"]), DataConfig(), "classification", pair=True)
+        find_texts(table(text=["a"]), DataConfig(), load_kind("classification"), pair=True)
 
 
 def test_one_column_is_not_text_and_label() -> None:

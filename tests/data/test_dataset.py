@@ -12,7 +12,7 @@ from stillhouse.config import DataConfig
 from stillhouse.data.dataset import load_dataset, load_evaluation, read_texts
 from stillhouse.data.examples import Dataset, Examples
 from stillhouse.errors import UserError
-from stillhouse.task import Answer, Task
+from stillhouse.task import Answer, Task, load_kind
 
 WORDS = ["amber", "brass", "cedar", "delta", "ember", "flint", "grove", "haven", "inlet", "jetty"]
 
@@ -48,7 +48,7 @@ def lines(*objects: Mapping[str, Any]) -> str:
 def test_folder_with_all_splits(tmp_path: Path) -> None:
     files = {"train.tsv": reviews(0, 100), "dev.tsv": reviews(100, 20), "test.tsv": reviews(200, 30)}
     data = load_dataset(DataConfig(source=folder(tmp_path, files)))
-    assert data.task == Task("reviews", "classification", ("bad", "good"))
+    assert data.task == Task("reviews", load_kind("classification"), ("bad", "good"))
     assert data.test is not None
     assert [len(rows) for rows in (data.train, data.selection, data.validation, data.test)] == [90, 10, 20, 30]
     assert Counter(data.selection.labels) == {0: 4, 1: 6}  # stratified: two fifths bad
@@ -179,7 +179,7 @@ def test_regression(tmp_path: Path) -> None:
     header = "sentence1\tsentence2\tscore\n"
     files = {"train.tsv": header + rows, "dev.tsv": header + "a\tb\t2.5\nc\td\t\n", "test.tsv": header + "a\tb\t-1\n"}
     data = load_dataset(DataConfig(source=folder(tmp_path, files)))
-    assert data.task == Task("reviews", "regression")
+    assert data.task == Task("reviews", load_kind("regression"))
     assert data.validation == Examples(["a"], [2.5], ["b"], ["0"])
     assert data.test is None
     assert "validation: 1 rows without a label were left out" in data.notes
@@ -190,7 +190,7 @@ def test_multilabel(tmp_path: Path) -> None:
     path = tmp_path / "topics.csv"
     path.write_text("text,label\n" + "".join(f"{sentence(n)},{'|'.join('abc'[: n % 4])}\n" for n in range(40)))
     data = load_dataset(DataConfig(source=str(path), task="multilabel"))
-    assert (data.task.kind, data.task.labels) == ("multilabel", ("a", "b", "c"))
+    assert (data.task.kind.name, data.task.labels) == ("multilabel", ("a", "b", "c"))
     expected = {0: None, 1: (0,), 2: (0, 1), 3: (0, 1, 2)}
     assert all(data.train.labels[row] == expected[int(name) % 4] for row, name in enumerate(data.train.ids))
 
@@ -202,7 +202,7 @@ def test_tagging_with_transfer_of_raw_text(tmp_path: Path) -> None:
     more = tmp_path / "more.txt"
     more.write_text("Ann ran\nGus  swam home\n")
     data = load_dataset(DataConfig(source=source, transfer=(str(more),)))
-    assert data.task == Task("reviews", "tagging", ("B-PER", "I-PER", "O"))
+    assert data.task == Task("reviews", load_kind("tagging"), ("B-PER", "I-PER", "O"))
     assert data.validation.labels == [(0, 2)]
     by_id = dict(zip(data.train.ids, data.train.text, strict=True))
     assert all(by_id[name] == [names[int(name) // 7], "Foe", "saw", names[int(name) % 7]] for name in by_id if name.isdigit())
@@ -226,7 +226,7 @@ def test_question_answering(tmp_path: Path) -> None:
         "dev.json": squad(("v0", "where?", [("France", 12)]), ("v1", "when?", [])),
     }
     data = load_dataset(DataConfig(source=folder(tmp_path, files)))
-    assert (data.task.kind, data.task.unanswerable) == ("qa", True)
+    assert (data.task.kind.name, data.task.unanswerable) == ("qa", True)
     assert data.validation == Examples(
         ["where?", "when?"], [(Answer("France", 12),), ()], ["Paris is in France."] * 2, ["v0", "v1"]
     )
@@ -333,20 +333,20 @@ def test_texts_to_predict(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
     path.write_text("id,text,sentence1,sentence2\n7,plain,left,\n8,,a,b\n")
     some = DataConfig(source=str(path))
-    single = read_texts(some, "classification", {"text": "text", "text_pair": None})
+    single = read_texts(some, load_kind("classification"), {"text": "text", "text_pair": None})
     assert single == Examples(["plain", ""], [None, None], None, ["0", "1"])
-    pair = read_texts(some, "regression")  # a model from elsewhere: what is found
+    pair = read_texts(some, load_kind("regression"))  # a model from elsewhere: what is found
     assert (pair.text, pair.text_pair) == (["left", "a"], ["", "b"])
-    reversed_ = read_texts(some, "classification", {"text": "sentence2", "text_pair": "sentence1", "label": "id"})
+    reversed_ = read_texts(some, load_kind("classification"), {"text": "sentence2", "text_pair": "sentence1", "label": "id"})
     assert (reversed_.text, reversed_.text_pair) == (["", "b"], ["left", "a"])
-    absent = read_texts(some, "classification", {"text": "opinion", "text_pair": None})
+    absent = read_texts(some, load_kind("classification"), {"text": "opinion", "text_pair": None})
     assert (absent.text, absent.text_pair) == (["plain", ""], None)
     words = tmp_path / "lines.txt"
     words.write_text("Ann ran\n")
-    assert read_texts(DataConfig(source=str(words)), "tagging").text == [["Ann", "ran"]]
+    assert read_texts(DataConfig(source=str(words)), load_kind("tagging")).text == [["Ann", "ran"]]
     questions = tmp_path / "q.json"
     questions.write_text(squad(("a", "where?", None)))
-    found = read_texts(DataConfig(source=str(questions)), "qa")
+    found = read_texts(DataConfig(source=str(questions)), load_kind("qa"))
     assert (found.text, found.text_pair, found.ids) == (["where?"], ["Paris is in France."], ["a"])
 
 

@@ -5,16 +5,17 @@ from typing import Any
 import pytest
 
 from stillhouse.data.columns import Columns
-from stillhouse.data.labels import label_names, nearest_occurrence, read_labels, to_ids
+from stillhouse.data.labels import label_names, read_labels, to_ids
 from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError
-from stillhouse.task import Answer, TaskKind
+from stillhouse.task import Answer, load_kind
+from stillhouse.tasks.qa import nearest_occurrence
 
 
-def read(kind: TaskKind, labels: list[Any], texts: list[Any] | None = None, pair: list[str] | None = None) -> list[Any]:
+def read(kind: str, labels: list[Any], texts: list[Any] | None = None, pair: list[str] | None = None) -> list[Any]:
     texts = ["text"] * len(labels) if texts is None else texts
     table = Table({"text": texts, "pair": pair or [], "label": labels}, "rows.tsv", range(2, 2 + len(labels)))
-    return read_labels(table, Columns(kind, "text", "pair" if pair else None, "label"), range(len(labels)))
+    return read_labels(table, Columns(load_kind(kind), "text", "pair" if pair else None, "label"), range(len(labels)))
 
 
 def test_class_names_and_missing_labels() -> None:
@@ -25,10 +26,10 @@ def test_class_names_and_missing_labels() -> None:
 
 
 def test_names_are_sorted_and_integers_by_value() -> None:
-    assert label_names("classification", ["10", None, "9", "10"]) == ("9", "10")
-    assert label_names("classification", ["b", "10", "9"]) == ("10", "9", "b")
-    assert label_names("multilabel", [("b",), (), None, ("a", "b")]) == ("a", "b")
-    assert label_names("regression", [0.5]) == ()
+    assert label_names(load_kind("classification"), ["10", None, "9", "10"]) == ("9", "10")
+    assert label_names(load_kind("classification"), ["b", "10", "9"]) == ("10", "9", "b")
+    assert label_names(load_kind("multilabel"), [("b",), (), None, ("a", "b")]) == ("a", "b")
+    assert label_names(load_kind("regression"), [0.5]) == ()
 
 
 def test_multilabel() -> None:
@@ -100,7 +101,7 @@ def test_nearest_occurrence_sees_overlaps() -> None:
 
 def test_ids() -> None:
     ids = {"b": 0, "a": 1}
-    assert to_ids("classification", ["a", None, "b"], ids) == [1, None, 0]
-    assert to_ids("multilabel", [("a", "b"), ()], ids) == [(0, 1), ()]
-    assert to_ids("tagging", [("a", "b", "a")], ids) == [(1, 0, 1)]
-    assert to_ids("regression", [0.5], ids) == [0.5]
+    assert to_ids(load_kind("classification"), ["a", None, "b"], ids) == [1, None, 0]
+    assert to_ids(load_kind("multilabel"), [("a", "b"), ()], ids) == [(0, 1), ()]
+    assert to_ids(load_kind("tagging"), [("a", "b", "a")], ids) == [(1, 0, 1)]
+    assert to_ids(load_kind("regression"), [0.5], ids) == [0.5]

@@ -48,7 +48,7 @@ def dropped(data: Dataset) -> int:
 )
 def test_counts(name: str, kind: str, labels: int, pair: bool, train: int, validation: int, test: int | None) -> None:
     data = load(name)
-    found = data.task.name, data.task.kind, len(data.task.labels), data.train.text_pair is not None
+    found = data.task.name, data.task.kind.name, len(data.task.labels), data.train.text_pair is not None
     assert found == (name, kind, labels, pair)
     assert len(data.train) + len(data.selection) + dropped(data) == train
     assert len(data.validation) == validation

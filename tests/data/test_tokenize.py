@@ -11,10 +11,10 @@ from stillhouse.data.batch import tokenized_split
 from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.models.loading import same_tokens
-from stillhouse.task import Answer, Task
+from stillhouse.task import Answer, Task, load_kind
 
-TAGGING = Task("x", "tagging", ("O", "B-X"))
-QA = Task("x", "qa")
+TAGGING = Task("x", load_kind("tagging"), ("O", "B-X"))
+QA = Task("x", load_kind("qa"))
 
 
 def byte_level(*, trim: bool = False) -> PreTrainedTokenizerFast:
@@ -40,7 +40,7 @@ def byte_level(*, trim: bool = False) -> PreTrainedTokenizerFast:
 def test_pairs_have_segments_whatever_the_tokenizer_gives_unasked(family):
     tokenizer = make_tokenizer(family)
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    task = Task("x", "classification", ("a", "b"))
+    task = Task("x", load_kind("classification"), ("a", "b"))
     encoded = encode(Examples(["good"], [0], ["bad day"]), task, tokenizer, max_length=16)
     expected = tokenizer("good", "bad day", return_token_type_ids=True)
     assert encoded.token_type_ids[0].tolist() == expected["token_type_ids"]
@@ -135,7 +135,7 @@ def test_words_that_no_model_sees_are_counted():
 
 def test_rows_that_fill_the_length_are_counted():
     rows = Examples(["hello " * 9, "hello " * 4, "world"], [0, 1, 0])
-    task = Task("toy", "classification", ("a", "b"))
+    task = Task("toy", load_kind("classification"), ("a", "b"))
     encoded = encode(rows, task, make_tokenizer("bert"), max_length=6)
     assert cut_notes({"train": encoded}, task, 6) == ["train: 2 of 3 rows fill 6 tokens; longer ones are cut (--max-length)"]
     assert cut_notes({"train": encode(rows, task, make_tokenizer("bert"), max_length=64)}, task, 64) == []

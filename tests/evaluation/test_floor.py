@@ -10,13 +10,13 @@ from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.floor import check_teacher, floor_score
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 
 
 def split_of(kind, labels, names=("a", "b", "c")):
     rows = len(labels)
     ids = Ragged.from_rows([[2, 3]] * rows, np.int32)
-    task = Task("t", kind, names)
+    task = Task("t", load_kind(kind), names)
     examples = Examples(["x"] * rows, labels)
     return Split(examples, tokenized_split(examples, task, Encoded(ids, ids, np.arange(rows), 0)))
 

@@ -10,12 +10,10 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from stillhouse.evaluation.metrics import (
-    METRICS_OF,
     accuracy,
     answer_exact,
     answer_f1,
     macro_f1,
-    main_metric,
     mcc,
     micro_f1,
     mse,
@@ -25,7 +23,9 @@ from stillhouse.evaluation.metrics import (
     spearman,
     token_accuracy,
 )
+from stillhouse.task import kind_names, load_kind
 
+METRICS = [load_kind(name).metrics for name in kind_names()]
 CLASSES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=23)
 NUMBERS = st.lists(st.tuples(st.integers(-7, 7), st.integers(-7, 7)), min_size=1, max_size=23)
 
@@ -35,7 +35,7 @@ def columns(pairs):
 
 
 def test_the_main_metrics():
-    assert {kind: main_metric(kind).name for kind in METRICS_OF} == {
+    assert {kind: load_kind(kind).main_metric.name for kind in kind_names()} == {
         "classification": "accuracy",
         "multilabel": "micro_f1",
         "regression": "pearson",
@@ -45,7 +45,7 @@ def test_the_main_metrics():
 
 
 def test_names_are_unique_within_a_kind():
-    for metrics in METRICS_OF.values():
+    for metrics in METRICS:
         assert len({metric.name for metric in metrics}) == len(metrics)
 
 
@@ -132,7 +132,7 @@ def test_pearson_does_not_see_shift_and_scale(seed, shift, scale):
 
 
 def test_errors_fall_and_scores_rise():
-    lower = [metric.name for metrics in METRICS_OF.values() for metric in metrics if not metric.higher_is_better]
+    lower = [metric.name for metrics in METRICS for metric in metrics if not metric.higher_is_better]
     assert lower == ["mse"]
 
 
@@ -152,7 +152,7 @@ def test_order_does_not_matter_and_a_resample_is_scored_from_its_sums(pairs, ran
     shuffled = random.sample(pairs, len(pairs))
     drawn = [random.randrange(len(pairs)) for _ in pairs]
     weights = np.bincount(drawn, minlength=len(pairs)).astype(float)
-    for metric in METRICS_OF["classification"]:
+    for metric in load_kind("classification").metrics:
         rows = metric.statistics(*columns(pairs))
         assert metric.value(rows.sum(axis=0)) == pytest.approx(metric.score(*columns(shuffled)))
         resample = metric.score(*columns([pairs[row] for row in drawn]))
@@ -162,7 +162,7 @@ def test_order_does_not_matter_and_a_resample_is_scored_from_its_sums(pairs, ran
 def test_values_of_many_sums_at_once():
     gold, predicted = np.array([0, 1, 2, 1, 0]), np.array([0, 2, 2, 1, 1])
     weights = np.array([[1, 1, 1, 1, 1], [5, 0, 0, 0, 0], [0, 0, 2, 3, 0]], dtype=float)
-    for metric in METRICS_OF["classification"]:
+    for metric in load_kind("classification").metrics:
         rows = metric.statistics(gold, predicted)
         together = metric.value(weights @ rows)
         assert together.shape == (3,)

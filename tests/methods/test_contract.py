@@ -16,12 +16,12 @@ from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method, method_names, recipe_card
 from stillhouse.objectives.soft_labels import SoftLabels
+from stillhouse.task import kind_names, load_kind
 
 pytestmark = pytest.mark.usefixtures("empty_report")
 
 SMALL = Dimensions(layers=2, width=24, heads=2, attention_width=24, windows=(None,) * 2)
 LARGE = Dimensions(layers=4, width=24, heads=2, attention_width=24, windows=(None,) * 4)
-KINDS = ("classification", "multilabel", "regression", "tagging", "qa")
 # Theseus' student starts as a copy of a teacher that solves the task: its loss has not far to fall, and takes its time.
 EPOCHS = {"theseus": 9}
 TEACHER = ["teacher.finetune.epochs=8", "teacher.finetune.learning_rate=0.003", "engine.log_every=1"]
@@ -46,7 +46,7 @@ def test_it_is_a_method_with_stages(name):
     method = load_method(name).model_validate({})
     assert isinstance(method, Method)
     assert method.name == name
-    for kind in KINDS:
+    for kind in map(load_kind, kind_names()):
         stages = method.plan(kind, SMALL, LARGE)
         assert stages
         assert all(isinstance(stage, Stage) and isinstance(stage.config, StageConfig) for stage in stages)

@@ -7,6 +7,7 @@ from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.methods import load_method
 from stillhouse.runs.reading import parse_config
+from stillhouse.task import load_kind
 
 
 def encoder(layers, width=768, heads=12, **options):
@@ -21,7 +22,7 @@ MODERN = encoder(6, windows=(None, 64, 64, None, 64, 64), family="modernbert")
 
 def plan(name, student, teacher=BASE, kind="classification", **settings):
     method = parse_config({"method": {"name": name, **settings}}).method
-    return method.plan(kind, student, teacher)
+    return method.plan(load_kind(kind), student, teacher)
 
 
 def terms(stage):

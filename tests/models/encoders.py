@@ -4,13 +4,13 @@ import torch
 from tests.tiny_models import FAMILIES, tiny_config
 
 from stillhouse.models.loading import build_encoder
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 
 EVERY = (*FAMILIES, "mobilebert")
 TASKS = {
-    "classification": Task("t", "classification", labels=("a", "b", "c")),
-    "tagging": Task("t", "tagging", labels=("O", "B-A", "I-A", "B-B", "I-B")),
-    "qa": Task("t", "qa"),
+    "classification": Task("t", load_kind("classification"), labels=("a", "b", "c")),
+    "tagging": Task("t", load_kind("tagging"), labels=("O", "B-A", "I-A", "B-B", "I-B")),
+    "qa": Task("t", load_kind("qa")),
 }
 
 

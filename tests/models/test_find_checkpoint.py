@@ -9,6 +9,7 @@ from transformers import BertConfig
 
 from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import BUNDLED_PACKAGE, find_checkpoint, head_kind, head_labels
+from stillhouse.task import load_kind
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -206,7 +207,7 @@ def test_a_bundled_encoder_that_is_not_installed(monkeypatch):
 )
 def test_head_kind(architecture, labels, problem, kind):
     config = BertConfig(num_labels=labels, problem_type=problem, architectures=architecture and [architecture])
-    assert head_kind(config) == kind
+    assert head_kind(config) == (kind and load_kind(kind))
 
 
 def test_head_labels_are_in_the_order_of_the_logits():

@@ -13,14 +13,14 @@ from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_encoder, load_tokenizer
 from stillhouse.models.quiet import quiet_transformers
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 
 TASKS = {
-    "classification": Task("t", "classification", labels=("low", "mid", "high")),
-    "multilabel": Task("t", "multilabel", labels=("x", "y", "z", "w", "v")),
-    "regression": Task("t", "regression"),
-    "tagging": Task("t", "tagging", labels=("O", "B-A", "I-A")),
-    "qa": Task("t", "qa"),
+    "classification": Task("t", load_kind("classification"), labels=("low", "mid", "high")),
+    "multilabel": Task("t", load_kind("multilabel"), labels=("x", "y", "z", "w", "v")),
+    "regression": Task("t", load_kind("regression")),
+    "tagging": Task("t", load_kind("tagging"), labels=("O", "B-A", "I-A")),
+    "qa": Task("t", load_kind("qa")),
 }
 
 
@@ -67,7 +67,7 @@ def test_every_family_loads_with_its_own_head_and_with_a_fresh_one(family, tmp_p
 def test_heads_say_what_they_are(kind, bare):
     model, own = load_encoder(find_checkpoint(str(bare)), TASKS[kind])
     assert not own
-    assert head_kind(model.config) == kind
+    assert head_kind(model.config) == load_kind(kind)
     assert model.config.num_labels == TASKS[kind].logits
     if TASKS[kind].labels:
         assert head_labels(model.config) == TASKS[kind].labels
@@ -78,7 +78,7 @@ def test_heads_say_what_they_are(kind, bare):
 
 
 def test_another_number_of_outputs_leaves_the_head_out(bert):
-    two = Task("t", "classification", labels=("no", "yes"))
+    two = Task("t", load_kind("classification"), labels=("no", "yes"))
     model, own = load_encoder(find_checkpoint(str(bert)), two)
     assert not own
     assert model.classifier.out_features == 2

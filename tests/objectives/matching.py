@@ -7,7 +7,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from stillhouse.data.batch import Batch
+from stillhouse.task import Task, load_kind
 
+TASK = Task("t", load_kind("classification"), ("a", "b", "c"))
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 # Of the maps of 3 examples, 5 heads and 7 tokens: a query, some queries, a head, some heads, an example, all of them at once.
 ENTRIES = [1, 3 * 16, 7 * 16, 2 * 7 * 16, 5 * 7 * 16, 10**6]
@@ -47,7 +49,7 @@ def batch_of(*lengths, tokens=None):
     mask = (torch.arange(tokens)[None] < torch.tensor(lengths)[:, None]).long()
     inputs = {"attention_mask": mask}
     rows = torch.arange(len(lengths))
-    return Batch(inputs, inputs, rows, rows >= 0, rows >= 0, rows)
+    return Batch(TASK, inputs, inputs, rows, rows >= 0, rows >= 0, rows)
 
 
 def states(*shape, seed=0):

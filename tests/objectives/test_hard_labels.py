@@ -15,6 +15,7 @@ from stillhouse.objectives.hard_labels import (
     squared_error,
     tagging_cross_entropy,
 )
+from stillhouse.task import Task, load_kind
 
 ALL = torch.tensor([True, True])
 
@@ -88,7 +89,8 @@ FORMULAS = {
 def test_every_kind_of_task_has_its_formula(kind):
     shape, labels, formula = FORMULAS[kind]
     logits = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    objective = HardLabels(kind=kind)
-    value = objective(giving(logits=logits), giving(), Batch({}, {}, labels, ALL, POSITIONS, torch.arange(2)))
+    objective = HardLabels()
+    batch = Batch(Task("t", load_kind(kind)), {}, {}, labels, ALL, POSITIONS, torch.arange(2))
+    value = objective(giving(logits=logits), giving(), batch)
     assert value.item() == pytest.approx(formula(logits, labels).item())
-    assert objective.unit == ("words" if kind == "tagging" else "rows")
+    assert objective.unit == "targets"

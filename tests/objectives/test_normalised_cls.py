@@ -10,6 +10,7 @@ from tests.objectives.matching import batch_of
 from stillhouse.features import Dimensions, layers_of
 from stillhouse.methods.pkd import PKD
 from stillhouse.objectives.normalised_cls import NormalisedCls, cls_distance
+from stillhouse.task import load_kind
 
 WIDTH = 768
 
@@ -77,7 +78,7 @@ def test_neither_the_top_layer_nor_other_tokens_count():
     """pkd, from the models' hidden states on."""
     torch.manual_seed(0)
     dimensions = [Dimensions(layers, 8, 2, 8, (None,) * layers) for layers in (3, 6)]
-    (stage,) = PKD(weight_soft=0.0, weight_hard=0.0).plan("classification", *dimensions)
+    (stage,) = PKD(weight_soft=0.0, weight_hard=0.0).plan(load_kind("classification"), *dimensions)
     (patient,) = [objective for objective in stage.objectives if isinstance(objective, NormalisedCls)]
     student, teacher = ([torch.randn(2, 5, 8) for _ in range(layers + 1)] for layers in (3, 6))
 

@@ -17,6 +17,7 @@ from stillhouse.objectives.soft_labels import (
     span_soft_labels,
     tagging_soft_labels,
 )
+from stillhouse.task import Task, load_kind
 
 TWO_ZERO = torch.tensor([[2.0, 0.0]], dtype=torch.float32)
 ZEROS = torch.zeros(1, 2)
@@ -151,10 +152,10 @@ def test_scales_of_other_papers():
     # Teacher (2, 0), student (0, 0): cross-entropy ln 2, divided by two classes 0.346573590.
     student, teacher = giving(logits=ZEROS), giving(logits=TWO_ZERO)
     rows = torch.arange(1)
-    batch = Batch({}, {}, rows, rows >= 0, rows >= 0, rows)
+    batch = Batch(Task("t", load_kind("classification")), {}, {}, rows, rows >= 0, rows >= 0, rows)
 
     def value(**options):
-        return SoftLabels(kind="classification", divergence="ce", **options)(student, teacher, batch).item()
+        return SoftLabels(divergence="ce", **options)(student, teacher, batch).item()
 
     assert value() == pytest.approx(0.693147181)
     assert value(per_class=True) == pytest.approx(0.346573590)
@@ -167,9 +168,9 @@ def test_of_a_regression_the_squared_difference_whatever_the_temperature():
     # (1 - 3)^2 = 4 and (4 - 1)^2 = 9: their mean.
     student, teacher = giving(logits=torch.tensor([[1.0], [4.0]])), giving(logits=torch.tensor([[3.0], [1.0]]))
     rows = torch.arange(2)
-    batch = Batch({}, {}, rows, rows >= 0, rows >= 0, rows)
+    batch = Batch(Task("t", load_kind("regression")), {}, {}, rows, rows >= 0, rows >= 0, rows)
     for options in ({}, {"temperature": 7.0}, {"scale": "none"}, {"per_class": True}):
-        assert SoftLabels(kind="regression", **options)(student, teacher, batch).item() == pytest.approx(6.5)
+        assert SoftLabels(**options)(student, teacher, batch).item() == pytest.approx(6.5)
 
 
 FORMULAS = {
@@ -186,10 +187,11 @@ def test_every_kind_of_task_has_its_formula(kind):
     shape, formula = FORMULAS[kind]
     student, teacher = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     positions, rows = torch.tensor([[True, True, False], [True, False, False]]), torch.arange(2)
-    objective = SoftLabels(kind=kind, temperature=2.0, divergence="ce")
-    value = objective(giving(logits=student), giving(logits=teacher), Batch({}, {}, rows, rows >= 0, positions, rows))
+    objective = SoftLabels(temperature=2.0, divergence="ce")
+    batch = Batch(Task("t", load_kind(kind)), {}, {}, rows, rows >= 0, positions, rows)
+    value = objective(giving(logits=student), giving(logits=teacher), batch)
     assert value.item() == pytest.approx(formula(student, teacher, positions).item())
-    assert objective.unit == ("words" if kind == "tagging" else "rows")
+    assert objective.unit == "targets"
 
 
 def sides_of(kind):
@@ -199,7 +201,7 @@ def sides_of(kind):
     positions = torch.tensor([[True, True, True, False], [True, False, False, False]])
     positions = positions if kind in ("tagging", "qa") else torch.ones(2, dtype=torch.bool)
     labels = torch.zeros(2, dtype=torch.long)
-    batch = Batch({}, {}, labels, labels >= 0, positions, labels)
+    batch = Batch(Task("t", load_kind(kind)), {}, {}, labels, labels >= 0, positions, labels)
     return torch.randn(shape), batch
 
 
@@ -207,9 +209,9 @@ def sides_of(kind):
 def test_identical_sides_are_zero_for_every_task(kind):
     logits, batch = sides_of(kind)
     one = giving(logits=logits)
-    assert SoftLabels(kind=kind, temperature=2.0)(one, one, batch).item() == pytest.approx(0.0, abs=1e-6)
+    assert SoftLabels(temperature=2.0)(one, one, batch).item() == pytest.approx(0.0, abs=1e-6)
     other = giving(logits=logits + torch.randn_like(logits))
-    assert SoftLabels(kind=kind, temperature=2.0)(other, one, batch).item() > 1e-3
+    assert SoftLabels(temperature=2.0)(other, one, batch).item() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["classification", "tagging", "qa"])
@@ -223,5 +225,5 @@ def test_cross_entropy_of_identical_sides_is_the_entropy(kind):
     else:
         probability = logits.softmax(dim=-1)
         entropy = -(probability * probability.log()).sum(dim=-1)[batch.positions].mean()
-    found = SoftLabels(kind=kind, divergence="ce")(one, one, batch)
+    found = SoftLabels(divergence="ce")(one, one, batch)
     assert found.item() == pytest.approx(entropy.item(), rel=1e-5)

@@ -7,13 +7,14 @@ from stillhouse.errors import UserError
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import dimensions
 from stillhouse.runs.checks import rehearse
+from stillhouse.task import load_kind
 
 
 def stages(student, teacher):
     return (
         load_method("minilmv2")
         .model_validate({})
-        .plan("classification", dimensions(student.config), dimensions(teacher.config))
+        .plan(load_kind("classification"), dimensions(student.config), dimensions(teacher.config))
     )
 
 

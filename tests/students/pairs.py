@@ -7,9 +7,9 @@ from tests.tiny_models import tiny_config
 from stillhouse.data.batch import Batch
 from stillhouse.models.loading import build_encoder
 from stillhouse.students.copy_layers import copy_layers
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 
-TASK = Task("t", "classification", labels=("a", "b", "c"))
+TASK = Task("t", load_kind("classification"), labels=("a", "b", "c"))
 
 
 def pair(family="bert", layers=4, own=2):
@@ -24,4 +24,4 @@ def batch(rows=4):
     empty = batch_of(*([7] * (rows - 1)), 5)
     ids = torch.randint(5, 200, (rows, 7), generator=torch.Generator().manual_seed(1))
     inputs = {"input_ids": ids, "attention_mask": empty.student_inputs["attention_mask"]}
-    return Batch(inputs, inputs, empty.labels, empty.has_label, empty.positions, torch.arange(rows))
+    return Batch(TASK, inputs, inputs, empty.labels, empty.has_label, empty.positions, torch.arange(rows))

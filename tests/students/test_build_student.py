@@ -16,11 +16,11 @@ from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_encoder
 from stillhouse.models.quiet import quiet_transformers
 from stillhouse.students.build import build_student, is_shape, load_student
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 
-TASK = Task("t", "classification", labels=("low", "mid", "high"))
-TAGS = Task("t", "tagging", labels=("O", "B-A", "I-A", "B-B", "I-B"))
-QUESTIONS = Task("t", "qa")
+TASK = Task("t", load_kind("classification"), labels=("low", "mid", "high"))
+TAGS = Task("t", load_kind("tagging"), labels=("O", "B-A", "I-A", "B-B", "I-B"))
+QUESTIONS = Task("t", load_kind("qa"))
 AUTO = {
     "classification": AutoModelForSequenceClassification,
     "tagging": AutoModelForTokenClassification,
@@ -48,14 +48,14 @@ def logits(model):
         return compute_features(model.eval(), INPUTS, needing(logits=True))[LOGITS]
 
 
-@pytest.mark.parametrize("task", [TASK, TAGS, QUESTIONS], ids=lambda task: task.kind)
+@pytest.mark.parametrize("task", [TASK, TAGS, QUESTIONS], ids=lambda task: task.kind.name)
 @pytest.mark.parametrize("spec", ["half", "3x12"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_exported_student_gives_the_same_logits_without_stillhouse(family, spec, task, tmp_path):
     student, _ = built(spec, teacher_of(family), task)
     with quiet_transformers():
         student.save_pretrained(tmp_path)
-        reloaded, info = AUTO[task.kind].from_pretrained(tmp_path, output_loading_info=True)
+        reloaded, info = AUTO[task.kind.name].from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     assert torch.equal(logits(reloaded), logits(student))
@@ -127,7 +127,7 @@ def test_a_folder_keeps_its_weights_and_its_head(classifier):
     ],
 )
 def test_a_head_is_kept_only_where_its_labels_are_the_tasks(classifier, labels, kept):
-    student, start = load_student(str(classifier), Task("t", "classification", labels=labels))
+    student, start = load_student(str(classifier), Task("t", load_kind("classification"), labels=labels))
     original, _ = load_encoder(find_checkpoint(str(classifier)), TASK)
     same = torch.equal(student.pre_classifier.weight, original.pre_classifier.weight)
     assert same is kept

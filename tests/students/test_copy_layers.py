@@ -8,9 +8,9 @@ from stillhouse.models.adapter import compute_features
 from stillhouse.models.loading import build_encoder
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.students.shape import Shape, student_config
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 
-TASK = Task("t", "classification", labels=("a", "b", "c"))
+TASK = Task("t", load_kind("classification"), labels=("a", "b", "c"))
 INPUTS = {
     "input_ids": torch.tensor([[2, 37, 59, 61, 3], [2, 41, 3, 0, 0]]),
     "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
@@ -128,7 +128,7 @@ def test_tensors_are_counted():
 
 
 def test_a_teacher_without_pooler_leaves_the_students_fresh():
-    teacher = teacher_of("bert", Task("t", "tagging", labels=("O", "B-A")))
+    teacher = teacher_of("bert", Task("t", load_kind("tagging"), labels=("O", "B-A")))
     student = student_of(teacher, (2, 4))
     start = copy_layers(student, teacher, (2, 4))
     assert set(start.fresh) == {

@@ -100,7 +100,10 @@ def test_a_row_keeps_its_gates_in_whatever_micro_batch_it_is():
     for row in range(4):
         inputs = {name: tensor[row : row + 1] for name, tensor in whole.student_inputs.items()}
         single = Batch(
-            inputs, inputs, *(getattr(whole, name)[row : row + 1] for name in ("labels", "has_label", "positions", "rows"))
+            whole.task,
+            inputs,
+            inputs,
+            *(getattr(whole, name)[row : row + 1] for name in ("labels", "has_label", "positions", "rows")),
         )
         assert torch.allclose(logits(side, single), together[row : row + 1], atol=1e-5)
 

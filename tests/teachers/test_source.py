@@ -20,6 +20,7 @@ from stillhouse.methods import load_method
 from stillhouse.models import capture, forward
 from stillhouse.models.adapter import dimensions
 from stillhouse.speed.attention import block_attention
+from stillhouse.task import load_kind
 from stillhouse.teachers import store
 from stillhouse.teachers.source import NoTeacher, OnlineTeacher, Source, StoredTeacher
 from stillhouse.teachers.store import used_bytes
@@ -151,7 +152,7 @@ def test_online_and_store_train_alike(tmp_path, precision):
         states = []
         for features in ("store", "online"):
             teacher, student = toy_encoder(1, layers=4, **SILENT), toy_encoder(2, **SILENT)
-            stage = method.plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
+            stage = method.plan(load_kind("classification"), dimensions(student.config), dimensions(teacher.config))[0]
             config = StageConfig(epochs=2, batch_size=16, learning_rate=1e-4, select_on="none")
             stages = (dataclasses.replace(stage, config=config),)
             source = Source(TeacherConfig(features=features, store=str(tmp_path / "store")), "toy")

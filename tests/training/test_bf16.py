@@ -13,6 +13,7 @@ from stillhouse.method import Stage
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
 from stillhouse.objective import Objective
+from stillhouse.task import load_kind
 from stillhouse.training.stages import run_stages
 
 TAUGHT = [name for name in method_names() if load_method(name).uses_teacher]
@@ -58,7 +59,7 @@ def test_a_method_learns_the_same_as_in_float32(name, tmp_path):
     for precision in ("fp32", "bf16"):
         teacher, student = toy_encoder(1, layers=4, **SILENT), toy_encoder(2, **SILENT)
         method = load_method(name).model_validate({})
-        stage = method.plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
+        stage = method.plan(load_kind("classification"), dimensions(student.config), dimensions(teacher.config))[0]
         config = StageConfig(epochs=1, batch_size=97, learning_rate=1e-4, select_on="none")
         log = tmp_path / precision
         stage = Stage(stage.name, stage.objectives, config, side=stage.side)

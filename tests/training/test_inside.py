@@ -14,8 +14,10 @@ from stillhouse.config import StageConfig
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.forward import forward
+from stillhouse.task import load_kind
 from stillhouse.training.stages import run_stages
 
+CLASSES = load_kind("classification")
 OUTSIDE = {"finetune", "logit"}  # look at labels and logits alone, as the stages of test_trainer do
 METHODS = [name for name in method_names() if name not in OUTSIDE]
 
@@ -27,7 +29,7 @@ def train(name, folder, seed=0, width=24, dropout=SILENT, report=lambda step, st
     config = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, **settings}
     configs = {stage: StageConfig(**config, select_on=getattr(method.stages, stage).select_on) for stage in stage_names(name)}
     method = method.model_copy(update={"stages": type(method.stages)(**configs)})
-    plan = method.plan("classification", dimensions(student.config), dimensions(teacher.config))
+    plan = method.plan(CLASSES, dimensions(student.config), dimensions(teacher.config))
     before = weights(teacher)
     results = run_stages(
         plan[:stages], student, toy_split(), lambda: 0.0, workshop(folder, report=report), teacher=teacher, seed=seed
@@ -98,9 +100,7 @@ def test_a_killed_stage_ends_with_the_same_weights(name, fatal, tmp_path):
 def test_biases_of_keys_move_where_relations_of_keys_are_learnt(name, moves):
     """A bias adds the same to all scores of a query, which softmax does not see, unless keys are compared with keys."""
     teacher, student = toy_encoder(1, layers=4, **SILENT), toy_encoder(2, layers=3, **SILENT)
-    stage = (
-        load_method(name).model_validate({}).plan("classification", dimensions(student.config), dimensions(teacher.config))[0]
-    )
+    stage = load_method(name).model_validate({}).plan(CLASSES, dimensions(student.config), dimensions(teacher.config))[0]
     batch = toy_split().batch(np.arange(16))
     features = [
         forward(model, batch, "student", needs)
@@ -121,7 +121,7 @@ def test_theseus_moves_its_successor_alone(settings, trains_head, tmp_path):
     """In both stages, unless the second is told to train embeddings and head, too."""
     teacher, student = toy_encoder(1, layers=4, **SILENT), toy_encoder(2, **SILENT)
     method = load_method("theseus").model_validate({**settings, "train_head": trains_head, "base": 0.5, "schedule": "constant"})
-    plan = method.plan("classification", dimensions(student.config), dimensions(teacher.config))
+    plan = method.plan(CLASSES, dimensions(student.config), dimensions(teacher.config))
     states = [weights(student)]
     for number, stage in enumerate(plan):
         config = StageConfig(epochs=1, batch_size=16, learning_rate=1e-3, select_on="last")

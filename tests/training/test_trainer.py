@@ -171,7 +171,7 @@ class Exploding(HardLabels):
 
 
 def test_a_nan_loss_names_stage_step_and_objective_and_keeps_the_last_good_state(tmp_path):
-    objectives = (HardLabels(kind="classification"), Exploding(kind="classification"))
+    objectives = (HardLabels(), Exploding())
     stage = Stage("distil", objectives, StageConfig(epochs=2, batch_size=16))
     with pytest.raises(TrainingDiverged, match=r"stage 'distil', step 6: objective 'exploding' is nan") as caught:
         run_stages((stage,), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
@@ -199,7 +199,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 def test_the_teacher_is_never_changed(tmp_path):
     teacher = toy_encoder(seed=7)
     before = weights(teacher)
-    objectives = (HardLabels(kind="classification", weight=0.5), SoftLabels(kind="classification", weight=0.5))
+    objectives = (HardLabels(weight=0.5), SoftLabels(weight=0.5))
     stage = Stage("distil", objectives, StageConfig(epochs=1, batch_size=16))
     for features in ("auto", "online"):
         student = toy_encoder()
@@ -220,7 +220,7 @@ def test_the_teacher_is_never_changed(tmp_path):
 
 @pytest.mark.parametrize("features", ["auto", "online"])
 def test_the_teacher_answers_without_dropout_whatever_mode_it_was_in(tmp_path, features):
-    stage = Stage("distil", (SoftLabels(kind="classification"),), StageConfig(epochs=1, batch_size=16))
+    stage = Stage("distil", (SoftLabels(),), StageConfig(epochs=1, batch_size=16))
     states = []
     for mode in (True, False):
         student, teacher = toy_encoder(), toy_encoder(seed=7).train(mode)
@@ -240,7 +240,7 @@ def test_the_teacher_answers_without_dropout_whatever_mode_it_was_in(tmp_path, f
 
 
 def test_kept_and_online_teachers_train_alike(tmp_path):
-    stage = Stage("distil", (SoftLabels(kind="classification", temperature=2.0),), StageConfig(epochs=1, batch_size=16))
+    stage = Stage("distil", (SoftLabels(temperature=2.0),), StageConfig(epochs=1, batch_size=16))
     states = []
     for features in ("auto", "online"):
         student = toy_encoder()
@@ -317,7 +317,7 @@ def test_official_theseus_clips_by_the_norm_over_everything(tmp_path, monkeypatc
     for is_official in (False, True):
         predecessor, successor = toy_encoder(), toy_encoder()
         side = Replacing(schedule="constant", base=0.5, official=is_official)
-        stage = Stage("replacing", (HardLabels(kind="classification"),), StageConfig(epochs=1, batch_size=16), side=side)
+        stage = Stage("replacing", (HardLabels(),), StageConfig(epochs=1, batch_size=16), side=side)
         shop = workshop(tmp_path / str(is_official))
         run_stages((stage,), successor, toy_split(), lambda: 0.0, shop, teacher=predecessor, seed=1)
         assert not any(parameter.requires_grad or parameter.grad is not None for parameter in predecessor.parameters())

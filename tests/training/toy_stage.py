@@ -13,11 +13,11 @@ from stillhouse.machine.engine import build_accelerator
 from stillhouse.method import Stage
 from stillhouse.models.loading import build_encoder
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.task import Task
+from stillhouse.task import Task, load_kind
 from stillhouse.training.log import RunLog
 from stillhouse.training.stages import Workshop
 
-TASK = Task("toy", "classification", ("no", "yes"))
+TASK = Task("toy", load_kind("classification"), ("no", "yes"))
 VOCABULARY = 60
 SILENT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -45,7 +45,7 @@ def workshop(folder, *, report=lambda step, steps, name: None, **engine):
 
 def hard_stage(**config):
     values = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 16, **config}
-    return Stage("distil", (HardLabels(kind="classification"),), StageConfig(**values))
+    return Stage("distil", (HardLabels(),), StageConfig(**values))
 
 
 def weights(encoder):

@@ -12,10 +12,10 @@ from stillhouse.comparison.folder import ComparisonFolder
 from stillhouse.comparison.plan import Line, Plan
 from stillhouse.evaluation.fidelity import gap_closed, retention
 from stillhouse.evaluation.intervals import Array, paired_difference_over_seeds
-from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.recorded import read_predictions, recorded_agreement, recorded_statistics
 from stillhouse.runs.names import data_name
 from stillhouse.runs.run_folder import RunFolder
+from stillhouse.task import load_kind
 
 Key = tuple[str, int, float | None]  # a line's folder, a seed, a learning rate (None = the method's own)
 MEANS = ("retention", "gap_closed", "agreement", "train_seconds", "test_score")
@@ -146,7 +146,7 @@ class Record:
         if own is not None or self.taught is None or not self.with_pairs:
             return None if own is None else float(own)
         teacher, student = (read_predictions(self.runs[one].path) for one in (self.taught, key))
-        return recorded_agreement(self.any["task"], self.metrics[key]["labels"], teacher, student)
+        return recorded_agreement(load_kind(self.any["task"]), self.metrics[key]["labels"], teacher, student)
 
     def _rate(self, line: Line) -> float | None:
         """The learning rate of a line's last stage, where it is known."""
@@ -175,7 +175,7 @@ class Record:
         if not both:
             return None
         ours, theirs = (self._statistics((one.folder, seed) for seed in both) for one in (line, baseline))
-        paired = paired_difference_over_seeds(ours, theirs, main_metric(self.any["task"]).value)
+        paired = paired_difference_over_seeds(ours, theirs, load_kind(self.any["task"]).main_metric.value)
         return {
             "method": line.method,
             "student": line.student,
@@ -189,8 +189,9 @@ class Record:
         }
 
     def _statistics(self, keys: Iterable[tuple[str, int]]) -> list[Array]:
+        kind = load_kind(self.any["task"])
         return [
-            recorded_statistics(self.any["task"], self.metrics[key]["labels"], read_predictions(self.runs[key].path), "student")
+            recorded_statistics(kind, self.metrics[key]["labels"], read_predictions(self.runs[key].path), "student")
             for key in keys
         ]
 

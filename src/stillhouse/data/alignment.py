@@ -17,7 +17,7 @@ def align_labels(
     """Gives the dataset the teacher's labels in the teacher's order.
 
     A label is matched by `label_map`, else by name (in any case); integers 0..C-1 are ids if the teacher has C labels.
-    The data may lack some of the teacher's labels. Regression and question answering come back unchanged.
+    The data may lack some of the teacher's labels. What has no classes comes back unchanged.
 
     Args:
         dataset: What `load_dataset` gave.
@@ -29,23 +29,20 @@ def align_labels(
         UserError: If a label has no counterpart (the message prints both lists), or all of them have the same one.
     """
     task = dataset.task
-    if task.kind in ("regression", "qa"):
+    if not task.kind.has_classes:
         return dataset
     ids = match_labels(task.labels, teacher_labels, label_map, owner)
 
     def aligned(examples: Examples) -> Examples:
-        by_name = [
-            None if label is None else task.labels[label] if isinstance(label, int) else [task.labels[one] for one in label]
-            for label in examples.labels
-        ]
+        by_name = [None if label is None else task.kind.to_names(label, task) for label in examples.labels]
         return replace(examples, labels=to_ids(task.kind, by_name, ids))
 
     train = aligned(dataset.train)
-    kept = {label for label in train.labels if label is not None}
     pairs = {name: f"{name} = {teacher_labels[ids[name]]}" for name in task.labels}
-    if task.kind == "classification" and len(task.labels) > 1 and len(kept) == 1:
+    sole = task.kind.sole_class([label for label in train.labels if label is not None])
+    if sole is not None and len(task.labels) > 1:
         raise UserError(
-            f"all labels of the data are {teacher_labels[kept.pop()]!r} of {owner}: {', '.join(pairs.values())}",
+            f"all labels of the data are {teacher_labels[sole]!r} of {owner}: {', '.join(pairs.values())}",
             expected="at least two different labels",
             fix="correct --label-map",
         )

@@ -19,7 +19,7 @@ from stillhouse.data.tokenize import Encoded
 from stillhouse.task import Task
 
 Rows = NDArray[np.int64]
-Unit = Literal["rows", "words", "tokens", "pairs"]
+Unit = Literal["rows", "targets", "tokens", "pairs"]
 IGNORED = -100
 WINDOW = 50  # batches among which rows are sorted by length
 
@@ -29,6 +29,7 @@ class Batch:
     """What one forward pass of student and teacher is given, and what the objectives need beside the Features.
 
     Attributes:
+        task: What is to be learnt from it.
         student_inputs: `input_ids`, `attention_mask` and `token_type_ids`, each `(batch, tokens)`.
         teacher_inputs: The same for the teacher; the same tensors where both share a tokenizer.
         labels: `(batch,)` class ids, `(batch, classes)` for multilabel, `(batch,)` floats for regression, `(batch, words)` tag
@@ -41,6 +42,7 @@ class Batch:
         rows: Numbers of the rows in their split, `(batch,)`; always on the CPU.
     """
 
+    task: Task
     student_inputs: dict[str, Tensor]
     teacher_inputs: dict[str, Tensor]
     labels: Tensor
@@ -125,43 +127,23 @@ class TokenizedSplit:
         """The same rows with the teacher in the student's place: what the teacher itself is fine-tuned on."""
         return replace(self, student=self.teacher)
 
+    def of(self, side: Literal["student", "teacher"]) -> Encoded:
+        """Its rows in the tokens of one side."""
+        return self.student if side == "student" else self.teacher
+
     def counts(self, rows: Rows) -> dict[Unit, int]:
-        """What means over these rows divide by: the rows, their words (tagging), real tokens, pairs of real tokens."""
+        """What means over these rows divide by: the rows, what has a label (tagging: words), real tokens, pairs of them."""
         lengths = self.student.lengths[rows]
-        counts: dict[Unit, int] = {"rows": len(rows), "tokens": int(lengths.sum()), "pairs": int(np.square(lengths).sum())}
-        if self.student.words is not None and self.teacher.words is not None:
-            ours, theirs = self.student.words.select(rows).values, self.teacher.words.select(rows).values
-            counts["words"] = int(((ours >= 0) & (theirs >= 0)).sum())
-        return counts
+        tokens, pairs = int(lengths.sum()), int(np.square(lengths).sum())
+        return {"rows": len(rows), "targets": self.task.kind.count_targets(self, rows), "tokens": tokens, "pairs": pairs}
 
     def batch(self, rows: Rows) -> Batch:
         """The given rows, padded to the longest of them."""
         student_inputs = _inputs(self.student, rows)
         teacher_inputs = student_inputs if self.teacher is self.student else _inputs(self.teacher, rows)
-        has_label = torch.from_numpy(self.has_label[rows])
-        row_numbers = torch.from_numpy(rows)
-        if self.student.words is None or self.teacher.words is None:
-            assert not isinstance(self.labels, Ragged)
-            positions = has_label | True
-            if self.task.kind == "qa":
-                positions = student_inputs["attention_mask"].bool()
-            labels = torch.from_numpy(self.labels[rows])
-            return Batch(student_inputs, teacher_inputs, labels, has_label, positions, row_numbers)
-        student_words, _ = self.student.words.padded(rows, -1)
-        teacher_words, _ = self.teacher.words.padded(rows, -1)
-        assert isinstance(self.labels, Ragged)
-        tags, _ = self.labels.padded(rows, IGNORED)
-        is_word = (student_words >= 0) & (teacher_words >= 0)
-        return Batch(
-            student_inputs,
-            teacher_inputs,
-            torch.from_numpy(np.where(is_word & self.has_label[rows][:, None], tags, IGNORED)),
-            has_label,
-            torch.from_numpy(is_word),
-            row_numbers,
-            student_words=torch.from_numpy(student_words.clip(0)),
-            teacher_words=torch.from_numpy(teacher_words.clip(0)),
-        )
+        targets: dict[str, Tensor] = self.task.kind.targets(self, rows, student_inputs)
+        has_label, row_numbers = torch.from_numpy(self.has_label[rows]), torch.from_numpy(rows)
+        return Batch(self.task, student_inputs, teacher_inputs, has_label=has_label, rows=row_numbers, **targets)
 
 
 def _inputs(encoded: Encoded, rows: Rows) -> dict[str, Tensor]:
@@ -175,46 +157,10 @@ def _inputs(encoded: Encoded, rows: Rows) -> dict[str, Tensor]:
 
 
 def tokenized_split(examples: Examples, task: Task, student: Encoded, teacher: Encoded | None = None) -> TokenizedSplit:
-    """Puts labels beside tokenized rows. Rows of question answering are windows; an answer outside of one is its CLS."""
+    """Puts labels beside tokenized rows."""
     has_label = np.array([examples.labels[example] is not None for example in student.example], dtype=bool)
-    return TokenizedSplit(task, student, teacher or student, _labels(examples, task, student), has_label)
-
-
-def _labels(examples: Examples, task: Task, encoded: Encoded) -> NDArray[Any] | Ragged:
-    labels = examples.labels
-    if task.kind == "classification":
-        return np.array([IGNORED if label is None else label for label in labels], dtype=np.int64)
-    if task.kind == "regression":
-        return np.array([np.nan if label is None else label for label in labels], dtype=np.float32)
-    if task.kind == "multilabel":
-        multi_hot = np.zeros((len(labels), len(task.labels)), dtype=np.float32)
-        for row, label in enumerate(labels):
-            multi_hot[row, list(label or ())] = 1.0
-        return multi_hot
-    if task.kind == "tagging":
-        missing = [[IGNORED] * len(words) for words in examples.text]
-        return Ragged.from_rows([missing[row] if tags is None else tags for row, tags in enumerate(labels)], np.int64)
-    return _answer_positions(examples, encoded)
-
-
-def _answer_positions(examples: Examples, encoded: Encoded) -> NDArray[np.int64]:
-    assert encoded.characters is not None
-    positions = np.zeros((len(encoded), 2), dtype=np.int64)
-    for row, example in enumerate(encoded.example):
-        answers = examples.labels[example]
-        if not answers:
-            continue
-        # Spaces around an answer belong to no token.
-        text = answers[0].text
-        first = answers[0].start + len(text) - len(text.lstrip())
-        behind = first + len(text.strip())
-        starts, ends = encoded.characters[row].T
-        inside = np.flatnonzero((starts >= 0) & (starts < behind) & (ends > first))
-        # Both ends have to lie in this window; otherwise the answer is in another one.
-        context = np.flatnonzero(starts >= 0)
-        if len(inside) and starts[context[0]] <= first and ends[context[-1]] >= behind:
-            positions[row] = inside[0], inside[-1]
-    return positions
+    labels = task.kind.label_array(examples, task, student)
+    return TokenizedSplit(task, student, teacher or student, labels, has_label)
 
 
 def training_order(lengths: NDArray[np.int64], batch_size: int, seed: tuple[int, ...]) -> list[Rows]:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from stillhouse.config import DataConfig
 from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError, option_name
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind, load_kind
 
 # In the order in which they are tried; names are compared without case.
 PAIRS = (
@@ -53,7 +53,7 @@ class Columns:
         label: Labels, tags or answers; None where only text is wanted.
     """
 
-    kind: TaskKind
+    kind: Kind
     text: str
     text_pair: str | None = None
     label: str | None = None
@@ -75,19 +75,19 @@ def find_columns(table: Table, config: DataConfig) -> Columns:
             expected="a column of its own for each of --text, --text-pair, --label",
         )
     if config.task == "qa" or (config.task is None and _is_qa(table, config)):
-        columns = find_texts(table, config, "qa", pair=True)
+        columns = find_texts(table, config, load_kind("qa"), pair=True)
         label = config.label or first_column(table, ANSWERS) or _no_label(table, ANSWERS)
-        return Columns("qa", columns.text, columns.text_pair, label)
+        return Columns(columns.kind, columns.text, columns.text_pair, label)
     words = first_column(table, WORDS)
     texts = (config.text, config.text_pair)
     usual = [name for name in (*(TAGS if words else ()), *LABELS) if first_column(table, (name,)) not in texts]
     label = config.label or first_column(table, usual) or _no_label(table, LABELS)
-    kind = config.task or _kind(table, config.text or words, label)
+    kind = load_kind(config.task or _kind_name(table, config.text or words, label))
     columns = find_texts(table, config, kind, pair=None, label=label)
     return Columns(kind, columns.text, columns.text_pair, label)
 
 
-def find_texts(table: Table, config: DataConfig, kind: TaskKind, *, pair: bool | None, label: str | None = None) -> Columns:
+def find_texts(table: Table, config: DataConfig, kind: Kind, *, pair: bool | None, label: str | None = None) -> Columns:
     """Finds the text columns alone.
 
     Args:
@@ -98,9 +98,9 @@ def find_texts(table: Table, config: DataConfig, kind: TaskKind, *, pair: bool |
             without a second one stands alone.
         label: The label column, which is no text.
     """
-    if kind == "tagging":
+    if kind.name == "tagging":
         return Columns(kind, config.text or first_column(table, WORDS) or _longest_text(table, label))
-    if kind == "qa":
+    if kind.name == "qa":
         question = config.text or first_column(table, ("question", "query")) or _missing(table, "question", "text")
         context = config.text_pair or first_column(table, CONTEXTS) or _missing(table, "context", "text_pair")
         return Columns(kind, question, context)
@@ -145,7 +145,7 @@ def _is_qa(table: Table, config: DataConfig) -> bool:
     return any(isinstance(value, (list, dict)) for value in table.columns[str(found[2])][:_LOOKED_AT])
 
 
-def _kind(table: Table, text: str | None, label: str) -> TaskKind:
+def _kind_name(table: Table, text: str | None, label: str) -> str:
     present = [value for value in table.columns[label] if value is not None and value != ""]
     if any(isinstance(value, list) for value in present[:_LOOKED_AT]):
         lists_of_words = text is not None and any(isinstance(value, list) for value in table.columns[text][:_LOOKED_AT])

@@ -11,14 +11,14 @@ from stillhouse.config import DataConfig
 from stillhouse.data.alignment import align_labels
 from stillhouse.data.columns import LABELS, Columns, find_columns, find_texts, first_column
 from stillhouse.data.examples import Dataset, Examples
-from stillhouse.data.labels import check_known, check_minus_one, check_training_labels, is_minus_one, label_names, to_ids
+from stillhouse.data.labels import check_known, check_training_labels, label_names, to_ids
 from stillhouse.data.read_examples import read_examples, row_ids, text_columns
 from stillhouse.data.readers.formats import read_table
 from stillhouse.data.readers.sources import SplitTables, read_source
 from stillhouse.data.readers.table import Table
 from stillhouse.data.splits import sample, sample_groups, share_of, without_texts_of
 from stillhouse.errors import UserError
-from stillhouse.task import Task, TaskKind
+from stillhouse.task import Kind, Task
 
 __all__ = ["align_labels", "load_dataset", "load_evaluation", "read_texts"]
 
@@ -97,7 +97,7 @@ def load_evaluation(config: DataConfig, usual: Mapping[str, str | None] | None =
     return Dataset(task, nothing, nothing, rows, notes=(*read.notes, f"evaluated on: {len(rows)} rows of {split}"))
 
 
-def read_texts(config: DataConfig, kind: TaskKind, usual: Mapping[str, str | None] | None = None) -> Examples:
+def read_texts(config: DataConfig, kind: Kind, usual: Mapping[str, str | None] | None = None) -> Examples:
     """All rows to predict for, without labels; of several splits those of test, else validation, else train.
 
     Args:
@@ -143,27 +143,17 @@ def _read_splits(source: SplitTables, config: DataConfig, *, check: bool = True)
             splits[name] = labelled
     # Without the check the rows of every split count: nothing is learnt from them.
     names = label_names(kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels])
-    empty = sum(label is None for label in splits["train"].labels) if kind == "multilabel" else 0
-    if empty:
-        notes.append(
-            f"train: {empty:,} rows have an empty cell in `{columns.label}` and are taken as text without a label; where it "
-            "means that no label applies, write [] in JSON lines"
-        )
-    train = source.splits["train"]
-    minus_ones = sum(map(is_minus_one, train.column(str(columns.label)))) if kind == "classification" else 0
-    if minus_ones and "-1" not in names:
-        if check:
-            check_minus_one(names, train.source, str(columns.label))
-        notes.append(f"train: {minus_ones:,} rows have the label -1, which means no label")
+    train, labels, column = source.splits["train"], splits["train"].labels, str(columns.label)
+    notes += [f"train: {note}" for note in kind.label_notes(train, column, names, labels, check=check)]
     if check:
-        check_training_labels(kind, names, splits["train"].labels, train.source, str(columns.label))
+        check_training_labels(kind, names, labels, train.source, column)
         for name, rows in splits.items():
             check_known(kind, names, rows.labels, source.splits[name].source)
     return _Read(columns, names, splits, [*_described(columns, names), *notes], hidden)
 
 
 def _described(columns: Columns, names: Sequence[str]) -> list[str]:
-    count = f" with {len(names)} {'tags' if columns.kind == 'tagging' else 'labels'}" if names else ""
+    count = f" with {len(names)} {columns.kind.class_word}" if names else ""
     notes = [f"task: {columns.kind}{count} (column `{columns.label}`)"]
     if columns.text_pair is None:
         return [*notes, f"text: column `{columns.text}`"]
@@ -175,15 +165,15 @@ def _task(name: str, columns: Columns, names: tuple[str, ...], splits: Sequence[
         name=name,
         kind=columns.kind,
         labels=names,
-        unanswerable=columns.kind == "qa" and any(label == () for rows in splits for label in rows.labels),
+        unanswerable=columns.kind.can_abstain and any(label == () for rows in splits for label in rows.labels),
     )
 
 
-def _labelled(rows: Examples, kind: TaskKind, split: str, notes: list[str]) -> Examples | None:
+def _labelled(rows: Examples, kind: Kind, split: str, notes: list[str]) -> Examples | None:
     """The labelled rows of an evaluation split; None if it has no labels at all."""
     labelled = rows.labelled
-    if kind == "regression" and {rows.labels[row] for row in labelled} == {-1.0}:
-        labelled = []  # how published test splits hide their scores
+    if kind.are_hidden([rows.labels[row] for row in labelled]):
+        labelled = []
     if not labelled:
         notes.append(f"{split}: not used, because its rows have no labels")
         return None
@@ -201,30 +191,24 @@ def _require_labelled(train: Examples, config: DataConfig) -> None:
         )
 
 
-def _strata(kind: TaskKind, labels: Sequence[Any]) -> list[Any]:
-    if kind == "classification":
-        return list(labels)
-    return [label == () for label in labels] if kind == "qa" else [0] * len(labels)
-
-
-def _choose(rows: Examples, kind: TaskKind, count: int, config: DataConfig, purpose: Any) -> tuple[list[int], list[int]]:
+def _choose(rows: Examples, kind: Kind, count: int, config: DataConfig, purpose: Any) -> tuple[list[int], list[int]]:
     """Numbers of `count` labelled rows, stratified, and of all other rows."""
     labelled = rows.labelled
-    strata = _strata(kind, [rows.labels[row] for row in labelled])
+    strata = kind.strata([rows.labels[row] for row in labelled])
     chosen = [labelled[position] for position in sample(strata, count, seed=config.seed, purpose=purpose)]
     taken = set(chosen)
     return chosen, [row for row in range(len(rows)) if row not in taken]
 
 
 def _hold_out(
-    rows: Examples, kind: TaskKind, count: int, config: DataConfig, purpose: Literal["validation", "selection"]
+    rows: Examples, kind: Kind, count: int, config: DataConfig, purpose: Literal["validation", "selection"]
 ) -> tuple[Examples, Examples, str]:
     """The rows that stay, about `count` labelled rows to score on, and what to say of them.
 
-    Questions are held out with their whole contexts: a model knows the answers of a passage that it was trained on.
+    Rows that must not be torn from each other (questions about one context) are held out together.
     """
     labelled = rows.labelled
-    contexts = rows.text_pair if kind == "qa" else None
+    contexts = kind.groups(rows)
     if contexts is not None:
         groups = sample_groups([contexts[row] for row in labelled], count, seed=config.seed, purpose=purpose)
         if groups is not None:
@@ -238,7 +222,7 @@ def _hold_out(
     return rows.select(others), rows.select(chosen), ""
 
 
-def _take_validation(train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]) -> tuple[Examples, Examples]:
+def _take_validation(train: Examples, kind: Kind, config: DataConfig, notes: list[str]) -> tuple[Examples, Examples]:
     labelled = len(train.labelled)
     if labelled < 3:
         raise UserError(
@@ -254,7 +238,7 @@ def _take_validation(train: Examples, kind: TaskKind, config: DataConfig, notes:
     return train, validation
 
 
-def _keep_labels(train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]) -> Examples:
+def _keep_labels(train: Examples, kind: Kind, config: DataConfig, notes: list[str]) -> Examples:
     labelled = len(train.labelled)
     if config.max_labels is None or config.max_labels >= labelled:
         return train
@@ -264,7 +248,7 @@ def _keep_labels(train: Examples, kind: TaskKind, config: DataConfig, notes: lis
     return replace(train, labels=[label if row in kept else None for row, label in enumerate(train.labels)])
 
 
-def _take_selection(train: Examples, kind: TaskKind, config: DataConfig, notes: list[str]) -> tuple[Examples, Examples]:
+def _take_selection(train: Examples, kind: Kind, config: DataConfig, notes: list[str]) -> tuple[Examples, Examples]:
     labelled = len(train.labelled)
     if labelled < 2:
         raise UserError(
@@ -302,7 +286,7 @@ def _with_usual(config: DataConfig, table: Table, usual: Mapping[str, str | None
     return config.model_copy(update=there)
 
 
-def _find_plain_texts(table: Table, config: DataConfig, kind: TaskKind, pair: bool | None) -> Columns:
+def _find_plain_texts(table: Table, config: DataConfig, kind: Kind, pair: bool | None) -> Columns:
     return find_texts(table, config, kind, pair=pair, label=first_column(table, LABELS))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from stillhouse.data.columns import Columns
 from stillhouse.data.examples import Examples
-from stillhouse.data.labels import lost_answers, read_labels
+from stillhouse.data.labels import read_labels
 from stillhouse.data.readers.table import Table, check_surrogates
 from stillhouse.errors import UserError
 
@@ -24,10 +24,9 @@ def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
     if len(rows) < len(texts):
         notes.append(f"{table.source}: {len(texts) - len(rows)} rows without text were left out")
     labels = read_labels(table, columns, rows)
-    if columns.kind == "qa":
-        lost = set(lost_answers(table, columns, rows, labels))
-        if lost:
-            notes.append(f"{table.source}: {len(lost)} questions were left out, whose answer is not in their context")
+    lost, why = columns.kind.lost_labels(table, columns, rows, labels)
+    if lost:
+        notes.append(f"{table.source}: {len(lost)} {why}")
         rows = [row for position, row in enumerate(rows) if position not in lost]
         labels = [label for position, label in enumerate(labels) if position not in lost]
     ids = row_ids(table, columns)
@@ -41,31 +40,28 @@ def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
 
 def text_columns(table: Table, columns: Columns) -> tuple[list[Any], list[Any] | None]:
     """First and second texts of all rows. A missing text is empty, a missing second text stays None."""
-    tagging = columns.kind == "tagging"
-    read = _words if tagging else _text
-    texts = [read(value, table, row) for row, value in enumerate(table.column(columns.text))]
+    texts = [columns.kind.read_text(value, table, row) for row, value in enumerate(table.column(columns.text))]
     if columns.text_pair is None:
         return texts, None
     seconds = table.column(columns.text_pair)
-    return texts, [None if value is None else _text(value, table, row) for row, value in enumerate(seconds)]
+    return texts, [None if value is None else read_string(value, table, row) for row, value in enumerate(seconds)]
 
 
 def row_ids(table: Table, columns: Columns) -> list[str]:
-    """The questions' own ids, else the rows' numbers."""
-    own = table.columns.get("id") if columns.kind == "qa" else None
+    """The rows' own ids where their kind of task has such, else their numbers."""
+    named = columns.kind.id_column
+    own = None if named is None else table.columns.get(named)
     if not own or None in own:
         return [str(row) for row in range(len(table))]
     return [check_surrogates(str(name), table.where(row), "id") for row, name in enumerate(own)]
 
 
-def _words(value: Any, table: Table, row: int) -> list[str]:
-    if value is None:
-        return []
-    words = [str(word) for word in value] if isinstance(value, list) else str(value).split()
-    return [_text(word, table, row) for word in words]
+def read_string(value: Any, table: Table, row: int) -> str:
+    """One text; empty where there is none.
 
-
-def _text(value: Any, table: Table, row: int) -> str:
+    Raises:
+        UserError: It is not a text.
+    """
     if isinstance(value, str):
         return check_surrogates(value, table.where(row), "text")
     if isinstance(value, (list, dict, bytes)):

@@ -80,7 +80,7 @@ def encode(examples: Examples, task: Task, tokenizer: Any, *, max_length: int, s
 
     Args:
         examples: What to tokenize.
-        task: Says whether rows are sentences, pairs, lists of words, or questions with a context.
+        task: Its kind says whether rows are sentences, pairs, lists of words, or questions with a context.
         tokenizer: A fast tokenizer of transformers.
         max_length: Longest row in tokens, special tokens included.
         stride: Question answering: tokens that neighbouring windows of a long context share.
@@ -91,41 +91,30 @@ def encode(examples: Examples, task: Task, tokenizer: Any, *, max_length: int, s
     starts = range(0, len(examples), PART)
     chunks = [examples.select(range(start, min(start + PART, len(examples)))) for start in starts]
     limits = {"max_length": max_length, "stride": stride}
-    parts = [_encode_part(chunk, start, task, tokenizer, **limits) for start, chunk in zip(starts, chunks, strict=True)]
-    return _joined(parts)
+    return _joined([task.kind.tokenize(chunk, start, tokenizer, **limits) for start, chunk in zip(starts, chunks, strict=True)])
 
 
 def cut_notes(encoded: Mapping[str, Encoded], task: Task, max_length: int) -> list[str]:
-    """Says of each split what lies beyond `max_length`: words of tagged rows that no model sees, rows that are cut.
-
-    A row that just fills the length counts as cut: the tokenizer does not tell the two apart. Questions lose nothing, as
-    the windows over their contexts overlap.
-    """
-    notes = []
-    for name, rows in encoded.items():
-        if rows.words is not None:
-            missing = int((rows.words.values < 0).sum())
-            note = f"{missing:,} words lie beyond {max_length} tokens or have none; they are tagged as outside"
-        else:
-            missing = 0 if task.kind == "qa" else int((rows.lengths >= max_length).sum())
-            note = f"{missing:,} of {len(rows):,} rows fill {max_length} tokens; longer ones are cut (--max-length)"
-        if missing:
-            notes.append(f"{name}: {note}")
-    return notes
+    """Says of each split what lies beyond `max_length`."""
+    notes = {name: task.kind.cut_note(rows, max_length) for name, rows in encoded.items()}
+    return [f"{name}: {note}" for name, note in notes.items() if note]
 
 
-def _encode_part(examples: Examples, first: int, task: Task, tokenizer: Any, max_length: int, stride: int) -> Encoded:
-    if task.kind == "qa":
-        return _encode_questions(examples, first, tokenizer, max_length, stride)
-    rows = np.arange(first, first + len(examples))
-    options = {"truncation": True, "max_length": max_length} | OUTPUTS
-    if task.kind == "tagging":
-        with _space_before_words(tokenizer):
-            batch = tokenizer([list(words) for words in examples.text], is_split_into_words=True, **options)
-        positions = [_first_subwords(batch.word_ids(row), len(text)) for row, text in enumerate(examples.text)]
-        return _encoded(batch, tokenizer, rows, words=Ragged.from_rows(positions, np.int64))
+def encode_texts(examples: Examples, first: int, tokenizer: Any, max_length: int) -> Encoded:
+    """Texts or pairs of texts, cut at `max_length`; the first is number `first` of its split."""
     pair = None if examples.text_pair is None else list(examples.text_pair)
-    return _encoded(tokenizer(list(examples.text), pair, **options), tokenizer, rows)
+    batch = tokenizer(list(examples.text), pair, truncation=True, max_length=max_length, **OUTPUTS)
+    return _encoded(batch, tokenizer, np.arange(first, first + len(examples)))
+
+
+def encode_words(examples: Examples, first: int, tokenizer: Any, max_length: int) -> Encoded:
+    """Lists of words, with the position of each word's first sub-word."""
+    options = {"truncation": True, "max_length": max_length} | OUTPUTS
+    with _space_before_words(tokenizer):
+        batch = tokenizer([list(words) for words in examples.text], is_split_into_words=True, **options)
+    positions = [_first_subwords(batch.word_ids(row), len(text)) for row, text in enumerate(examples.text)]
+    rows = np.arange(first, first + len(examples))
+    return _encoded(batch, tokenizer, rows, words=Ragged.from_rows(positions, np.int64))
 
 
 def _encoded(batch: Any, tokenizer: Any, example: NDArray[np.int64], **extra: Ragged) -> Encoded:
@@ -177,7 +166,8 @@ def _first_subwords(word_ids: list[int | None], words: int) -> list[int]:
     return positions
 
 
-def _encode_questions(examples: Examples, first: int, tokenizer: Any, max_length: int, stride: int) -> Encoded:
+def encode_questions(examples: Examples, first: int, tokenizer: Any, max_length: int, stride: int) -> Encoded:
+    """Questions with their contexts, in windows that share `stride` tokens, and each token's place in the context."""
     assert examples.text_pair is not None
     questions = [question.lstrip() for question in examples.text]
     # A question longer than a window would leave no room for the context.

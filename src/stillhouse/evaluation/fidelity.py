@@ -12,9 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from stillhouse.evaluation.metrics import pearson
-from stillhouse.task import TaskKind
-
 Array = NDArray[np.float64]
 BINS = 15
 
@@ -82,47 +79,25 @@ def mean_by_group(values: Array, groups: NDArray[np.int64], count: int) -> Array
     return means
 
 
-def agreement(kind: TaskKind, teacher: Any, student: Any) -> float:
-    """Share of equal predictions, 0..1; Pearson correlation for regression, -1..1.
-
-    Args:
-        kind: Of the task.
-        teacher: Class ids; for multilabel a boolean array `(examples, labels)`, counted by label; for regression numbers;
-            for tagging a sequence of tags a sentence, counted by word; for question answering a span (first, last
-            character) or an answer a question.
-        student: The same of the student.
-    """
-    if kind == "regression":
-        return pearson.score(teacher, student)
-    if kind == "tagging":
-        pairs = [pair for one, other in zip(teacher, student, strict=True) for pair in zip(one, other, strict=True)]
-        return float(sum(one == other for one, other in pairs)) / max(1, len(pairs))
+def share_equal(teacher: Any, student: Any) -> float:
+    """Share of equal entries of two arrays of one shape, 0..1; 0 of empty ones."""
     teacher, student = np.asarray(teacher), np.asarray(student)
     if teacher.shape != student.shape:
         raise ValueError(f"the teacher's predictions are {teacher.shape} but the student's {student.shape}")
     equal = teacher == student
-    if kind == "qa" and equal.ndim == 2:
-        equal = equal.all(axis=1)
     return float(equal.mean()) if equal.size else 0.0
 
 
-def decision_confidence(kind: TaskKind, logits: NDArray[Any]) -> Array:
-    """Probability of each decision that the logits make.
-
-    Returns:
-        Softmax probability of the best class `(...)` for classification and tagging; max(p, 1 - p) of each label
-        `(examples, labels)` for multilabel; NaN `(examples,)` for regression, which has none.
-    """
-    values = np.asarray(logits, dtype=np.float64)
-    if kind == "regression":
-        return np.full(len(values), np.nan)
-    if kind == "multilabel":
-        likelier: Array = expit(np.abs(values))
-        return likelier
-    if kind == "qa":
-        raise ValueError("answers get their confidence when they are decoded, see squad.Answered")
-    confidence: Array = softmax(values, axis=-1).max(axis=-1)
+def softmax_confidence(logits: NDArray[Any]) -> Array:
+    """Probability of the best class, `(..., classes)` -> `(...)`."""
+    confidence: Array = softmax(np.asarray(logits, dtype=np.float64), axis=-1).max(axis=-1)
     return confidence
+
+
+def sigmoid_confidence(logits: NDArray[Any]) -> Array:
+    """Probability max(p, 1 - p) of the decision on each label, in the shape of the logits."""
+    likelier: Array = expit(np.abs(np.asarray(logits, dtype=np.float64)))
+    return likelier
 
 
 def expected_calibration_error(confidences: Any, correct: Any, bins: int = BINS) -> float | None:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from math import sqrt
-
-import numpy as np
 
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, main_statistics
 from stillhouse.evaluation.intervals import bootstrap_interval
-from stillhouse.evaluation.metrics import main_metric
 
 
 def floor_score(split: Split) -> float:
     """The main metric of the best constant answer: majority class, some most frequent labels, no entity, no answer, 0."""
-    labels = [label for label in split.examples.labels if label is not None]
-    if split.task.kind == "classification":
-        return Counter(labels).most_common(1)[0][1] / len(labels)
-    if split.task.kind == "multilabel":
-        by_frequency = [label for label, _ in Counter(label for row in labels for label in row).most_common()]
-        constants = [tuple(sorted(by_frequency[:count])) for count in range(len(by_frequency) + 1)]
-        return max(_score_of_constant(split, constant) for constant in constants)
-    if split.task.kind == "qa":
-        return sum(not answers for answers in labels) / len(labels)
-    return 0.0
-
-
-def _score_of_constant(split: Split, labels: tuple[int, ...]) -> float:
-    return main_score(split, Predictions(np.empty(0, np.float32), [labels] * len(split)))
+    return split.task.kind.floor([label for label in split.examples.labels if label is not None], split.task)
 
 
 def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool, is_fitted: bool = True) -> str:
@@ -48,7 +31,7 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool, i
         UserError: It is not above the floor, and `allow_weak` is off.
     """
     score, floor = main_score(split, predictions), floor_score(split)
-    metric = main_metric(split.task.kind).name
+    metric = split.task.kind.main_metric.name
     said = f"{metric} {score:.3f} on {len(split)} selection rows (knowing nothing: {floor:.3f})"
     if floor == 1:
         return f"{said}; warning: these rows all have one label, so they cannot tell what the teacher knows"
@@ -68,9 +51,8 @@ def check_teacher(split: Split, predictions: Predictions, *, allow_weak: bool, i
 
 
 def _is_within_noise(split: Split, predictions: Predictions, score: float, floor: float) -> bool:
-    if split.task.kind in ("classification", "regression"):
-        # A correlation of 0 has the standard error 1 / sqrt(n - 1); a share p that of n draws.
-        variance = len(split) / max(1, len(split) - 1) if split.task.kind == "regression" else floor * (1 - floor)
+    variance = split.task.kind.floor_variance(floor, len(split))
+    if variance is not None:
         return score < floor + 2 * sqrt(variance / len(split))
     metric, table = main_statistics(split, predictions)
     return bootstrap_interval(table, metric.value).low <= floor

@@ -16,7 +16,6 @@ from scipy.stats import rankdata
 
 from stillhouse.evaluation.answer_scores import question_scores
 from stillhouse.evaluation.spans import precision_recall_f1, span_statistics, token_statistics
-from stillhouse.task import TaskKind
 
 Array = NDArray[np.float64]
 
@@ -27,7 +26,9 @@ class Metric:
 
     Attributes:
         name: As it stands in metrics.json.
-        statistics: (gold, predicted) -> one row an example, `(examples, k)`.
+        statistics: (gold, predicted) -> one row an example, `(examples, k)`. Both are arrays of class ids or numbers, boolean
+            arrays `(examples, labels)` or a list of tag names a sentence; or a list of reference texts a question (none = no
+            answer) and one answer text a question ("" = none given).
         value: Sums of rows `(..., k)` -> scores `(...)`.
         higher_is_better: False for errors.
     """
@@ -219,22 +220,3 @@ answer_f1 = Metric("f1", _answer_f1, _share)
 
 answer_exact = Metric("exact", _answer_exact, _share)
 """Share of answers equal to a reference after SQuAD's normalisation."""
-
-METRICS_OF: dict[TaskKind, tuple[Metric, ...]] = {
-    "classification": (accuracy, macro_f1, mcc),
-    "multilabel": (micro_f1, multilabel_macro_f1),
-    "regression": (pearson, spearman, mse),
-    "tagging": (span_f1, token_accuracy),
-    "qa": (answer_f1, answer_exact),
-}
-"""The metrics of each kind of task; the first is its main one.
-
-Gold and predictions are arrays of class ids (classification), boolean arrays `(examples, labels)` (multilabel), arrays
-of numbers (regression), a list of tag names a sentence (tagging), a list of reference texts a question against one
-answer text a question (qa; no references = no answer, "" = none given).
-"""
-
-
-def main_metric(kind: TaskKind) -> Metric:
-    """The metric by which models for a task are ranked."""
-    return METRICS_OF[kind][0]

@@ -11,7 +11,6 @@ from stillhouse.data.dataset import align_labels, load_evaluation
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, predict_split
 from stillhouse.evaluation.likeness import likeness_to_teacher
-from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.scores import scores_entry
 from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
 from stillhouse.machine.engine import build_accelerator
@@ -25,26 +24,23 @@ def evaluate_models(models: Mapping[str, str], data: DataConfig, engine: EngineC
     """
     loaded = {role: load_with_head(source) for role, source in models.items()}
     name, _, _, task = loaded["student"]
-    if "teacher" in loaded and loaded["teacher"][3].kind != task.kind:
-        raise UserError(
-            f"{name} is for {task.kind}, {loaded['teacher'][0]} for {loaded['teacher'][3].kind}",
-            expected="two models for the same task",
-        )
-    if "teacher" in loaded and loaded["teacher"][3].labels != task.labels:
-        raise UserError(
-            f"the labels of {name} are {', '.join(task.labels)}; those of {loaded['teacher'][0]} are "
-            f"{', '.join(loaded['teacher'][3].labels)}",
-            expected="the same labels in the same order",
-            fix="leave --teacher out, or compare models of one run",
-        )
+    for other, _, _, its in loaded.values():
+        if len({its.kind, task.kind}) > 1:
+            raise UserError(f"{name} is for {task.kind}, {other} for {its.kind}", expected="two models for the same task")
+        if its.labels != task.labels:
+            raise UserError(
+                f"the labels of {name} are {', '.join(task.labels)}; those of {other} are {', '.join(its.labels)}",
+                expected="the same labels in the same order",
+                fix="leave --teacher out, or compare models of one run",
+            )
     usual = remembered_columns(loaded["student"][1])
-    dataset = load_evaluation(data.model_copy(update={"task": task.kind}), usual)
+    dataset = load_evaluation(data.model_copy(update={"task": task.kind.name}), usual)
     check_pairs(name, loaded["student"][1], task.kind, pairs=dataset.validation.text_pair is not None)
     dataset = align_labels(dataset, task.labels, data.label_map, owner="the model")
     rows, task = dataset.validation, dataset.task
     tokens = {role: tokens_for(rows, task, encoder, tokenizer, data) for role, (_, encoder, tokenizer, _) in loaded.items()}
     accelerator = build_accelerator(engine)
-    result: dict[str, Any] = {"data": task.name, "task": task.kind, "metric": main_metric(task.kind).name}
+    result: dict[str, Any] = {"data": task.name, "task": task.kind.name, "metric": task.kind.main_metric.name}
     result |= {"rows": len(rows), "notes": list(dataset.notes)}
     predictions = {}
     for role, (model_name, encoder, _, _) in loaded.items():

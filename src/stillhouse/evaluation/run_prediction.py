@@ -10,7 +10,7 @@ from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import read_texts
 from stillhouse.data.examples import Examples
 from stillhouse.errors import UserError
-from stillhouse.evaluation.evaluate import Split, predict_split, readable
+from stillhouse.evaluation.evaluate import Split, predict_split
 from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
 from stillhouse.machine.engine import build_accelerator
 
@@ -38,10 +38,7 @@ def predict_texts(
             raise UserError(error.given, expected=error.expected, fix=fix) from None
     else:
         assert texts is not None
-        if task.kind == "qa" and pairs is None:
-            raise UserError("questions need a context", fix="give --text-pair once for each --text")
-        words = [text.split() for text in texts] if task.kind == "tagging" else list(texts)
-        examples = Examples(words, [None] * len(texts), None if pairs is None else list(pairs))
+        examples = task.kind.given_texts(texts, pairs)
     check_pairs(name, encoder, task.kind, pairs=examples.text_pair is not None)
     if len(examples) == 0:
         return []
@@ -49,7 +46,7 @@ def predict_texts(
     split = Split(examples, tokenized_split(examples, task, tokens_for(examples, task, encoder, tokenizer, settings)))
     predicted = predict_split(encoder.to(accelerator.device), split, "student", accelerator)
     predictions = predicted.with_threshold(answer_threshold(encoder))
-    return [_row(examples, row) | dict(readable(split, predictions, row)) for row in range(len(examples))]
+    return [_row(examples, row) | task.kind.written(split, predictions, row) for row in range(len(examples))]
 
 
 def _row(examples: Examples, row: int) -> dict[str, Any]:

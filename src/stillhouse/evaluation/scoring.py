@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Rows, TokenizedSplit, scoring_order
@@ -41,12 +41,13 @@ def compute_logits(
         report: Told how many batches of how many are done.
 
     Returns:
-        `(rows, classes)`; ragged `(words, classes)` a row for tagging, `(tokens, 2)` a row for question answering.
+        `(rows, classes)`; ragged, `(words, classes)` or `(tokens, 2)` a row, where `Kind.scored` is.
 
     Raises:
         NotFinite: An output is NaN or infinite.
     """
-    encoded = split.student if side == "student" else split.teacher
+    encoded = split.of(side)
+    scored: Ragged | None = split.task.kind.scored(encoded)
     order: list[Rows] = []
     chunks: list[NDArray[Any]] = []
     with evaluating(encoder), torch.inference_mode(), autocast:
@@ -57,11 +58,11 @@ def compute_logits(
             if not torch.isfinite(logits).all():
                 raise NotFinite("the model's outputs are NaN or infinite")
             order.append(part)
-            chunks += _rows_of(logits, split, part, side)
+            chunks += _rows_of(logits.numpy(), None if scored is None else scored.lengths[part])
             if report is not None:
                 report(number, len(parts), f"scores of the {side}")
     where = np.concatenate(order) if order else np.empty(0, np.int64)
-    if split.task.kind in ("tagging", "qa"):
+    if scored is not None:
         return Ragged.from_chunks(where, chunks)
     logits_by_row = np.empty((len(split), split.task.logits), dtype=np.float32)
     if len(where):
@@ -69,13 +70,9 @@ def compute_logits(
     return logits_by_row
 
 
-def _rows_of(logits: Tensor, split: TokenizedSplit, rows: Rows, side: Side) -> Iterator[NDArray[Any]]:
-    values = logits.numpy()
-    encoded = split.student if side == "student" else split.teacher
-    if split.task.kind not in ("tagging", "qa"):
-        yield from values
+def _rows_of(logits: NDArray[Any], lengths: Rows | None) -> Iterator[NDArray[Any]]:
+    if lengths is None:
+        yield from logits
         return
-    ragged = encoded.words if split.task.kind == "tagging" else encoded.input_ids
-    assert ragged is not None
-    for value, length in zip(values, ragged.lengths[rows], strict=True):
+    for value, length in zip(logits, lengths, strict=True):
         yield value[:length].copy()

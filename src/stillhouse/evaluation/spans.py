@@ -27,13 +27,13 @@ def entity_spans(tags: Sequence[str]) -> list[Span]:
     spans: list[Span] = []
     first, previous, previous_type = 0, "O", ""
     for word, tag in enumerate(tags):
-        prefix, kind = _split(tag)
-        opens = prefix in ("B", "S") or previous in ("O", "E", "S") or kind != previous_type
+        prefix, entity = _split(tag)
+        opens = prefix in ("B", "S") or previous in ("O", "E", "S") or entity != previous_type
         if previous != "O" and (opens or prefix == "O"):
             spans.append((previous_type, first, word - 1))
         if prefix != "O" and opens:
             first = word
-        previous, previous_type = prefix, kind
+        previous, previous_type = prefix, entity
     if previous != "O":
         spans.append((previous_type, first, len(tags) - 1))
     return spans
@@ -75,8 +75,8 @@ def precision_recall_f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _split(tag: str) -> tuple[str, str]:
-    prefix, separator, kind = tag.partition("-")
+    prefix, separator, entity = tag.partition("-")
     if prefix not in _PREFIXES:
         return "I", tag
     # A bare B or I names no type: all such spans are of one nameless type.
-    return _PREFIXES[prefix], kind if separator else ""
+    return _PREFIXES[prefix], entity if separator else ""

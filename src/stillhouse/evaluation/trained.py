@@ -12,7 +12,7 @@ from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer
-from stillhouse.task import Task
+from stillhouse.task import Kind, Task
 
 ALWAYS = 1e9  # stands for "never without an answer": JSON has no infinity
 
@@ -31,8 +31,8 @@ def load_with_head(source: str) -> tuple[str, Any, Any, Task]:
             expected="a model that was fine-tuned for classification, regression, tagging or question answering",
             fix="give the student/ or teacher/ folder of a run",
         )
-    labels = head_labels(checkpoint.config) if kind in ("classification", "multilabel", "tagging") else ()
-    task = Task(checkpoint.name, kind, labels, unanswerable=kind == "qa")
+    labels = head_labels(checkpoint.config) if kind.has_classes else ()
+    task = Task(checkpoint.name, kind, labels, unanswerable=kind.can_abstain)
     encoder, has_head = load_encoder(checkpoint, task)
     if not has_head:
         raise UserError(
@@ -60,7 +60,7 @@ def remembered_columns(encoder: Any) -> dict[str, str | None]:
     return dict(_remembered(encoder).get("columns") or {})
 
 
-def check_pairs(name: str, encoder: Any, kind: str, *, pairs: bool) -> None:
+def check_pairs(name: str, encoder: Any, kind: Kind, *, pairs: bool) -> None:
     """Refuses single texts for a model that was trained on pairs, and the reverse; a model from elsewhere takes both.
 
     Raises:
@@ -68,7 +68,7 @@ def check_pairs(name: str, encoder: Any, kind: str, *, pairs: bool) -> None:
     """
     columns = remembered_columns(encoder)
     trained_on_pairs = columns.get("text_pair") is not None
-    if columns and kind != "qa" and trained_on_pairs != pairs:
+    if columns and not kind.needs_pair and trained_on_pairs != pairs:
         given, wanted = ("pairs of texts", "single texts") if pairs else ("single texts", "pairs of texts")
         raise UserError(
             f"{name} was trained on {wanted}, and {given} are given", expected=wanted, fix="use the model on such data"

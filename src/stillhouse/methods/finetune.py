@@ -13,7 +13,7 @@ from stillhouse.config import Frozen, PositiveInt, StageConfig
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind
 
 
 class FinetuneStages(Frozen):
@@ -36,5 +36,5 @@ class Finetune(Method):
     steps: PositiveInt | None = None
     stages: FinetuneStages = FinetuneStages()
 
-    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
-        return (Stage("finetune", (HardLabels(kind=kind),), self.stages.finetune, steps=self.steps),)
+    def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
+        return (Stage("finetune", (HardLabels(),), self.stages.finetune, steps=self.steps),)

@@ -16,7 +16,7 @@ from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat,
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.soft_labels import Divergence, hard_and_soft
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind
 
 
 class LogitStages(Frozen):
@@ -42,9 +42,8 @@ class Logit(Method):
     divergence: Divergence = "kl"
     stages: LogitStages = LogitStages()
 
-    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
+    def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
         objectives = hard_and_soft(
-            kind,
             weight_soft=self.weight_soft,
             weight_hard=self.weight_hard,
             temperature=self.temperature,

@@ -21,7 +21,7 @@ from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.relation_kl import RelationKL
 from stillhouse.objectives.soft_labels import hard_and_soft
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind
 
 
 class MiniLMStages(Frozen):
@@ -48,7 +48,7 @@ class MiniLM(Method):
     weight_hard: NonNegativeFloat | None = None
     stages: MiniLMStages = MiniLMStages()
 
-    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+    def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
         layer = layer_maps.one_layer(self.teacher_layer, teacher.layers)
         if student.heads != teacher.heads:
             raise UserError(
@@ -65,5 +65,5 @@ class MiniLM(Method):
         relations = RelationKL(
             relations=(("query", "key"), ("value", "value")), student_layer=student.layers, teacher_layer=layer
         )
-        labels = hard_and_soft(kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
+        labels = hard_and_soft(weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
         return (Stage("relations", (relations,), self.stages.relations), Stage("distil", labels, self.stages.distil))

@@ -22,7 +22,7 @@ from stillhouse.method import Method, Stage
 from stillhouse.methods.minilm import MiniLMStages
 from stillhouse.objectives.relation_kl import RelationKL
 from stillhouse.objectives.soft_labels import hard_and_soft
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind
 
 LARGE = 1024  # the width from which a teacher is a large one
 PUBLISHED_HEADS, PUBLISHED_HEADS_LARGE = 48, 64
@@ -54,7 +54,7 @@ class MiniLMv2(Method):
     weight_hard: NonNegativeFloat | None = None
     stages: MiniLMStages = MiniLMStages()
 
-    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+    def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
         weights: dict[Part, float] = {"query": self.weight_query, "key": self.weight_key, "value": self.weight_value}
         weights = {part: weight for part, weight in weights.items() if weight}
         if not weights:
@@ -70,7 +70,7 @@ class MiniLMv2(Method):
             teacher_layer=layer_maps.one_layer(self.teacher_layer, teacher.layers),
             heads=self._heads(student, teacher),
         )
-        labels = hard_and_soft(kind, weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
+        labels = hard_and_soft(weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
         return (Stage("relations", (relations,), self.stages.relations), Stage("distil", labels, self.stages.distil))
 
     def _heads(self, student: Dimensions, teacher: Dimensions) -> int:

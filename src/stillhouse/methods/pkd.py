@@ -26,7 +26,7 @@ from stillhouse.method import Method, Stage
 from stillhouse.objectives.normalised_cls import NormalisedCls, Scale
 from stillhouse.objectives.soft_labels import Divergence, hard_and_soft
 from stillhouse.students.side import ProjectedSide, StageSide
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind
 
 RULES = {"skip": layer_maps.uniform, "last": layer_maps.last}
 
@@ -69,7 +69,7 @@ class PKD(Method):
     def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
         return layer_maps.first(student_layers, teacher_layers)
 
-    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+    def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
         if student.layers < 2:
             raise UserError(
                 "pkd compares the layers below the top, and the student has only one layer",
@@ -78,7 +78,6 @@ class PKD(Method):
             )
         pairs = layer_maps.chosen(self.layer_map, RULES, student.layers, teacher.layers, without_top=True)
         labels = hard_and_soft(
-            kind,
             weight_soft=self.weight_soft,
             weight_hard=self.weight_hard,
             temperature=self.temperature,

@@ -26,7 +26,7 @@ from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.students.replacing import Replacing, Schedule
 from stillhouse.students.side import StageSide
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind
 
 OPTIMISER = {"weight_decay": 0.0, "warmup": 0.0}
 
@@ -75,7 +75,7 @@ class Theseus(Method):
             return layer_maps.first(student_layers, teacher_layers)
         return tuple(range(1 if self.copied == "module_first" else size, teacher_layers + 1, size))
 
-    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+    def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
         self._check_schedule()
         _check(student, teacher)
         replacing = Replacing(
@@ -87,7 +87,7 @@ class Theseus(Method):
             predecessor_dropout=self.predecessor_dropout,
             official=self.compat == "official",
         )
-        loss = (HardLabels(kind=kind),)
+        loss = (HardLabels(),)
         return (
             Stage("replacing", loss, self.stages.replacing, side=replacing),
             Stage("successor", loss, self.stages.successor, side=StageSide(trains="all" if self.train_head else "layers")),

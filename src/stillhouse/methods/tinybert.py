@@ -31,7 +31,7 @@ from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.hidden_mse import EmbeddingMSE, HiddenMSE
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.students.side import ProjectedSide, Sharing
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind
 
 RULES = {"uniform": layer_maps.uniform, "top": layer_maps.last, "bottom": layer_maps.first}
 
@@ -69,7 +69,7 @@ class TinyBERT(Method):
     compat: Literal["official"] | None = None
     stages: TinyBERTStages = TinyBERTStages()
 
-    def plan(self, kind: TaskKind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+    def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
         pairs = layer_maps.chosen(self.layer_map, RULES, student.layers, teacher.layers)
         is_official = self.compat == "official"
         intermediate: list[Objective] = []
@@ -91,11 +91,11 @@ class TinyBERT(Method):
         )
         return (Stage("intermediate", tuple(intermediate), self.stages.intermediate, side=side), prediction)
 
-    def _prediction(self, kind: TaskKind) -> Objective:
+    def _prediction(self, kind: Kind) -> Objective:
         is_official = self.compat == "official"
-        if not self.prediction or (is_official and kind == "regression"):
-            return HardLabels(kind=kind)
-        return SoftLabels(kind=kind, temperature=self.temperature, divergence="ce", scale="none", per_class=is_official)
+        if not self.prediction or (is_official and not kind.has_distribution):
+            return HardLabels()
+        return SoftLabels(temperature=self.temperature, divergence="ce", scale="none", per_class=is_official)
 
 
 def _check_attention(pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> None:

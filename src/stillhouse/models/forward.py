@@ -16,7 +16,7 @@ Side = Literal["student", "teacher"]
 
 
 def forward(encoder: nn.Module, batch: Batch, side: Side, needs: Needs) -> Features:
-    """Features of one side of a batch; the logits of tagging are those at the first sub-word of each word."""
+    """Features of one side of a batch; where a task has words, their logits are those at the first sub-word of each."""
     inputs = batch.student_inputs if side == "student" else batch.teacher_inputs
     words = batch.student_words if side == "student" else batch.teacher_words
     return at_words(compute_features(encoder, inputs, needs), words)

@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from stillhouse.errors import UserError
-from stillhouse.task import TaskKind
-
-DEFAULT_MAX_LENGTH = 128
-QUESTION_MAX_LENGTH = 384
+from stillhouse.task import Kind
 
 
-def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, Any]]) -> int:
+def max_length(asked: int | None, kind: Kind, models: Sequence[tuple[Any, Any]]) -> int:
     """The longest input in tokens: as asked for, else the default, never beyond what a model has positions for.
 
-    A question takes up to half of it, so that a context needs twice the room of a text.
+    The first of two texts may take half of it, so that a pair needs twice the room of a text.
 
     Args:
         asked: What the user wants; None = the default.
-        kind: Question answering reads longer inputs than the other tasks.
+        kind: Of the task, which has a default of its own.
         models: Encoders, each with its tokenizer.
 
     Raises:
@@ -27,15 +24,15 @@ def max_length(asked: int | None, kind: TaskKind, models: Sequence[tuple[Any, An
     """
     limit = min(position_limit(encoder, tokenizer) for encoder, tokenizer in models)
     if asked is None:
-        return min(limit, QUESTION_MAX_LENGTH if kind == "qa" else DEFAULT_MAX_LENGTH)
+        return min(limit, kind.max_length)
     if asked > limit:
         raise UserError(
             f"--max-length {asked} is more than the model has positions for",
             expected=f"at most {limit}",
             fix=f"--max-length {limit}",
         )
-    special = max(tokenizer.num_special_tokens_to_add(pair=kind == "qa") for _, tokenizer in models)
-    least = 2 * (special + 1) if kind == "qa" else special + 1
+    special = max(tokenizer.num_special_tokens_to_add(pair=kind.needs_pair) for _, tokenizer in models)
+    least = (1 + kind.needs_pair) * (special + 1)
     if asked < least:
         raise UserError(
             f"--max-length {asked} leaves no room for text beside the model's {special} special tokens",

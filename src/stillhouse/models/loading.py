@@ -16,21 +16,9 @@ from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import Checkpoint, head_kind
 from stillhouse.models.model_folder import weight_files
 from stillhouse.models.quiet import quiet_transformers
-from stillhouse.task import Task, TaskKind
+from stillhouse.task import Kind, Task
 
 _transformers: Any = transformers
-_MAPPINGS: dict[TaskKind, str] = {
-    "classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
-    "multilabel": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
-    "regression": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
-    "tagging": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING",
-    "qa": "MODEL_FOR_QUESTION_ANSWERING_MAPPING",
-}
-_PROBLEM_TYPES: dict[TaskKind, str] = {
-    "classification": "single_label_classification",
-    "multilabel": "multi_label_classification",
-    "regression": "regression",
-}
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
@@ -84,7 +72,7 @@ def task_config(config: PreTrainedConfig, task: Task) -> PreTrainedConfig:
     labels = task.labels or tuple(f"LABEL_{index}" for index in range(task.logits))
     own.id2label = dict(enumerate(labels))
     own.label2id = {label: index for index, label in enumerate(labels)}
-    own.problem_type = _PROBLEM_TYPES.get(task.kind)
+    own.problem_type = task.kind.problem_type
     own.output_hidden_states = False
     own.return_dict = True
     own.dtype = torch.float32
@@ -187,8 +175,8 @@ def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) 
     return model, tuple(sorted(missing | set(mismatched)))
 
 
-def _head_class(config: PreTrainedConfig, kind: TaskKind) -> Any:
-    mapping = getattr(_transformers, _MAPPINGS[kind])
+def _head_class(config: PreTrainedConfig, kind: Kind) -> Any:
+    mapping = getattr(_transformers, f"AutoModelFor{kind.head}")._model_mapping
     if type(config) not in mapping:
         raise UserError(
             f"transformers has no {kind} head for {config.model_type} models",
@@ -197,7 +185,7 @@ def _head_class(config: PreTrainedConfig, kind: TaskKind) -> Any:
     return mapping[type(config)]
 
 
-def _attention(config: PreTrainedConfig, kind: TaskKind) -> dict[str, str]:
+def _attention(config: PreTrainedConfig, kind: Kind) -> dict[str, str]:
     return {"attn_implementation": "sdpa"} if _head_class(config, kind)._supports_sdpa else {}
 
 

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from stillhouse.data.batch import IGNORED, Batch, Unit
 from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
 from stillhouse.objective import Objective
-from stillhouse.task import TaskKind
 
 
 def cross_entropy(
@@ -71,25 +70,15 @@ class HardLabels(Objective):
     """
 
     name: ClassVar[str] = "hard_labels"
-    kind: TaskKind
 
     @property
     def unit(self) -> Unit:
-        return "words" if self.kind == "tagging" else "rows"
+        return "targets"
 
     @property
     def student_needs(self) -> Needs:
         return ONLY_LOGITS
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:  # noqa: ARG002
-        logits = student[LOGITS]
-        if self.kind == "classification":
-            return cross_entropy(logits, batch.labels, batch.has_label)
-        if self.kind == "multilabel":
-            return binary_cross_entropy(logits, batch.labels, batch.has_label)
-        if self.kind == "regression":
-            return squared_error(logits, batch.labels, batch.has_label)
-        if self.kind == "tagging":
-            return tagging_cross_entropy(logits, batch.labels, batch.positions)
-        # Labels of unlabelled rows point at CLS; the mask takes them out.
-        return span_cross_entropy(logits, batch.labels, batch.positions, batch.has_label)
+        loss: Tensor = batch.task.kind.hard_loss(student[LOGITS], batch)
+        return loss

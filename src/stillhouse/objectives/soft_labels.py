@@ -13,7 +13,6 @@ from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
 from stillhouse.objective import Objective
 from stillhouse.objectives.hard_labels import HardLabels
-from stillhouse.task import TaskKind
 
 Divergence = Literal["kl", "ce"]
 
@@ -105,7 +104,6 @@ class SoftLabels(Objective):
     A single logit through softmax would give a silent constant 0, hence the squared error.
 
     Attributes:
-        kind: Of the task.
         temperature: T > 0.
         divergence: `kl` or `ce`.
         scale: `T2`: times T^2, which keeps the size of the gradient independent of T; `none`: not.
@@ -114,7 +112,6 @@ class SoftLabels(Objective):
     """
 
     name: ClassVar[str] = "soft_labels"
-    kind: TaskKind
     temperature: PositiveFloat = 1.0
     divergence: Divergence = "kl"
     scale: Literal["T2", "none"] = "T2"
@@ -122,7 +119,7 @@ class SoftLabels(Objective):
 
     @property
     def unit(self) -> Unit:
-        return "words" if self.kind == "tagging" else "rows"
+        return "targets"
 
     @property
     def student_needs(self) -> Needs:
@@ -133,26 +130,16 @@ class SoftLabels(Objective):
         return ONLY_LOGITS
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
-        student_logits, teacher_logits = student[LOGITS], teacher[LOGITS]
-        if self.kind == "regression":
-            return F.mse_loss(student_logits.float(), teacher_logits.float())
-        value = self._divergence_of(student_logits, teacher_logits, batch)
-        if self.per_class and self.kind in ("classification", "tagging"):
-            value = value / student_logits.shape[-1]
-        return value if self.scale == "T2" else value / self.temperature**2
+        loss: Tensor = batch.task.kind.soft_loss(student[LOGITS], teacher[LOGITS], batch, self)
+        return loss
 
-    def _divergence_of(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        if self.kind == "multilabel":
-            return binary_soft_labels(student, teacher, self.temperature, self.divergence)
-        if self.kind == "tagging":
-            return tagging_soft_labels(student, teacher, batch.positions, self.temperature, self.divergence)
-        if self.kind == "qa":
-            return span_soft_labels(student, teacher, batch.positions, self.temperature, self.divergence)
-        return soft_labels(student, teacher, self.temperature, self.divergence)
+    def scaled(self, value: Tensor, classes: int = 1) -> Tensor:
+        """`T^2 D`, as `scale` and `per_class` want it; a kind whose classes are not summed over has none to divide by."""
+        value = value / classes if self.per_class else value
+        return value if self.scale == "T2" else value / self.temperature**2
 
 
 def hard_and_soft(
-    kind: TaskKind,
     *,
     weight_soft: float,
     weight_hard: float | None,
@@ -163,7 +150,6 @@ def hard_and_soft(
     """`(1 - a) L_hard + a L_soft` as two objectives.
 
     Args:
-        kind: Of the task.
         weight_soft: a.
         weight_hard: Instead of `1 - a`; None = that.
         temperature: See `SoftLabels`.
@@ -171,6 +157,6 @@ def hard_and_soft(
         per_class: See `SoftLabels`.
     """
     return (
-        HardLabels(kind=kind, weight=1 - weight_soft if weight_hard is None else weight_hard),
-        SoftLabels(kind=kind, weight=weight_soft, temperature=temperature, divergence=divergence, per_class=per_class),
+        HardLabels(weight=1 - weight_soft if weight_hard is None else weight_hard),
+        SoftLabels(weight=weight_soft, temperature=temperature, divergence=divergence, per_class=per_class),
     )

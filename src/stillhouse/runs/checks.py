@@ -79,10 +79,10 @@ def check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: Model, stu
             expected="one tokenizer for both",
             fix=f"choose a student of the teacher's family (such as --student half), or {another_method('logit')}",
         )
-    if task.kind == "qa":
+    if task.kind.needs_one_tokenizer:
         raise UserError(
             f"{both} cut text into different tokens",
-            expected="one tokenizer for question answering, whose answers are positions of tokens",
+            expected=f"one tokenizer for {task.kind.needs_one_tokenizer}",
             fix="choose a student of the teacher's family (such as --student half)",
         )
 

@@ -63,8 +63,7 @@ def fit_teacher(
             expected="a teacher that was fine-tuned for the task, or labels to fine-tune it",
             fix="give --teacher a model with a head, or data with labels",
         )
-    kind = split.task.kind
-    stage = Stage("teacher", (HardLabels(kind=kind),), config)
+    stage = Stage("teacher", (HardLabels(),), config)
     parts = [RECIPE, weights_digest(encoder), labelled.fingerprint(), selection, config.model_dump(), seed]
     parts += [str(workshop.accelerator.mixed_precision), labelled.student.pad_token_id]
     name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

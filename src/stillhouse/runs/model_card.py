@@ -9,20 +9,12 @@ from typing import Any
 from stillhouse.evaluation.trained import answer_threshold
 from stillhouse.runs.prepared import Prepared
 
-_AUTO_CLASSES = {
-    "classification": "AutoModelForSequenceClassification",
-    "multilabel": "AutoModelForSequenceClassification",
-    "regression": "AutoModelForSequenceClassification",
-    "tagging": "AutoModelForTokenClassification",
-    "qa": "AutoModelForQuestionAnswering",
-}
-
 
 def write_model_card(folder: Path, prepared: Prepared) -> None:
     """Writes the card into a model folder; scores are in the run's metrics.json and report.html, not here."""
     config, task, student = prepared.config, prepared.task, prepared.student.encoder
     taught = f"distilled from {prepared.teacher.name}" if config.method.uses_teacher else "fine-tuned without a teacher"
-    auto = _AUTO_CLASSES[task.kind]
+    auto = f"AutoModelFor{task.kind.head}"
     labels = f"Labels: {', '.join(task.labels)}.\n" if task.labels else ""
     report = "The `metrics.json` and `report.html` beside this folder hold its scores"
     if config.method.uses_teacher:
@@ -44,7 +36,7 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto}.from_pretrained(".")
 ```
 
-Inputs are cut to {config.data.max_length} tokens in training.{_no_answer(student) if task.kind == "qa" else ""}
+Inputs are cut to {config.data.max_length} tokens in training.{_no_answer(student) if task.kind.can_abstain else ""}
 {report}.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")

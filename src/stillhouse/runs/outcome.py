@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.evaluation.evaluate import Predictions, Split, main_statistics, readable
+from stillhouse.evaluation.evaluate import Predictions, Split, main_statistics
 from stillhouse.evaluation.fidelity import gap_closed, retention
 from stillhouse.evaluation.intervals import paired_difference
 from stillhouse.evaluation.likeness import Likeness, likeness_to_teacher
-from stillhouse.evaluation.metrics import main_metric
 from stillhouse.evaluation.scores import scores_entry
 from stillhouse.files import METRICS, PREDICTIONS, write_json, write_text
 from stillhouse.machine.engine import environment
@@ -79,10 +78,10 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
         "schema": 1,
         "data": data_name(config.data.source),
         "split": "validation",
-        "task": task.kind,
+        "task": task.kind.name,
         "method": config.method.name,
         "seed": config.seed,
-        "metric": main_metric(task.kind).name,
+        "metric": task.kind.main_metric.name,
         "teacher": teacher,
         "student": student,
     }
@@ -177,19 +176,11 @@ def _prediction_lines(split: Split, predictions: Mapping[str, Predictions], like
         line: dict[str, Any] = {"id": examples.ids[row], "text": examples.text[row]}
         if examples.text_pair is not None:
             line["text_pair"] = examples.text_pair[row]
-        line["gold"] = _gold(examples.labels[row], task)
-        line |= {role: readable(split, prediction, row) for role, prediction in predictions.items()}
+        line["gold"] = task.kind.to_names(examples.labels[row], task)
+        line |= {role: task.kind.written(split, prediction, row) for role, prediction in predictions.items()}
         if "student" in likeness and likeness["student"].per_example is not None:
             line["kl"] = round(float(likeness["student"].per_example[row]), 6)
         yield json.dumps(_plain(line), ensure_ascii=False) + "\n"
-
-
-def _gold(label: Any, task: Any) -> Any:
-    if task.kind == "classification":
-        return task.labels[label]
-    if task.kind in ("multilabel", "tagging"):
-        return [task.labels[index] for index in label]
-    return [answer.text for answer in label] if task.kind == "qa" else label
 
 
 def _plain(value: Any) -> Any:

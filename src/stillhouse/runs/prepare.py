@@ -71,7 +71,7 @@ def prepare(config: RunConfig) -> Prepared:
         check_tokens(stages, config, teacher, student, task)
     models = [(model.encoder, model.tokenizer) for model in (teacher, student)]
     length = max_length(config.data.max_length, task.kind, models)
-    config = _completed(config, {**dataset.columns, "task": task.kind, "max_length": length})
+    config = _completed(config, {**dataset.columns, "task": task.kind.name, "max_length": length})
     splits = {
         name: _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
         for name in ("train", "selection", "validation", "test")

@@ -230,7 +230,7 @@ class _Run:
         counts = self.prepared.step_counts()
         stage = Stage(
             "baseline",
-            (HardLabels(kind=self.prepared.task.kind),),
+            (HardLabels(),),
             self.prepared.stages[-1].config,
             steps=sum(steps for steps, _ in counts),
             evaluate_every=counts[-1][1],
@@ -256,7 +256,7 @@ class _Run:
 
     def _threshold(self, role: str, model: Model, side: Side) -> float | None:
         """When a trained model gives no answer, chosen once on the selection rows; None for other tasks."""
-        if self.prepared.task.kind != "qa":
+        if not self.prepared.task.kind.can_abstain:
             return None
         if role not in self.thresholds:
             self.thresholds[role] = self._predict(model, self.prepared.splits["selection"], side).threshold

@@ -26,7 +26,6 @@ from stillhouse.teachers.store import FeatureStore
 SHARD_BYTES, SHARD_SECONDS = 64 * 2**20, 60.0
 KEY_BYTES = 20  # a row's key and its length
 LOGIT_BYTES = 4  # logits are always stored in float32
-TOKEN_LOGITS = ("tagging", "qa")  # tasks whose logits are of tokens
 
 
 def stored_bytes(encoder: Any, needs: Needs, dtype: torch.dtype, task: Task, lengths: Rows) -> NDArray[np.int64]:
@@ -139,4 +138,4 @@ def _kept(value: Tensor, real: Tensor | None, dtype: torch.dtype) -> Tensor:
 
 def _is_by_token(feature: Feature, task: Task) -> bool:
     """Whether a row has a vector for each token; CLS vectors, and the logits of whole rows, are not such."""
-    return feature.name != "cls" and (feature != LOGITS or task.kind in TOKEN_LOGITS)
+    return feature.name != "cls" and (feature != LOGITS or task.kind.has_token_logits)

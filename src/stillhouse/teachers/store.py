@@ -84,9 +84,9 @@ class Index:
         rows = np.flatnonzero(lacked.any(axis=1))
         _, first = np.unique(self.keys[rows], axis=0, return_index=True)
         rows = rows[np.sort(first)]
-        kinds, kind = np.unique(lacked[rows], axis=0, return_inverse=True)
-        kind = kind.reshape(-1)
-        return [(frozenset(compress(self.places, columns)), rows[kind == number]) for number, columns in enumerate(kinds)]
+        groups, group = np.unique(lacked[rows], axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        return [(frozenset(compress(self.places, columns)), rows[group == number]) for number, columns in enumerate(groups)]
 
     def read(self, feature: Feature, rows: Rows, tokens: int) -> Tensor:
         """A feature of some rows, padded with zeros: `(rows, tokens, width)`, or `(rows, width)`.
