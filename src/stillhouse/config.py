@@ -1,8 +1,14 @@
-"""The parts of a run's configuration: frozen pydantic models whose limits are checked where a value is given."""
+"""The parts of a run's configuration: frozen pydantic models whose limits are checked where a value is given.
+
+A field that is an option of the commands says so itself, in its `Option`; the other fields are described by their class.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,46 +28,75 @@ BASELINE_METHOD = "finetune"  # what every other method is held against
 
 
 class Frozen(BaseModel):
-    """Base of every configuration value: immutable, complete, and closed to unknown keys."""
+    """Base of every configuration value: immutable, complete, and closed to unknown keys.
+
+    Attributes:
+        group: Title of its options.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    group: ClassVar[str] = ""
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field as an option: `--max-train` on the command line, `max_train` in Python.
+
+    Attributes:
+        help: One sentence, and the default in brackets.
+        name: In Python, where it is not the field's.
+        group: Title of the options among which help shows it, where it is not that of the field's class.
+        given: What Python may give, where it is not what the field holds.
+        also: Other names on the command line.
+        takes_many: Whether several values may follow one name: `--transfer A B`.
+    """
+
+    help: str
+    name: str = ""
+    group: str = ""
+    given: Any = None
+    also: tuple[str, ...] = ()
+    takes_many: bool = False
+
+
+GROUPS = ("Data", "Teacher", "Student and method", "Training", "Output")  # of options, in the order in which help shows them
+DATA, TEACHER, STUDENT, TRAINING, OUTPUT = GROUPS
 
 
 class DataConfig(Frozen):
     """Where the examples come from and which of them are used.
 
     Attributes:
-        source: A file or folder, a built-in name, a GLUE name, or `hub:owner/name[:config]`.
-        text: Name of the column with the (first) text; None = found.
-        text_pair: Name of the column with the second text; None = found.
-        label: Name of the label column; None = found.
-        task: Kind of the task; None = found from the data.
-        label_map: Names in the data -> names of the teacher.
-        max_train: Use at most so many training rows.
-        max_labels: Keep the gold labels of so many training rows; the others become text without a label.
-        transfer: Files with more text without labels.
-        labels: Which labels train the student: `gold`, `teacher` or `mixed`.
-        max_length: Longest input in tokens; None = 128, for question answering 384.
         stride: Question answering: tokens shared by neighbouring windows of a long context.
         validation_share: Share of the training rows taken when the data have no validation split.
         selection_share: Share of the training rows on which checkpoints are chosen.
         seed: Seed of everything that splits or samples rows.
     """
 
-    source: str = "pydocs"
-    text: str | None = None
-    text_pair: str | None = None
-    label: str | None = None
-    task: KindName | None = None
-    label_map: dict[str, str] = {}
-    max_train: PositiveInt | None = None
-    max_labels: PositiveInt | None = None
-    transfer: tuple[str, ...] = ()
-    labels: Literal["gold", "teacher", "mixed"] = "mixed"
-    max_length: PositiveInt | None = None
+    group: ClassVar[str] = DATA
+
+    source: Annotated[str, Option("File, folder, built-in or GLUE name, hub:owner/name. [pydocs]", name="data")] = "pydocs"
+    text: Annotated[str | None, Option("Column of the text. [found]")] = None
+    text_pair: Annotated[str | None, Option("Column of the second text. [found]")] = None
+    label: Annotated[str | None, Option("Column of the label. [found]")] = None
+    task: Annotated[KindName | None, Option("Kind of the task. [found]")] = None
+    label_map: Annotated[
+        dict[str, str],
+        Option("data=teacher label names where they differ; may be repeated.", given=Mapping[str, str] | Sequence[str]),
+    ] = {}
+    max_train: Annotated[PositiveInt | None, Option("Use so many training rows. [all]")] = None
+    max_labels: Annotated[PositiveInt | None, Option("Keep so many gold labels; the other rows become plain text. [all]")] = (
+        None
+    )
+    transfer: Annotated[
+        tuple[str, ...],
+        Option("Files with more text without labels: --transfer A B.", given=Sequence[str], takes_many=True),
+    ] = ()
+    labels: Annotated[Literal["gold", "teacher", "mixed"], Option("Which labels train the student. [mixed]")] = "mixed"
+    max_length: Annotated[PositiveInt | None, Option("Longest input in tokens. [128; qa 384]")] = None
     stride: PositiveInt = 128
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     selection_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -69,14 +104,11 @@ class DataConfig(Frozen):
 
 
 class StageConfig(Frozen):
-    """How one training stage runs.
+    """How one training stage runs; its options are those of a method's last stage.
 
     Attributes:
-        epochs: Passes over the training rows.
         least_steps: Steps that are taken at least, however few the rows; 0 where only `epochs` is given.
-        learning_rate: Peak learning rate of AdamW.
-        head_learning_rate: The same for the task head, which starts fresh and has a longer way to go; None = `learning_rate`.
-        batch_size: Examples per optimiser step.
+        head_learning_rate: Peak rate for the task head, which starts fresh and has a longer way to go; None = `learning_rate`.
         accumulate: Micro-batches that a step's batch is cut into; they lower the peak of memory, not the result.
         warmup: Share of the steps in which the learning rate rises linearly.
         decay: Shape of the learning rate after the warm-up.
@@ -86,11 +118,13 @@ class StageConfig(Frozen):
             `none`: the last, without scoring any: for stages that train no head.
     """
 
-    epochs: PositiveFloat = 3
+    group: ClassVar[str] = TRAINING
+
+    epochs: Annotated[PositiveFloat, Option("Epochs of the last stage. [the method's]")] = 3
     least_steps: Annotated[int, Field(ge=0)] = 0
-    learning_rate: PositiveFloat = 5e-5
+    learning_rate: Annotated[PositiveFloat, Option("Peak rate, last stage. [the method's]")] = 5e-5
     head_learning_rate: PositiveFloat | None = None
-    batch_size: PositiveInt = 32
+    batch_size: Annotated[PositiveInt, Option("Examples a step, last stage. [the method's]")] = 32
     accumulate: PositiveInt = 1
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     decay: Literal["linear", "constant"] = "linear"
@@ -103,21 +137,25 @@ class TeacherConfig(Frozen):
     """The teacher and, where it has no head for the task, how it is fine-tuned.
 
     Attributes:
-        source: `offline` (the bundled encoder), a local folder or a hub id.
         features: `online` runs the teacher beside the student; `store` computes once a row what a stage needs, and keeps it
             for later runs; `auto` does so where it is read more than once and there is room.
-        store: Where features are kept; None = in the user's cache.
         store_limit_gib: What all kept features may take, for `auto`.
-        allow_weak: Go on with a teacher that is no better than the majority class.
         finetune: The stage that fits a teacher without a head.
         seed: Seed of that stage, apart from the run's so that runs with several seeds share one teacher.
     """
 
-    source: str = "offline"
-    features: Literal["auto", "online", "store"] = "auto"
-    store: str | None = None
+    group: ClassVar[str] = TEACHER
+
+    source: Annotated[str, Option("Local folder or hub id. [the bundled encoder]", name="teacher")] = "offline"
+    features: Annotated[
+        Literal["auto", "online", "store"],
+        Option("Whether its features are computed beside the student or kept. [auto]", name="teacher_features"),
+    ] = "auto"
+    store: Annotated[str | None, Option("Where the teacher's features are kept. [the user's cache]", given=str | Path)] = None
     store_limit_gib: PositiveFloat = 20.0
-    allow_weak: bool = False
+    allow_weak: Annotated[
+        bool, Option("Go on with a teacher no better than the majority class.", name="allow_weak_teacher")
+    ] = False
     finetune: StageConfig = StageConfig(epochs=2, least_steps=300, learning_rate=5e-5)
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -126,29 +164,73 @@ class StudentConfig(Frozen):
     """The student, and what it starts from; None = the method's own.
 
     Attributes:
-        shape: `LxH`, `half`, a folder or a hub id.
         start: `pretrained`: layers of the teacher as it was before it was fine-tuned, where that is known; `fitted`: of the
             teacher as it solves the task, head included.
         layers: For each student layer the teacher layer (1-based) that it starts from, where the widths agree.
     """
 
-    shape: str | None = None
+    group: ClassVar[str] = STUDENT
+
+    shape: Annotated[str | None, Option("LxH such as 3x384, half, a folder or hub id. [half]", name="student")] = None
     start: Literal["pretrained", "fitted"] | None = None
     layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+
+
+class MethodSettings(Frozen):
+    """What every method's settings have; the others are its own.
+
+    Attributes:
+        stages: Its stages, each a `StageConfig`.
+    """
+
+    group: ClassVar[str] = STUDENT
+
+    name: Annotated[str, Option("See `stillhouse methods`. [logit]", name="method")]
+    stages: Any = None
+
+
+class OfficialSettings(Frozen):
+    """What those methods have too that know the reductions of their authors' own code."""
+
+    group: ClassVar[str] = STUDENT
+
+    compat: Annotated[
+        Literal["official"] | None, Option("The reductions of the authors' own code, where a method knows them.")
+    ] = None
 
 
 class EngineConfig(Frozen):
     """The machine's side of training.
 
     Attributes:
-        precision: `auto` = bf16 where the hardware does it, else fp32.
         log_every: Steps between two lines of log.jsonl.
         checkpoint_seconds: Least seconds between two checkpoints at logging steps; 0 = at each. One is always written where
             the selection rows are scored.
-        trackers: Experiment trackers that Accelerate knows (tensorboard, wandb, ...).
     """
 
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    group: ClassVar[str] = TRAINING
+
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Option("Of the arithmetic; auto: bf16 where the hardware does it. [auto]")
+    ] = "auto"
     log_every: PositiveInt = 20
     checkpoint_seconds: NonNegativeFloat = 60.0
-    trackers: tuple[str, ...] = ()
+    trackers: Annotated[
+        tuple[str, ...],
+        Option("Experiment tracker, such as tensorboard; may be repeated.", name="track", given=Sequence[str]),
+    ] = ()
+
+
+class RunSettings(Frozen):
+    """Everything that decides a run, of its method what all methods have: `RunConfig` has the method as a whole."""
+
+    data: DataConfig = DataConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    method: MethodSettings
+    baseline: Annotated[bool | None, Option("Also train the same student without the teacher. [for pydocs]", group=STUDENT)] = (
+        None
+    )
+    engine: EngineConfig = EngineConfig()
+    seed: Annotated[int, Field(ge=0), Option("Seed of the student's training. [0]", group=TRAINING)] = 0
+    out: Annotated[str | None, Option("Run folder. [runs/<data>-<method>-<student>]", group=OUTPUT, given=str | Path)] = None

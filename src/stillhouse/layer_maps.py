@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from stillhouse.advice import setting
 from stillhouse.errors import UserError
 
 Rule = Callable[[int, int], tuple[int, ...]]
@@ -86,14 +85,14 @@ def chosen(
         return tuple(enumerate(rules[layer_map](student_layers, teacher_layers)[:count], start=1))
     if len(layer_map) != count:
         raise UserError(
-            f"{setting('layer_map')} {list(layer_map)} names {len(layer_map)} teacher layers for a student of "
+            f"method.layer_map {list(layer_map)} names {len(layer_map)} teacher layers for a student of "
             f"{student_layers} layers",
             expected=f"{count}, one a layer" + (" but the last, which is left out" if without_top else ""),
         )
     for own, its in enumerate(layer_map, start=1):
         if not 1 <= its <= teacher_layers:
             raise UserError(
-                f"{setting('layer_map')} names teacher layer {its}, but the teacher has {teacher_layers} layers",
+                f"method.layer_map names teacher layer {its}, but the teacher has {teacher_layers} layers",
                 expected=f"layers 1..{teacher_layers}",
                 fix=f"correct entry {own}, or use one of {', '.join(rules)}",
             )
@@ -108,7 +107,7 @@ def one_layer(layer: int | None, teacher_layers: int) -> int:
     """
     if layer is not None and layer > teacher_layers:
         raise UserError(
-            f"{setting('teacher_layer')} is {layer}, but the teacher has {teacher_layers} layers",
+            f"method.teacher_layer is {layer}, but the teacher has {teacher_layers} layers",
             expected=f"1..{teacher_layers}, or nothing for the last",
         )
     return layer or teacher_layers

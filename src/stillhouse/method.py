@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from stillhouse.config import Frozen, StageConfig
+from stillhouse.config import MethodSettings, StageConfig
 from stillhouse.features import NOTHING, Dimensions, Needs
 from stillhouse.layer_maps import spread
 from stillhouse.objective import Objective
@@ -50,7 +50,7 @@ class Stage:
         return NOTHING.union(*(objective.teacher_needs for objective in self.objectives))
 
 
-class Method(Frozen, ABC):
+class Method(MethodSettings, ABC):
     """One paper: how its student starts and which stages it trains.
 
     A subclass has the fields `name`, `stages` (a frozen model with one `StageConfig` a stage, in order) and its own knobs.
@@ -67,9 +67,6 @@ class Method(Frozen, ABC):
     uses_plain_text: ClassVar[bool] = True
     starts_from_fitted_teacher: ClassVar[bool] = False
     default_student: ClassVar[str] = "half"
-
-    name: str
-    stages: Any = None
 
     def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
         """Which teacher layer (1-based) each student layer starts from, where the widths agree."""

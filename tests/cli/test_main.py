@@ -1,12 +1,12 @@
 """The command line: exit statuses, what is printed where, and that asking for help loads nothing heavy."""
 
-import inspect
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 from tests import toy_data
@@ -16,9 +16,13 @@ from tests.tiny_models import make_tiny_checkpoint
 import stillhouse
 from stillhouse import api
 from stillhouse.cli import main as cli
+from stillhouse.cli.commands import one_value_an_option
+from stillhouse.comparison.compare_options import COMPARE
+from stillhouse.config import GROUPS
 from stillhouse.methods import method_names
-from stillhouse.runs.options import LAST_STAGE, PLACES
+from stillhouse.runs.option_table import DISTILL, EVALUATE, PREDICT
 
+TABLES = {"distill": DISTILL, "compare": COMPARE, "evaluate": EVALUATE, "predict": PREDICT}
 HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib", "accelerate", "pandas"}
 
 
@@ -91,22 +95,52 @@ print(*sys.modules, file=sys.stderr)
     assert not HEAVY & set(modules.split())
 
 
-@pytest.mark.parametrize(
-    ("command", "own"), [("distill", set()), ("compare", {"no_grid"}), ("evaluate", {"out"}), ("predict", {"out"})]
-)
-def test_the_command_line_and_the_python_interface_have_the_same_options(capsys, command, own):
-    options = inspect.signature(getattr(cli, command)).parameters
-    assert set(options) - own == set(inspect.signature(getattr(api, command)).parameters) - {"quiet"}
+def lines_of(text):
+    """What help shows, by option."""
+    without_titles = re.sub(r"^\w.*:$", "", text, flags=re.MULTILINE)
+    shown = re.split(r"^  (?=--|[A-Z])", without_titles, flags=re.MULTILINE)[1:]
+    return {re.match(r"[\w-]+", one)[0].removeprefix("--"): " ".join(one.split()) for one in shown}
+
+
+@pytest.mark.parametrize("command", TABLES)
+def test_help_shows_every_option_of_the_table(capsys, command):
     assert leave(command, "--help") == 0
-    shown = capsys.readouterr().out
-    for name in options:
-        flag = {"changes": "--set", "model": "MODEL"}.get(name, f"--{name.replace('_', '-')}")
-        assert re.search(rf"^ +{flag}\b", shown, re.MULTILINE), flag
+    shown = lines_of(capsys.readouterr().out)
+    for name, option in TABLES[command].items():
+        line = shown[name.replace("_", "-")]
+        assert line.endswith(option.option.help)
+        if get_origin(option.type) is Literal:
+            assert f" [{'|'.join(get_args(option.type))}] " in line
+    assert {"evaluate": "data", "predict": "text", "compare": "no-grid"}.get(command, "set") in shown
 
 
-def test_every_option_of_distill_has_its_place():
-    options = inspect.signature(cli.distill).parameters
-    assert set(PLACES) | set(LAST_STAGE) | {"config", "changes", "overwrite"} == set(options)
+@pytest.mark.parametrize("command", ["distill", "compare"])
+def test_help_shows_options_in_groups(capsys, command):
+    assert leave(command, "--help") == 0
+    titles = re.findall(r"^(\w.*):$", capsys.readouterr().out, re.MULTILINE)
+    assert titles == [*GROUPS, "Options"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["store"]])
+def test_no_summary_is_cut_short(capsys, monkeypatch, arguments):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert leave(*arguments, "--help") == 0
+    assert "..." not in capsys.readouterr().out.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("stillhouse comp", ["compare"]),
+        ("stillhouse distill --max-", ["--max-labels", "--max-length", "--max-train"]),
+        ("stillhouse compare --transfer a.txt b.txt --labels g", ["gold"]),
+    ],
+)
+def test_the_shell_completes_commands_options_and_choices(monkeypatch, capsys, typed, completed):
+    for name, value in (("_STILLHOUSE_COMPLETE", "complete_bash"), ("COMP_WORDS", typed), ("COMP_CWORD", typed.count(" "))):
+        monkeypatch.setenv(name, str(value))
+    assert leave() == 0
+    assert sorted(capsys.readouterr().out.split()) == completed
 
 
 def test_no_command_shows_help(capsys):
@@ -309,6 +343,42 @@ def test_a_damaged_record_is_said(here, capsys):
 def test_an_option_of_many_values_may_be_given_once():
     given = "distill --transfer a.txt b.txt --labels mixed --transfer c.txt --out run"
     expected = "distill --transfer a.txt --transfer b.txt --labels mixed --transfer c.txt --out run"
-    assert cli._one_value_an_option("--transfer", given.split()) == expected.split()
-    assert cli._one_value_an_option("--transfer", ["distill", "--transfer"]) == ["distill", "--transfer"]
-    assert cli._one_value_an_option("--transfer", ["--transfer=a.txt", "b.txt"]) == ["--transfer=a.txt", "b.txt"]
+    assert one_value_an_option(["--transfer"], given.split()) == expected.split()
+    assert one_value_an_option(["--transfer"], ["distill", "--transfer"]) == ["distill", "--transfer"]
+    assert one_value_an_option(["--transfer"], ["--transfer=a.txt", "b.txt"]) == ["--transfer=a.txt", "b.txt"]
+    both = one_value_an_option(["--transfer", "--more"], ["--more", "a", "b", "--transfer", "c", "d"])
+    assert both == ["--more", "a", "--more", "b", "--transfer", "c", "--transfer", "d"]
+
+
+@pytest.mark.parametrize("command", ["distill", "compare"])
+def test_the_command_gives_what_was_typed(monkeypatch, command):
+    taken = {}
+    monkeypatch.setattr(api, command, lambda **given: taken.update(given))
+    typed = "--transfer a.txt b.txt --label-map x=y --allow-weak-teacher --epochs 2 --store here --set seed=3 --set out=o"
+    assert leave(command, *typed.split()) == 0
+    options = {name: value for name, value in taken.items() if name in TABLES[command] and value is not None}
+    assert options == {
+        "transfer": ["a.txt", "b.txt"],
+        "label_map": ["x=y"],
+        "allow_weak_teacher": True,
+        "epochs": 2.0,
+        "store": "here",
+    }
+    assert taken["changes"] == ["seed=3", "out=o"]
+    assert (taken["config"], taken["overwrite"], taken["quiet"]) == (None, False, False)
+
+
+def test_a_flag_may_be_left_open(monkeypatch):
+    taken = []
+    monkeypatch.setattr(api, "distill", lambda **given: taken.append(given["baseline"]))
+    for typed in ([], ["--baseline"], ["--no-baseline"]):
+        leave("distill", *typed)
+    assert taken == [None, True, False]
+
+
+def test_a_grid_is_given_or_left_out(monkeypatch):
+    taken = []
+    monkeypatch.setattr(api, "compare", lambda **given: taken.append(given["grid"]))
+    for typed in ([], ["--grid", "1e-4,3e-4"], ["--no-grid"]):
+        leave("compare", *typed)
+    assert taken == [None, "1e-4,3e-4", False]

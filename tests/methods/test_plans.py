@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillhouse.advice import in_comparison
+from stillhouse.comparison.wording import in_comparison
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.methods import load_method
@@ -225,7 +225,7 @@ COMPARED = [
 
 @pytest.mark.parametrize(("method", "settings", "student", "said"), COMPARED)
 def test_methods_speak_of_their_label(method, settings, student, said):
-    with in_comparison("mine"), pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=said) as caught, in_comparison("mine"):
         plan(method, student, **settings)
     assert "method." not in str(caught.value)
     assert "--method " not in str(caught.value)

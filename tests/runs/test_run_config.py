@@ -59,6 +59,13 @@ def test_non_positive_and_non_finite_numbers_are_refused(change):
         config_from_options({}, changes=[change])
 
 
+def test_a_field_of_several_types_gives_one_message():
+    with pytest.raises(UserError) as caught:
+        parse_config({"method": {"name": "pkd", "layer_map": "1,3"}})
+    assert str(caught.value).count("layer_map") == 1
+    assert "given '1,3'" in str(caught.value)
+
+
 def test_unknown_method_lists_the_valid_ones():
     with pytest.raises(UserError, match=r"(?s)unknown method 'logits'.*finetune, logit.*did you mean 'logit'"):
         config_from_options({"method": "logits"})

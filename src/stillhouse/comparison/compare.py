@@ -10,11 +10,11 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from stillhouse.advice import in_comparison
 from stillhouse.comparison.compare_config import CompareConfig
 from stillhouse.comparison.folder import ComparisonFolder
 from stillhouse.comparison.plan import Line, Plan, comparison_out, make_plan
 from stillhouse.comparison.record import ComparisonProgress, Key, Record
+from stillhouse.comparison.wording import in_comparison
 from stillhouse.config import BASELINE_METHOD
 from stillhouse.console import Console
 from stillhouse.errors import CheckpointError, StillhouseError, UserError

@@ -5,42 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, SerializeAsAny
+from pydantic import SerializeAsAny
 
-from stillhouse.advice import in_comparison
-from stillhouse.config import BASELINE_METHOD, DataConfig, EngineConfig, Frozen, PositiveFloat, StageConfig, TeacherConfig
+from stillhouse.comparison.compare_options import COMPARE, CompareSettings
+from stillhouse.comparison.wording import in_comparison
+from stillhouse.config import BASELINE_METHOD, StageConfig
 from stillhouse.errors import UserError, nearest, option_name
 from stillhouse.method import Method
 from stillhouse.methods import load_method, method_names
-from stillhouse.runs.options import LAST_STAGE, PLACES, changed, over_demo, refuse_two_values
+from stillhouse.runs.option_table import COMPAT, LAST_STAGE
+from stillhouse.runs.options import changed, over_demo, refuse_two_values
 from stillhouse.runs.reading import parse_config, read_config, set_value, spelled_out
 from stillhouse.runs.run_config import RunConfig
 
-ONE_RUN_ONLY = ("method", "student", "seed", "baseline", "compat")
+# By the full name of the field: the options that change every method's own settings are not among them.
+PLACES = {option.place: name for name, option in COMPARE.items() if name not in {*LAST_STAGE, *COMPAT, "methods"}}
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
-class CompareConfig(Frozen):
-    """Everything that decides a comparison.
+class CompareConfig(CompareSettings):
+    """Everything that decides a comparison; `stillhouse compare --config compare.yaml` repeats it."""
 
-    Attributes:
-        methods: The methods by the name that the table calls them; several may be one method with different settings.
-        students: Shapes, folders or hub ids; none = each method's own.
-        seeds: Of the students' training; the first is the one on which learning rates are chosen.
-        grid: Learning rates that every line tries, the baselines too; none = each method's own rate.
-        out: The folder; None = `runs/<data>-compare`.
-    """
-
-    data: DataConfig = DataConfig()
-    teacher: TeacherConfig = TeacherConfig()
-    engine: EngineConfig = EngineConfig()
     methods: dict[str, SerializeAsAny[Method]]
-    students: tuple[str, ...] = ()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
-    grid: tuple[PositiveFloat, ...] = (3e-5, 1e-4, 3e-4)
-    out: str | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -54,8 +42,7 @@ def comparison_from_options(
     """A comparison's configuration from a file, over which single changes and options go.
 
     Args:
-        options: Values by option name: those of a run, `methods`, `students`, `seeds` and `grid` (lists, or text with
-            commas); `grid` may be empty. None means not given.
+        options: Values by the name of an option of `compare`; `grid` may be empty. None means not given.
         config: A comparison file.
         changes: Single changes such as `methods.pkd.temperature=4`.
 
@@ -69,8 +56,9 @@ def comparison_from_options(
     choosing = mapping if not isinstance(mapping.get("methods"), Mapping) else in_file
     if choosing.get("methods") is not None and "methods" not in given:
         given["methods"] = _list("methods", choosing["methods"])
-    for name in PLACES.keys() & given.keys() - {*ONE_RUN_ONLY}:
-        set_value(mapping, PLACES[name], given[name])
+    for place, name in PLACES.items():
+        if name in given:
+            set_value(mapping, place, given[name])
     _check_keys(mapping)
     methods = _methods(mapping, given, in_file)
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
@@ -93,7 +81,7 @@ def comparison_from_options(
                 fix="or give --no-grid",
             )
     refuse_two_values(changes, _places(runs, given, has_grid=bool(grid)))
-    out = given.get("out", mapping.get("out"))
+    out = mapping.get("out")
     if out is not None and not isinstance(out, str):
         raise UserError(f"out is {out!r}", expected="the path of a folder")
     return CompareConfig(
@@ -101,8 +89,8 @@ def comparison_from_options(
         teacher=first.teacher,
         engine=first.engine,
         methods={label: run.method for label, run in runs.items()},
-        students=_students(given.get("students", mapping.get("students")) or demo_student),
-        seeds=_unique("seeds", _numbers("seeds", given.get("seeds", _or(mapping.get("seeds"), default["seeds"])), int)),
+        students=_students(mapping.get("students") or demo_student),
+        seeds=_unique("seeds", _numbers("seeds", _or(mapping.get("seeds"), default["seeds"]), int)),
         grid=tuple(sorted(_unique("grid", _numbers("grid", grid, float)))),
         out=out,
     )
@@ -124,8 +112,7 @@ def _scored(method: Method) -> dict[str, StageConfig]:
 
 def _places(runs: Mapping[str, RunConfig], given: Mapping[str, Any], *, has_grid: bool) -> dict[str, str]:
     """What options and the grid set in a comparison file -> by what it is set."""
-    places = {place: name for name, place in PLACES.items() if name not in ONE_RUN_ONLY}
-    places |= {name: name for name in ("students", "seeds", "grid")}
+    places = dict(PLACES)
     for label, run in runs.items():
         last = run.method.last_stage()
         places |= {f"methods.{label}.stages.{last}.{name}": name for name in LAST_STAGE}
@@ -216,15 +203,14 @@ def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], gi
     method = load_method(settings["name"])
     whole: dict[str, Any] = {name: mapping[name] for name in ("data", "teacher", "engine") if name in mapping}
     whole = over_demo(spelled_out({**whole, "method": dict(settings)}), with_method=False)
-    last = method.last_stage()
-    names = {name: f"method.stages.{last}.{name}" for name in LAST_STAGE if name in given}
-    for name, place in names.items():
+    places = {option.place.format(last=method.last_stage()): name for name, option in LAST_STAGE.items() if name in given}
+    for place, name in places.items():
         set_value(whole, place, given[name])
+    places |= {option.place: name for name, option in COMPAT.items()}
     if "compat" in given and "compat" in method.model_fields:
-        set_value(whole, "method.compat", given["compat"])
-    places = {place: option_name(name) for name, place in (PLACES | names).items()}
+        set_value(whole, COMPAT["compat"].place, given["compat"])
     with in_comparison(label):
-        run = parse_config(whole, places)
+        run = parse_config(whole, {place: option_name(name) for place, name in (PLACES | places).items()})
     if "learning_rate" in given:
         run = run.model_copy(update={"method": with_rate(run.method, given["learning_rate"])})
     return run

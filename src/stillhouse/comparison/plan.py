@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from stillhouse.advice import in_comparison
 from stillhouse.comparison.compare_config import CompareConfig, with_rate
+from stillhouse.comparison.wording import in_comparison
 from stillhouse.config import BASELINE_METHOD, StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError

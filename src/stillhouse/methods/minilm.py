@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Literal
 
 from stillhouse import layer_maps
-from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
@@ -54,13 +53,13 @@ class MiniLM(Method):
             raise UserError(
                 f"minilm compares heads one by one, but the student has {student.heads} heads and the teacher {teacher.heads}",
                 expected=f"a student with {teacher.heads} heads",
-                fix=f"choose such a student (LxH has as many as its teacher), or {another_method('minilmv2')}",
+                fix="choose such a student (LxH has as many as its teacher), or --method minilmv2",
             )
         if student.windows[-1] != teacher.windows[layer - 1]:
             raise UserError(
                 f"the student's last layer and layer {layer} of the teacher do not attend alike: one is local, one global",
                 expected="layers that attend alike",
-                fix=f"choose another --set {setting('teacher_layer')}, or {another_method('logit')}",
+                fix="choose another --set method.teacher_layer, or --method logit",
             )
         relations = RelationKL(
             relations=(("query", "key"), ("value", "value")), student_layer=student.layers, teacher_layer=layer

@@ -14,7 +14,6 @@ from math import gcd
 from typing import Literal
 
 from stillhouse import layer_maps
-from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions, Part
@@ -59,9 +58,9 @@ class MiniLMv2(Method):
         weights = {part: weight for part, weight in weights.items() if weight}
         if not weights:
             raise UserError(
-                f"{setting('weight_query')}, weight_key and weight_value are 0 and leave no relation to learn",
+                "method.weight_query, weight_key and weight_value are 0 and leave no relation to learn",
                 expected="at least one above 0",
-                fix=f"or {another_method('logit')}",
+                fix="or --method logit",
             )
         relations = RelationKL(
             relations=tuple((part, part) for part in weights),
@@ -81,7 +80,7 @@ class MiniLMv2(Method):
             return max(count for count in possible if count <= largest)
         if self.relation_heads not in possible:
             raise UserError(
-                f"{setting('relation_heads')} is {self.relation_heads}, which does not divide the widths of student and "
+                f"method.relation_heads is {self.relation_heads}, which does not divide the widths of student and "
                 f"teacher, {student.attention_width} and {teacher.attention_width}",
                 expected=f"one of {', '.join(map(str, possible))}",
             )

@@ -18,7 +18,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stillhouse import layer_maps
-from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
@@ -74,7 +73,7 @@ class PKD(Method):
             raise UserError(
                 "pkd compares the layers below the top, and the student has only one layer",
                 expected="a student of at least 2 layers",
-                fix=f"choose a deeper student, or {another_method('logit')}",
+                fix="choose a deeper student, or --method logit",
             )
         pairs = layer_maps.chosen(self.layer_map, RULES, student.layers, teacher.layers, without_top=True)
         labels = hard_and_soft(
@@ -96,6 +95,6 @@ class PKD(Method):
             raise UserError(
                 f"pkd compares vectors, but the student's width is {student.width} and the teacher's {teacher.width}",
                 expected=f"a student of width {teacher.width}",
-                fix=f"choose such a student, or let a linear map be learnt: --set {setting('projection')}=true",
+                fix="choose such a student, or let a linear map be learnt: --set method.projection=true",
             )
         return StageSide()

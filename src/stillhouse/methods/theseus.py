@@ -18,7 +18,6 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from stillhouse import layer_maps
-from stillhouse.advice import another_method, setting
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveInt, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
@@ -97,15 +96,15 @@ class Theseus(Method):
         unread = {"constant": "slope", "curriculum": "constant_steps", "decreasing": "constant_steps"}[self.schedule]
         if getattr(self, unread) is not None:
             raise UserError(
-                f"{setting(unread)} is {getattr(self, unread)}, which a {self.schedule} schedule does not know",
-                expected=f"{setting(unread)} left out, or another {setting('schedule')}",
+                f"method.{unread} is {getattr(self, unread)}, which a {self.schedule} schedule does not know",
+                expected=f"method.{unread} left out, or another method.schedule",
             )
         stays = self.schedule == "constant" and self.constant_steps is None
         if self.base == 0 and (stays or (self.schedule == "curriculum" and self.slope == 0)):
             raise UserError(
-                f"a {self.schedule} schedule that stays at {setting('base')} 0 replaces no layer: none would be trained",
+                f"a {self.schedule} schedule that stays at method.base 0 replaces no layer: none would be trained",
                 expected="a replacing rate above 0",
-                fix=f"give {setting('base')}, such as 0.5",
+                fix="give method.base, such as 0.5",
             )
 
 
@@ -127,11 +126,11 @@ def _check(student: Dimensions, teacher: Dimensions) -> None:
         raise UserError(
             f"theseus replaces layers, but those of {teacher.family} share their weights",
             expected="a teacher whose layers have weights of their own",
-            fix=f"choose another teacher, or {another_method('logit')}",
+            fix="choose another teacher, or --method logit",
         )
     if len(set(teacher.windows)) > 1:
         raise UserError(
             f"theseus replaces blocks by one layer, but those of {teacher.family} attend locally and globally in turn",
             expected="a teacher whose layers all attend alike",
-            fix=f"choose another teacher, or {another_method('logit')}",
+            fix="choose another teacher, or --method logit",
         )

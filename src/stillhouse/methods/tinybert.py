@@ -20,7 +20,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stillhouse import layer_maps
-from stillhouse.advice import setting
 from stillhouse.config import Frozen, PositiveFloat, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
@@ -100,7 +99,7 @@ class TinyBERT(Method):
 
 def _check_attention(pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> None:
     """Attention scores can be compared head by head, where both layers look at the same tokens."""
-    without = f"leave the attention out: --set {setting('attention')}=false"
+    without = "leave the attention out: --set method.attention=false"
     if student.heads != teacher.heads:
         raise UserError(
             f"tinybert compares heads one by one, but the student has {student.heads} heads and the teacher {teacher.heads}",
@@ -113,5 +112,5 @@ def _check_attention(pairs: tuple[tuple[int, int], ...], student: Dimensions, te
             raise UserError(
                 f"layer {own} of the student has {kinds[0]} attention, layer {its} of the teacher {kinds[1]} attention",
                 expected="layers that attend alike",
-                fix=f"give another --set {setting('layer_map')}, or {without}",
+                fix=f"give another --set method.layer_map, or {without}",
             )

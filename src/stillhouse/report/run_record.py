@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stillhouse.advice import anew
 from stillhouse.errors import UserError
 from stillhouse.files import LOG, METRICS, PREDICTIONS, RUN_CONFIG
 
@@ -76,10 +75,10 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
         value = json.loads(content)
     except ValueError as error:
         raise UserError(
-            f"{where} is damaged: {error}", expected="JSON", fix=f"give the run's command again with {anew()}"
+            f"{where} is damaged: {error}", expected="JSON", fix="give the run's command again with --overwrite"
         ) from error
     if not isinstance(value, dict):
         raise UserError(
-            f"{where} is damaged: no JSON object", expected="a JSON object", fix=f"give the run's command again with {anew()}"
+            f"{where} is damaged: no JSON object", expected="a JSON object", fix="give the run's command again with --overwrite"
         )
     return value

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from stillhouse.advice import another_method
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import NotFinite, UserError
 from stillhouse.evaluation.evaluate import predict_split
@@ -53,7 +52,7 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: Tokenize
                 raise UserError(
                     f"stage {stage.name!r} {_asks(stage)}, which {teacher.config.model_type} does not let it: {error}",
                     expected="a teacher of another family, such as BERT or RoBERTa",
-                    fix=f"choose another teacher, or {another_method('logit')}",
+                    fix="choose another teacher, or --method logit",
                 ) from error
             finally:
                 side.release()
@@ -77,7 +76,7 @@ def check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: Model, stu
         raise UserError(
             f"method {config.method.name} compares tokens, but {both} cut text differently",
             expected="one tokenizer for both",
-            fix=f"choose a student of the teacher's family (such as --student half), or {another_method('logit')}",
+            fix="choose a student of the teacher's family (such as --student half), or --method logit",
         )
     if task.kind.needs_one_tokenizer:
         raise UserError(
@@ -106,7 +105,7 @@ def check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teach
         raise UserError(
             f"the student has {depths[0]} layers and its teacher {depths[1]}, and method {config.method.name} looks inside",
             expected=f"at most {depths[1]} layers",
-            fix=f"ask for fewer layers, or {another_method('logit')}",
+            fix="ask for fewer layers, or --method logit",
         )
 
 

@@ -1,54 +1,64 @@
-"""The flat options of the command line and of `distill(...)`, and where each stands in the run's configuration."""
+"""What was given by options, in the command line or in Python -> the configuration of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
-from stillhouse.errors import UserError, option_name
+from stillhouse.errors import UserError, nearest, option_name
 from stillhouse.methods import load_method
+from stillhouse.runs.option_table import DISTILL, LAST_STAGE, OptionTable
 from stillhouse.runs.reading import merged, method_settings, parse_config, read_config, set_value, spelled_out
 from stillhouse.runs.run_config import RunConfig
 
 DEMO = Path(__file__).with_name("demo.yaml")
 DEMO_PARTS = ("data", "teacher")
 
-PLACES = {
-    "data": "data.source",
-    "text": "data.text",
-    "text_pair": "data.text_pair",
-    "label": "data.label",
-    "task": "data.task",
-    "label_map": "data.label_map",
-    "max_train": "data.max_train",
-    "max_labels": "data.max_labels",
-    "transfer": "data.transfer",
-    "labels": "data.labels",
-    "max_length": "data.max_length",
-    "teacher": "teacher.source",
-    "allow_weak_teacher": "teacher.allow_weak",
-    "teacher_features": "teacher.features",
-    "store": "teacher.store",
-    "method": "method.name",
-    "compat": "method.compat",
-    "student": "student.shape",
-    "baseline": "baseline",
-    "precision": "engine.precision",
-    "track": "engine.trackers",
-    "seed": "seed",
-    "out": "out",
-}
-LAST_STAGE = ("epochs", "batch_size", "learning_rate")
+
+def given_options(function: Callable[..., object], table: OptionTable, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function was given of its options, as the command line would have it.
+
+    Args:
+        function: Whose options they are.
+        table: All that it has.
+        options: Values by name; None means not given.
+
+    Raises:
+        TypeError: There is no such option.
+        UserError: A label map that is none.
+    """
+    for name in options.keys() - table.keys():
+        close = nearest(name, [*table, *signature(function).parameters])
+        hint = f". Did you mean {close!r}?" if close else ""
+        raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= {name: str(value) for name, value in given.items() if Path in get_args(table[name].type)}
+    if "label_map" in given:
+        given["label_map"] = parse_label_map(given["label_map"])
+    return given
+
+
+def scoring_config(given: Mapping[str, Any], source: str | None = None) -> RunConfig:
+    """How a model is scored: the options that a run has too, and the data.
+
+    Raises:
+        UserError: A value that does not fit.
+    """
+    mapping: dict[str, Any] = {} if source is None else {"data": {"source": source}}
+    for name, value in given.items():
+        set_value(mapping, DISTILL[name].place, value)
+    return parse_config(mapping)
 
 
 def config_from_options(options: Mapping[str, Any], *, config: Path | None = None, changes: Sequence[str] = ()) -> RunConfig:
     """A run's configuration from a run file, over which single changes `key=value` and options go.
 
     Args:
-        options: Values by option name (see `PLACES`); None means not given.
+        options: Values by the name of an option of `distill`; None means not given.
         config: A run file.
         changes: Single changes such as `method.temperature=4`; values are read as YAML.
 
@@ -57,16 +67,16 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
     """
     mapping = changed(config, changes)
     given = {name: value for name, value in options.items() if value is not None}
-    for name in sorted(PLACES.keys() & given.keys(), key=lambda name: name != "method"):  # which may drop another's settings
-        if name == "method":
-            _use_method(mapping, given[name])
-        else:
-            set_value(mapping, PLACES[name], given[name])
+    if "method" in given:  # first: it may drop the settings of another
+        _use_method(mapping, given["method"])
+    for name, value in given.items():
+        if name != "method" and name not in LAST_STAGE:
+            set_value(mapping, DISTILL[name].place, value)
     mapping = over_demo(spelled_out(mapping))
-    last_stage = load_method(method_settings(mapping).get("name", "logit")).last_stage()
-    places = PLACES | {name: f"method.stages.{last_stage}.{name}" for name in LAST_STAGE}
-    refuse_two_values(changes, {places[name]: option_name(name) for name in given if name in places})
-    for name in given.keys() & set(LAST_STAGE):
+    last = load_method(method_settings(mapping).get("name", "logit")).last_stage()
+    places = {name: option.place.format(last=last) for name, option in DISTILL.items()}
+    refuse_two_values(changes, {places[name]: option_name(name) for name in given})
+    for name in given.keys() & LAST_STAGE.keys():
         set_value(mapping, places[name], given[name])
     return parse_config(mapping, {place: option_name(name) for name, place in places.items()})
 

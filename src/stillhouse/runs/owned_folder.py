@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
-from stillhouse.advice import anew, another_folder
 from stillhouse.errors import UserError
 from stillhouse.files import LEFTOVERS, explained, write_text
 from stillhouse.runs.reading import read_config, spelled_out
@@ -70,7 +69,7 @@ class OwnedFolder:
             raise UserError(
                 f"{path} cannot be read: {error}",
                 expected=f"the folder of a finished {self.noun}",
-                fix=f"give the {self.noun}'s command again, with {anew()} where it counts as finished",
+                fix=f"give the {self.noun}'s command again, with --overwrite where it counts as finished",
             ) from error
         return content
 
@@ -193,7 +192,7 @@ class OwnedFolder:
             raise UserError(
                 f"{self.path} is the folder of another {self.noun}: {'; '.join(changes[:3])}",
                 expected=f"the same configuration as the {self.noun} that is there",
-                fix=another_folder(self.noun),
+                fix=f"choose another --out, or --overwrite to delete that {self.noun}",
             )
 
     def _differences(self, before: Any, now: Any, name: str = "") -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from stillhouse.advice import setting
 from stillhouse.errors import UserError, nearest
 from stillhouse.method import Method
 from stillhouse.methods import load_method
@@ -136,23 +135,15 @@ def _by_field(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _named(location: Sequence[str]) -> str:
-    """How users reach a place of the configuration."""
-    if location[:1] == ["method"]:
-        return setting(".".join(location[1:]))
-    return ".".join(location)
-
-
 def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[str, str]) -> str:
     location = [str(part) for part in problem["loc"]]
-    name, option = _named(location), options.get(".".join(location))
-    if option:
-        name = f"{option} ({name})"
+    place = ".".join(location)
+    name = f"{options[place]} ({place})" if place in options else place
     if problem["type"] == "extra_forbidden":
         valid = _keys(location[:-1], method)
         close = nearest(location[-1], valid)
         hint = f"did you mean {close!r}? " if close else ""
-        where = _named(location[:-1]) or "the configuration"
+        where = ".".join(location[:-1]) or "the configuration"
         return f"unknown key {name!r}: {hint}{where} has {', '.join(sorted(valid))}"
     return f"{name}: {problem['msg'][0].lower()}{problem['msg'][1:]}, given {problem['input']!r}"
 

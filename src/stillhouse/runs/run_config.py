@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field, SerializeAsAny
 
-from stillhouse.config import DataConfig, EngineConfig, Frozen, StudentConfig, TeacherConfig
+from stillhouse.config import RunSettings
 from stillhouse.method import Method
 from stillhouse.methods import load_method
 
 
-class RunConfig(Frozen):
-    """Everything that decides a run; `stillhouse distill --config run.yaml` repeats it.
+class RunConfig(RunSettings):
+    """Everything that decides a run; `stillhouse distill --config run.yaml` repeats it."""
 
-    Attributes:
-        baseline: Train the same student without the teacher as well; None = only for `pydocs`.
-        seed: Seed of heads, order of the rows and dropout.
-        out: The run folder; None = `runs/<data>-<method>-<student>`.
-    """
-
-    data: DataConfig = DataConfig()
-    teacher: TeacherConfig = TeacherConfig()
-    student: StudentConfig = StudentConfig()
     method: SerializeAsAny[Method] = Field(default_factory=lambda: load_method("logit").model_validate({}))
-    baseline: bool | None = None
-    engine: EngineConfig = EngineConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
-    out: str | None = None
 
     @property
     def starts_from_fitted_teacher(self) -> bool:

@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stillhouse.advice import anew
 from stillhouse.errors import CheckpointError
 from stillhouse.files import write_atomically
 
@@ -108,7 +107,7 @@ def foreign(what: str) -> CheckpointError:
     return CheckpointError(
         f"{what} belongs to other data, another teacher or another configuration than this run",
         expected="the same data and teacher as when the run was interrupted",
-        fix=f"restore them, or start anew with {anew()}",
+        fix="restore them, or start anew with --overwrite",
     )
 
 
@@ -118,5 +117,5 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"{path} is damaged: {reason}",
         expected="the file as the interrupted run wrote it",
-        fix=f"delete {path.parent}, so that this stage starts anew; or start anew with {anew()}",
+        fix=f"delete {path.parent}, so that this stage starts anew; or start anew with --overwrite",
     )

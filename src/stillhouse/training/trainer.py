@@ -15,7 +15,6 @@ from accelerate import DistributedDataParallelKwargs
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stillhouse.advice import anew
 from stillhouse.config import EngineConfig
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch, Rows, TokenizedSplit, Unit, training_order
@@ -286,7 +285,7 @@ class Trainer:
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
         return TrainingDiverged(
             f"stage {self.stage.name!r}, step {step}: {what}; the last good state is kept in {self._checkpoint}\n"
-            f"  fix: with {anew()}, a lower learning rate (now {self.stage.config.learning_rate:g})"
+            f"  fix: with --overwrite, a lower learning rate (now {self.stage.config.learning_rate:g})"
             + (" or --precision fp32" if self.accelerator.mixed_precision == "bf16" else "")
         )
 
@@ -358,7 +357,7 @@ class Trainer:
                 f"the checkpoint {self._checkpoint} was written by more or fewer processes, on another kind of device, "
                 "or by another version",
                 expected="processes, device and version as when the run was interrupted",
-                fix=f"go on as before, or start anew with {anew()}",
+                fix="go on as before, or start anew with --overwrite",
             )
         if self.progress.best_step:
             read_weights(self._best)  # damage is found now, not after the last step
