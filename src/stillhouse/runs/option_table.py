@@ -10,7 +10,7 @@ from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_origin
 
-from stillhouse.config import GROUPS, Frozen, OfficialSettings, Option, RunSettings, StageConfig
+from stillhouse.config import GROUPS, Frozen, KindName, OfficialSettings, Option, RunSettings, StageConfig
 from stillhouse.errors import option_name
 
 
