@@ -79,7 +79,10 @@ def run(out: str, options: str) -> dict[str, Any]:
     from stillhouse.cli.main import main
 
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        main(["distill", *options.split(), "--out", out])
+        try:
+            main(["distill", *options.split(), "--out", out])
+        except SystemExit as left:  # as a command ends
+            assert not left.code, f"{out} ended with {left.code}"
     print(out, flush=True)
     folder = Path(out)
     timed = [line for line in said.getvalue().splitlines() if not any(word in line for word in ("times as", " ms ", "as fast"))]
