@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.config import EngineConfig, StageConfig
+from stillhouse.console import Console
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.machine.engine import build_accelerator
 from stillhouse.method import Method, Stage
@@ -16,7 +17,8 @@ from stillhouse.models.adapter import dimensions
 from stillhouse.task import load_kind
 from stillhouse.teachers.source import Source
 from stillhouse.training.log import RunLog
-from stillhouse.training.stages import Workshop, run_stages
+from stillhouse.training.stages import TrainingContext
+from stillhouse.training.stages import train_stage as run_stage
 from stillhouse.training.trainer import StageResult
 
 
@@ -44,11 +46,12 @@ def train_stage(
     """Trains `student` in place."""
     engine = EngineConfig(precision=precision, log_every=100_000, checkpoint_seconds=1e9)
     with tempfile.TemporaryDirectory() as folder:
-        shop = Workshop(build_accelerator(engine), engine, Path(folder), RunLog(None), lambda *_: None, say=refuse)
-        (result,) = run_stages((stage,), student, rows, lambda: 0.0, shop, teacher=teacher, source=source, seed=0)
-    return result
+        context = TrainingContext(build_accelerator(engine), engine, Path(folder), RunLog(None), Refusing(quiet=True))
+        return run_stage(stage, student, rows, lambda: 0.0, context, number=0, seed=0, teacher=teacher, source=source)
 
 
-def refuse(text: str) -> None:
+class Refusing(Console):
     """What is said is that something else would be measured, such as the teacher online because the disk is full."""
-    raise RuntimeError(text.strip())
+
+    def warn(self, text: str) -> None:
+        raise RuntimeError(text.strip())

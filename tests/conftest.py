@@ -31,7 +31,7 @@ def small_tables():
 
 def leave_reports_empty(patch):
     """Half of a small run's time goes into drawing; where only the file matters, it is enough."""
-    patch.setattr("stillhouse.runs.run.write_report", lambda folder: write_text(folder / "report.html", ""))
+    patch.setattr("stillhouse.runs.session.write_report", lambda folder: write_text(folder / "report.html", ""))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.runs import run
+from stillhouse.runs import session
 from tests import toy_data
 from tests.commands import leave
 from tests.killed import Killed
@@ -203,7 +203,7 @@ def test_a_report_that_is_gone_is_written_again(shelf, tmp_path, monkeypatch, ca
     assert leave(*arguments) == 0
     (tmp_path / "run" / "report.html").unlink()
     before = result(tmp_path / "run")
-    monkeypatch.setattr(run, "prepare", lambda config: pytest.fail("the run was made again"))
+    monkeypatch.setattr(session, "prepare", lambda config: pytest.fail("the run was made again"))
     assert leave(*arguments) == 0
     assert (tmp_path / "run" / "report.html").exists()
     assert result(tmp_path / "run") == before

@@ -90,9 +90,10 @@ def distill(
         resolved = config
     else:
         resolved = config_from_options(given, config=None if config is None else Path(config), changes=changes)
-    from stillhouse.runs.run import execute
+    from stillhouse.runs.session import Session
 
-    return Run(execute(resolved, Console(quiet=quiet), overwrite=overwrite))
+    with Session(Console(quiet=quiet)) as session:
+        return Run(session.run(resolved, overwrite=overwrite))
 
 
 class Comparison:

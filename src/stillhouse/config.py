@@ -107,6 +107,7 @@ class StageConfig(Frozen):
     """How one training stage runs; its options are those of a method's last stage.
 
     Attributes:
+        steps: Optimiser steps in the place of epochs; None = from the epochs.
         least_steps: Steps that are taken at least, however few the rows; 0 where only `epochs` is given.
         head_learning_rate: Peak rate for the task head, which starts fresh and has a longer way to go; None = `learning_rate`.
         accumulate: Micro-batches that a step's batch is cut into; they lower the peak of memory, not the result.
@@ -121,6 +122,7 @@ class StageConfig(Frozen):
     group: ClassVar[str] = TRAINING
 
     epochs: Annotated[PositiveFloat, Option("Epochs of the last stage. [the method's]")] = 3
+    steps: PositiveInt | None = None
     least_steps: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[PositiveFloat, Option("Peak rate, last stage. [the method's]")] = 5e-5
     head_learning_rate: PositiveFloat | None = None

@@ -5,15 +5,35 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from stillhouse.config import MethodSettings, StageConfig
 from stillhouse.features import NOTHING, Dimensions, Needs
 from stillhouse.layer_maps import spread
 from stillhouse.objective import Objective
-from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.students.side import StageSide
 from stillhouse.task import Kind
+
+Role = Literal["teacher", "assistant", "student", "baseline"]
+"""What a model is in a run."""
+
+TextName = Literal["corpus", "task"]
+"""What a stage trains on: plain text, or the rows of the task."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a stage trains: factors of its learning rate, by part of the encoder; what has 0 rests.
+
+    Attributes:
+        embeddings: Of all that is neither a layer nor the task head: embeddings, a pooler, a last normalisation.
+        layers: Of all layers, or of each.
+        head: Of the task head.
+    """
+
+    embeddings: float = 1.0
+    layers: float | tuple[float, ...] = 1.0
+    head: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -24,22 +44,30 @@ class Stage:
         name: Its name in log, report and checkpoints.
         objectives: The terms of the loss.
         config: Steps, batch size, optimiser and schedule.
-        steps: Optimiser steps; None = from the epochs.
         evaluate_every: Steps between two scores on the selection rows; None = once an epoch.
-        side: How the student side is made: what is trained, and what is trained beside it.
+        text: What it trains on: the first of these that the run has. Where it has none the stage is left out.
+        trained: What of the encoder is trained.
+        dropout: Whether the student's dropout is active.
+        side: How the student side is made: what is trained beside the encoder.
+        student: Who learns; set by the run, not by a method.
+        teacher: Whom it learns from; None = nobody. Set by the run.
     """
 
     name: str
     objectives: Sequence[Objective]
     config: StageConfig
-    steps: int | None = None
     evaluate_every: int | None = None
+    text: tuple[TextName, ...] = ("task",)
+    trained: Trained = Trained()
+    dropout: bool = True
     side: StageSide = field(default_factory=StageSide)
+    student: Role = "student"
+    teacher: Role | None = "teacher"
 
     @property
     def needs_gold(self) -> bool:
         """Whether it learns from gold labels alone: rows without one are left out then."""
-        return all(isinstance(objective, HardLabels) for objective in self.objectives)
+        return all(objective.learns_from == "gold" for objective in self.objectives)
 
     @property
     def student_needs(self) -> Needs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -20,10 +20,12 @@ class Objective(Frozen, ABC):
 
     Attributes:
         name: How log and report call it.
+        learns_from: Labels of the data (`gold`), the `teacher`, or the `text` itself.
         weight: Its factor in the stage's sum.
     """
 
     name: ClassVar[str]
+    learns_from: ClassVar[Literal["gold", "teacher", "text"]] = "teacher"
     weight: NonNegativeFloat = 1.0
 
     @property
@@ -48,17 +50,17 @@ class LayerObjective(Objective):
     """A loss term over pairs of layers, one of the student and one of the teacher.
 
     Attributes:
-        reads: What of each of these layers.
+        compares: What of each of these layers.
         layers: The pairs.
     """
 
-    reads: ClassVar[tuple[FeatureName, ...]]
+    compares: ClassVar[tuple[FeatureName, ...]]
     layers: LayerPairs
 
     @property
     def student_needs(self) -> Needs:
-        return needs_of(self.reads, (own for own, _ in self.layers))
+        return needs_of(self.compares, (own for own, _ in self.layers))
 
     @property
     def teacher_needs(self) -> Needs:
-        return needs_of(self.reads, (its for _, its in self.layers))
+        return needs_of(self.compares, (its for _, its in self.layers))

@@ -15,9 +15,9 @@ from tests.tiny_models import make_tiny_checkpoint
 from tests.toy_data import TASKS
 
 from stillhouse import StillhouseError, UserError, compare
-from stillhouse.comparison import compare as runner
 from stillhouse.comparison.compare_config import comparison_from_options
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
+from stillhouse.runs.session import Session
 from stillhouse.task import load_kind
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.source import OnlineTeacher
@@ -36,14 +36,14 @@ def finished(shelf, empty_reports, tmp_path_factory):
 @pytest.fixture
 def before_each(monkeypatch):
     """Something that happens before every run."""
-    execute = runner.execute
+    run_one = Session.run
 
     def use(happens):
-        def executed(config, *rest, **more):
+        def run_after(session, config, **more):
             happens(config)
-            return execute(config, *rest, **more)
+            return run_one(session, config, **more)
 
-        monkeypatch.setattr(runner, "execute", executed)
+        monkeypatch.setattr(Session, "run", run_after)
 
     return use
 

@@ -5,6 +5,7 @@ import pytest
 from stillhouse.comparison.wording import in_comparison
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
+from stillhouse.method import Trained
 from stillhouse.methods import load_method
 from stillhouse.runs.reading import parse_config
 from stillhouse.task import load_kind
@@ -187,8 +188,8 @@ def test_theseus_replaces_then_tunes():
     replacing, successor = plan("theseus", encoder(6), schedule="constant", base=0.5, compat="official")
     assert list(terms(replacing)) == list(terms(successor)) == ["hard_labels"]
     assert (replacing.side.schedule, replacing.side.base, replacing.side.official) == ("constant", 0.5, True)
-    assert (replacing.side.trains, successor.side.trains) == ("layers", "layers")
-    assert plan("theseus", encoder(6), train_head=True)[1].side.trains == "all"
+    assert replacing.trained == successor.trained == Trained(embeddings=0.0, head=0.0)
+    assert plan("theseus", encoder(6), train_head=True)[1].trained == Trained()
     copied = {
         rule: load_method("theseus").model_validate({"copied": rule}) for rule in ("first", "module_first", "module_last")
     }

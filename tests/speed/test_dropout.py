@@ -4,12 +4,11 @@ import copy
 
 import pytest
 import torch
-from tests.training.toy_stage import hard_stage, toy_encoder, toy_split, workshop
+from tests.training.toy_stage import hard_stage, run_stages, toy_encoder, toy_split, workshop
 from torch import nn
 
 from stillhouse.models.capture import IMPLEMENTATION
 from stillhouse.speed.dropout import FastDropout, fast_dropout
-from stillhouse.training.stages import run_stages
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -4,12 +4,11 @@ import copy
 
 import pytest
 import torch
-from tests.training.toy_stage import SILENT, hard_stage, same, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import SILENT, hard_stage, run_stages, same, toy_encoder, toy_split, weights, workshop
 from torch import nn
 
 from stillhouse.speed import embedding
 from stillhouse.speed.embedding import RowEmbedding, clip_gradients, trained_rows
-from stillhouse.training.stages import run_stages
 
 TEXT = torch.arange(0, 60, 2)  # of the toy's tokens
 RATE, DECAY = 0.1, 0.2

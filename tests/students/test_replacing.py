@@ -9,7 +9,9 @@ from tests.students.pairs import batch, pair
 
 from stillhouse.data.batch import Batch
 from stillhouse.features import LOGITS, ONLY_LOGITS
+from stillhouse.method import Trained
 from stillhouse.students.replacing import Replacing, replacing_rate
+from stillhouse.training.optimizer import let_rest
 
 FAMILIES = ("bert", "roberta", "distilbert", "electra", "xlm-roberta", "mobilebert")
 
@@ -140,7 +142,7 @@ def test_only_drawn_layers_of_the_successor_move(official):
     theirs = {name: tensor.clone() for name, tensor in predecessor.state_dict().items()}
     spec = Replacing(schedule="constant", base=0.5, official=official)
     side = spec.build(successor, predecessor, ONLY_LOGITS, seed=0).train()
-    spec.freeze(successor)
+    let_rest(successor, Trained(embeddings=0.0, head=0.0))
     trainable = [parameter for parameter in side.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=1e-2, weight_decay=0.0)
     drawn, moved = set(), set()
@@ -189,7 +191,7 @@ def test_official_clipping_counts_gradients_of_what_is_not_trained():
     successor, predecessor = pair()
     spec = Replacing(schedule="constant", base=0.5, official=True)
     side = silent(spec.build(successor, predecessor, ONLY_LOGITS, seed=0), predecessor).train()
-    spec.freeze(successor)
+    let_rest(successor, Trained(embeddings=0.0, head=0.0))
     trained = [parameter for parameter in side.parameters() if parameter.requires_grad]
     for parameter in side.measured:
         parameter.requires_grad_(True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.features import needing
 from tests.teachers.toy_store import EVERYTHING, assert_alike, build, check, shards_of
-from tests.training.toy_stage import SILENT, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import SILENT, run_stages, toy_encoder, toy_split, weights, workshop
 
 from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.errors import UserError
@@ -24,7 +24,6 @@ from stillhouse.task import load_kind
 from stillhouse.teachers import store
 from stillhouse.teachers.source import NoTeacher, OnlineTeacher, Source, StoredTeacher
 from stillhouse.teachers.store import used_bytes
-from stillhouse.training.stages import run_stages
 
 
 @pytest.mark.parametrize("features", ["store", "online"])

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 import torch
 from tests.features import attended, needing
-from tests.training.toy_stage import SILENT, toy_encoder, toy_split, workshop
+from tests.training.toy_stage import SILENT, run_stages, toy_encoder, toy_split, workshop
 
 from stillhouse.config import StageConfig
 from stillhouse.method import Stage
@@ -14,7 +14,6 @@ from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
 from stillhouse.objective import Objective
 from stillhouse.task import load_kind
-from stillhouse.training.stages import run_stages
 
 TAUGHT = [name for name in method_names() if load_method(name).uses_teacher]
 

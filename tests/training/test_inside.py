@@ -8,14 +8,13 @@ import pytest
 import torch
 from tests.killed import Killed
 from tests.methods.stage_names import stage_names
-from tests.training.toy_stage import SILENT, same, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import SILENT, run_stages, same, toy_encoder, toy_split, weights, workshop
 
 from stillhouse.config import StageConfig
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.forward import forward
 from stillhouse.task import load_kind
-from stillhouse.training.stages import run_stages
 
 CLASSES = load_kind("classification")
 OUTSIDE = {"finetune", "logit"}  # look at labels and logits alone, as the stages of test_trainer do

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tests.killed import Killed
 from tests.tiny_models import tiny_config
-from tests.training.toy_stage import TASK, VOCABULARY, hard_stage, same, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import TASK, VOCABULARY, hard_stage, run_stages, same, toy_encoder, toy_split, weights, workshop
 
 from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.errors import TrainingDiverged, UserError
-from stillhouse.method import Stage
+from stillhouse.method import Stage, Trained
 from stillhouse.models.adapter import layer_stack
 from stillhouse.models.loading import build_encoder
 from stillhouse.objectives.hard_labels import HardLabels
@@ -21,13 +21,12 @@ from stillhouse.speed import embedding
 from stillhouse.students.replacing import Replacing
 from stillhouse.teachers.source import Source
 from stillhouse.training import trainer as trainer_module
-from stillhouse.training.stages import run_stages
 from stillhouse.training.trainer import Trainer, stage_steps
 
 
 def test_steps_come_from_epochs_or_are_given():
     assert stage_steps(hard_stage(epochs=2.5), 97) == (18, 7)
-    stage = Stage("x", (), StageConfig(epochs=3), steps=11, evaluate_every=4)
+    stage = Stage("x", (), StageConfig(epochs=3, steps=11), evaluate_every=4)
     assert stage_steps(stage, 97) == (11, 4)
     # Few rows: 7 steps an epoch, 14 in two epochs; 30 are taken, scored twice as two epochs would be.
     assert stage_steps(hard_stage(epochs=2, least_steps=30), 97) == (30, 15)
@@ -282,7 +281,7 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path, monkeypatch):
         seed=0,
         identity="x",
         log=shop.log,
-        report=shop.report,
+        report=shop.console.progress,
     )
     norms = []
     clip = trainer_module.clip_gradients
@@ -317,7 +316,8 @@ def test_official_theseus_clips_by_the_norm_over_everything(tmp_path, monkeypatc
     for is_official in (False, True):
         predecessor, successor = toy_encoder(), toy_encoder()
         side = Replacing(schedule="constant", base=0.5, official=is_official)
-        stage = Stage("replacing", (HardLabels(),), StageConfig(epochs=1, batch_size=16), side=side)
+        config, trained = StageConfig(epochs=1, batch_size=16), Trained(embeddings=0.0, head=0.0)
+        stage = Stage("replacing", (HardLabels(),), config, trained=trained, side=side)
         shop = workshop(tmp_path / str(is_official))
         run_stages((stage,), successor, toy_split(), lambda: 0.0, shop, teacher=predecessor, seed=1)
         assert not any(parameter.requires_grad or parameter.grad is not None for parameter in predecessor.parameters())

@@ -5,6 +5,7 @@ import torch
 from tests.tiny_models import tiny_config
 
 from stillhouse.config import EngineConfig, StageConfig
+from stillhouse.console import Console
 from stillhouse.data.batch import tokenized_split
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
@@ -15,7 +16,7 @@ from stillhouse.models.loading import build_encoder
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.task import Task, load_kind
 from stillhouse.training.log import RunLog
-from stillhouse.training.stages import Workshop
+from stillhouse.training.stages import TrainingContext, train_stage
 
 TASK = Task("toy", load_kind("classification"), ("no", "yes"))
 VOCABULARY = 60
@@ -37,10 +38,24 @@ def toy_encoder(seed=0, layers=2, **options):
     return build_encoder(tiny_config("bert", layers=layers, vocab_size=VOCABULARY, **options), TASK)
 
 
+class Reporting(Console):
+    """Tells every step to a function."""
+
+    def __init__(self, report):
+        super().__init__(quiet=True)
+        self.progress = report
+
+
 def workshop(folder, *, report=lambda step, steps, name: None, **engine):
     folder.mkdir(parents=True, exist_ok=True)
     config = EngineConfig(**{"precision": "fp32", "log_every": 2, "checkpoint_seconds": 0.0, **engine})
-    return Workshop(build_accelerator(config), config, folder / "checkpoints", RunLog(folder / "log.jsonl"), report)
+    log = RunLog(folder / "log.jsonl")
+    return TrainingContext(build_accelerator(config), config, folder / "checkpoints", log, Reporting(report))
+
+
+def run_stages(stages, encoder, split, score, context, **options):
+    """One after the other, as a run does."""
+    return [train_stage(stage, encoder, split, score, context, number=number, **options) for number, stage in enumerate(stages)]
 
 
 def hard_stage(**config):

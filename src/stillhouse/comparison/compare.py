@@ -30,13 +30,13 @@ from stillhouse.files import (
     write_json,
     write_text,
 )
-from stillhouse.machine.engine import build_accelerator, check_trackers, is_first_process
+from stillhouse.machine.engine import check_trackers, is_first_process
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
 from stillhouse.runs.checks import check_prepared_teacher
 from stillhouse.runs.prepared import Prepared
-from stillhouse.runs.run import execute
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.runs.run_folder import RunFolder
+from stillhouse.runs.session import Session
 
 
 def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bool = False) -> ComparisonFolder:
@@ -56,17 +56,15 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
         console.say("this comparison is finished; --overwrite runs it again, another --out keeps both\n")
     else:
         check_trackers(config.engine.trackers)
-        accelerator = build_accelerator(config.engine.model_copy(update={"trackers": ()}))
-        if not accelerator.is_main_process:
-            console = Console(quiet=True)
-        is_new = overwrite or not (folder / INPUTS).exists()
-        plan = make_plan(config, console, check_teacher=partial(_check_teacher, accelerator, console) if is_new else None)
-        if not is_new:
-            folder.check_inputs(plan.inputs)
-        try:
-            _Comparison(config, plan, folder, console, accelerator).go(overwrite=overwrite)
-        finally:
-            accelerator.end_training()
+        with Session(console.only_progress(), teachers=folder / SHARED_TEACHERS) as session:
+            accelerator = session.engine(config.engine.model_copy(update={"trackers": ()}))
+            if not accelerator.is_main_process:
+                console = Console(quiet=True)
+            is_new = overwrite or not (folder / INPUTS).exists()
+            plan = make_plan(config, console, check_teacher=partial(_check_teacher, accelerator, console) if is_new else None)
+            if not is_new:
+                folder.check_inputs(plan.inputs)
+            _Comparison(config, plan, folder, console, session, accelerator).go(overwrite=overwrite)
     results = folder.result()
     console.say(comparison_text(results))
     console.say(f"table:  {folder / COMPARISON_TABLE}\nreport: {folder / REPORT}")
@@ -93,10 +91,16 @@ class _Comparison:
     """
 
     def __init__(
-        self, config: CompareConfig, plan: Plan, folder: ComparisonFolder, console: Console, accelerator: Accelerator
+        self,
+        config: CompareConfig,
+        plan: Plan,
+        folder: ComparisonFolder,
+        console: Console,
+        session: Session,
+        accelerator: Accelerator,
     ) -> None:
         self.config, self.plan, self.folder, self.console = config, plan, folder, console
-        self.accelerator = accelerator
+        self.session, self.accelerator = session, accelerator
         self.lines = sorted((line for line in plan.lines if not line.refusal), key=lambda line: line.baseline is None)
         self.progress = ComparisonProgress()
         self.tries: tuple[float | None, ...] = config.grid or (None,)
@@ -164,7 +168,7 @@ class _Comparison:
         self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
         with in_comparison(line.method):
             try:
-                execute(self._config(line, seed, rate), self.console.only_progress(), teachers=self.folder / SHARED_TEACHERS)
+                self.session.run(self._config(line, seed, rate))
                 self._take(key, run)
             except Exception as error:  # whatever it is
                 if isinstance(error, UserError) and not isinstance(error, CheckpointError):

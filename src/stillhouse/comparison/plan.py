@@ -225,7 +225,7 @@ def _baseline(longest: _Checked) -> Line:
     select_on = "selection" if stage.select_on == "none" else stage.select_on
     # So many epochs that it is scored on the selection rows as often as the method.
     changes = {"epochs": longest.steps / longest.evaluate_every, "least_steps": 0, "select_on": select_on}
-    settings = {"steps": longest.steps, "stages": {"finetune": stage.model_dump() | changes}}
+    settings = {"stages": {"finetune": stage.model_dump() | changes | {"steps": longest.steps}}}
     data = line.config.data.model_copy(update={"transfer": (), "labels": "mixed"})
     update = {"method": load_method(BASELINE_METHOD).model_validate(settings), "student": longest.start, "data": data}
     return Line(

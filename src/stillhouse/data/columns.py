@@ -59,6 +59,11 @@ class Columns:
     label: str | None = None
 
 
+def built_in_columns() -> Columns:
+    """Of the data set of ours."""
+    return Columns(load_kind("classification"), "text", label="label")
+
+
 def find_columns(table: Table, config: DataConfig) -> Columns:
     """Finds the columns and the task; what the configuration names comes first.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from stillhouse.config import DataConfig
 from stillhouse.data.alignment import align_labels
-from stillhouse.data.columns import LABELS, Columns, find_columns, find_texts, first_column
+from stillhouse.data.columns import LABELS, Columns, built_in_columns, find_columns, find_texts, first_column
 from stillhouse.data.examples import Dataset, Examples
 from stillhouse.data.labels import check_known, check_training_labels, label_names, to_ids
 from stillhouse.data.read_examples import read_examples, row_ids, text_columns
@@ -23,17 +23,42 @@ from stillhouse.task import Kind, Task
 __all__ = ["align_labels", "load_dataset", "load_evaluation", "read_texts"]
 
 
-def load_dataset(config: DataConfig) -> Dataset:
+@dataclass(frozen=True)
+class OpenedData:
+    """Data of which no more is known than what they are: where they come from, their columns, their kind of task."""
+
+    source: SplitTables
+    columns: Columns
+
+
+def open_data(config: DataConfig) -> OpenedData:
+    """Finds columns and task: of a file by reading it, of a built-in set without making it.
+
+    Raises:
+        UserError: There are no such data, or none of its columns looks like a text or a label.
+    """
+    source = read_source(config.source)
+    if source.is_built_in and not any((config.text, config.text_pair, config.label, config.task)):
+        return OpenedData(source, built_in_columns())
+    return OpenedData(source, find_columns(source.table("train"), config))
+
+
+def load_dataset(config: DataConfig, opened: OpenedData | None = None) -> Dataset:
     """Reads the data, finds columns and task, and makes the splits.
 
     The steps, in this order, each seeded: rows of train that stand in validation or test are dropped; `max_train`;
     `max_labels`; the selection rows are taken out of the labelled ones; transfer text is added.
 
+    Args:
+        config: What to read.
+        opened: What `open_data` has found out of it already.
+
     Raises:
         UserError: For data that cannot be used as told; see the readers of this package for what is checked.
     """
-    source = read_source(config.source)
-    read = _read_splits(source, config)
+    opened = opened or open_data(config)
+    source = opened.source
+    read = _read_splits(source, opened.columns)
     kind, names, notes, splits = read.columns.kind, read.names, read.notes, read.splits
     train, validation, test = splits["train"], splits.get("validation"), splits.get("test")
     if validation is None:
@@ -83,9 +108,9 @@ def load_evaluation(config: DataConfig, usual: Mapping[str, str | None] | None =
             configuration names none.
     """
     source = read_source(config.source)
-    config = _with_usual(config, source.splits["train"], usual or {})
-    names = [name for name in ("validation", "test", "train") if name in source.splits]
-    read = _read_splits(source, config, check=False)
+    config = _with_usual(config, source.table("train"), usual or {})
+    names = [name for name in ("validation", "test", "train") if name in source]
+    read = _read_splits(source, find_columns(source.table("train"), config), check=False)
     split = next((name for name in names if name in read.splits and read.splits[name].labelled), None)
     if split is None:
         raise UserError(f"{config.source}: no row has a label", expected="labelled rows to evaluate on")
@@ -126,8 +151,7 @@ class _Read:
     hidden: list[Examples]
 
 
-def _read_splits(source: SplitTables, config: DataConfig, *, check: bool = True) -> _Read:
-    columns = find_columns(source.splits["train"], config)
+def _read_splits(source: SplitTables, columns: Columns, *, check: bool = True) -> _Read:
     kind = columns.kind
     notes: list[str] = []
     splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
@@ -143,12 +167,12 @@ def _read_splits(source: SplitTables, config: DataConfig, *, check: bool = True)
             splits[name] = labelled
     # Without the check the rows of every split count: nothing is learnt from them.
     names = label_names(kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels])
-    train, labels, column = source.splits["train"], splits["train"].labels, str(columns.label)
+    train, labels, column = source.table("train"), splits["train"].labels, str(columns.label)
     notes += [f"train: {note}" for note in kind.label_notes(train, column, names, labels, check=check)]
     if check:
         check_training_labels(kind, names, labels, train.source, column)
         for name, rows in splits.items():
-            check_known(kind, names, rows.labels, source.splits[name].source)
+            check_known(kind, names, rows.labels, source.table(name).source)
     return _Read(columns, names, splits, [*_described(columns, names), *notes], hidden)
 
 

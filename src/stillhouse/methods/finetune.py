@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from stillhouse.config import Frozen, PositiveInt, StageConfig
+from stillhouse.config import Frozen, StageConfig
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.hard_labels import HardLabels
@@ -23,18 +23,13 @@ class FinetuneStages(Frozen):
 
 
 class Finetune(Method):
-    """The student alone with the gold labels.
-
-    Attributes:
-        steps: Optimiser steps, such as those of the method that it is held against; None = from the epochs.
-    """
+    """The student alone with the gold labels."""
 
     uses_teacher: ClassVar[bool] = False
     uses_plain_text: ClassVar[bool] = False
 
     name: Literal["finetune"] = "finetune"
-    steps: PositiveInt | None = None
     stages: FinetuneStages = FinetuneStages()
 
     def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
-        return (Stage("finetune", (HardLabels(),), self.stages.finetune, steps=self.steps),)
+        return (Stage("finetune", (HardLabels(),), self.stages.finetune),)

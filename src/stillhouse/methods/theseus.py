@@ -21,13 +21,13 @@ from stillhouse import layer_maps
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveInt, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
-from stillhouse.method import Method, Stage
+from stillhouse.method import Method, Stage, Trained
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.students.replacing import Replacing, Schedule
-from stillhouse.students.side import StageSide
 from stillhouse.task import Kind
 
 OPTIMISER = {"weight_decay": 0.0, "warmup": 0.0}
+LAYERS_ALONE = Trained(embeddings=0.0, head=0.0)
 
 
 class TheseusStages(Frozen):
@@ -88,8 +88,8 @@ class Theseus(Method):
         )
         loss = (HardLabels(),)
         return (
-            Stage("replacing", loss, self.stages.replacing, side=replacing),
-            Stage("successor", loss, self.stages.successor, side=StageSide(trains="all" if self.train_head else "layers")),
+            Stage("replacing", loss, self.stages.replacing, trained=LAYERS_ALONE, side=replacing),
+            Stage("successor", loss, self.stages.successor, trained=Trained() if self.train_head else LAYERS_ALONE),
         )
 
     def _check_schedule(self) -> None:

@@ -75,7 +75,7 @@ class AttentionScoresMSE(LayerObjective):
     """
 
     name: ClassVar[str] = "attention_scores_mse"
-    reads: ClassVar[tuple[FeatureName, ...]] = ("query", "key")
+    compares: ClassVar[tuple[FeatureName, ...]] = ("query", "key")
     pairs: Pairs = "valid"
 
     @property

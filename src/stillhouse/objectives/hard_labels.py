@@ -6,7 +6,7 @@ what each example asks for, whatever share of them is labelled.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -70,6 +70,7 @@ class HardLabels(Objective):
     """
 
     name: ClassVar[str] = "hard_labels"
+    learns_from: ClassVar[Literal["gold", "teacher", "text"]] = "gold"
 
     @property
     def unit(self) -> Unit:

@@ -47,7 +47,7 @@ class HiddenMSE(LayerObjective):
     """
 
     name: ClassVar[str] = "hidden_mse"
-    reads: ClassVar[tuple[FeatureName, ...]] = ("hidden_state",)
+    compares: ClassVar[tuple[FeatureName, ...]] = ("hidden_state",)
     tokens: Tokens = "valid"
 
     @property

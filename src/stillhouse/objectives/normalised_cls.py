@@ -46,7 +46,7 @@ class NormalisedCls(LayerObjective):
     """
 
     name: ClassVar[str] = "normalised_cls"
-    reads: ClassVar[tuple[FeatureName, ...]] = ("cls",)
+    compares: ClassVar[tuple[FeatureName, ...]] = ("cls",)
     normalise: bool = True
     scale: Scale = "element_mean"
 

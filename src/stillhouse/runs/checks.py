@@ -15,13 +15,11 @@ from stillhouse.evaluation.evaluate import predict_split
 from stillhouse.evaluation.floor import check_teacher
 from stillhouse.features import ONLY_LOGITS
 from stillhouse.method import Stage
-from stillhouse.models.adapter import layer_count
 from stillhouse.models.forward import evaluating, forward
-from stillhouse.models.model import Model
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.side import StageSide
-from stillhouse.task import Task
+from stillhouse.task import Kind
 
 WHOLE = ONLY_LOGITS  # no pass ends before the last layer, so that how often a model attends is looked at
 
@@ -69,24 +67,24 @@ def _asks(stage: Stage) -> str:
     return "reads its models' outputs" if type(stage.side) is StageSide else "replaces their layers"
 
 
-def check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: Model, student: Model, task: Task) -> None:
+def check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: str, student: str, kind: Kind) -> None:
     """Refuses what cannot be done with two tokenizers."""
-    both = f"teacher {teacher.name} and student {student.name}"
+    both = f"teacher {teacher} and student {student}"
     if any(stage.teacher_needs - ONLY_LOGITS for stage in stages):
         raise UserError(
             f"method {config.method.name} compares tokens, but {both} cut text differently",
             expected="one tokenizer for both",
             fix="choose a student of the teacher's family (such as --student half), or --method logit",
         )
-    if task.kind.needs_one_tokenizer:
+    if kind.needs_one_tokenizer:
         raise UserError(
             f"{both} cut text into different tokens",
-            expected=f"one tokenizer for {task.kind.needs_one_tokenizer}",
+            expected=f"one tokenizer for {kind.needs_one_tokenizer}",
             fix="choose a student of the teacher's family (such as --student half)",
         )
 
 
-def check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teacher: Any) -> None:
+def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int, teacher_layers: int) -> None:
     """Refuses what no method can do, whichever it is."""
     gold = [stage.name for stage in stages if stage.needs_gold]
     if gold and config.data.labels == "teacher":
@@ -100,11 +98,11 @@ def check_stages(stages: Sequence[Stage], config: RunConfig, student: Any, teach
                 f"all weights of stage {stage.name!r} of method {config.method.name} are 0: there is nothing to learn",
                 expected="at least one weight above 0",
             )
-    depths = layer_count(student.config), layer_count(teacher.config)
-    if depths[0] > depths[1] and any(stage.student_needs - ONLY_LOGITS for stage in stages):
+    if student_layers > teacher_layers and any(stage.student_needs - ONLY_LOGITS for stage in stages):
         raise UserError(
-            f"the student has {depths[0]} layers and its teacher {depths[1]}, and method {config.method.name} looks inside",
-            expected=f"at most {depths[1]} layers",
+            f"the student has {student_layers} layers and its teacher {teacher_layers}, "
+            f"and method {config.method.name} looks inside",
+            expected=f"at most {teacher_layers} layers",
             fix="ask for fewer layers, or --method logit",
         )
 

@@ -140,9 +140,9 @@ def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[s
 
 
 def _cost(outcome: Outcome) -> dict[str, float]:
-    own = [stage for stage in outcome.stages if stage.name not in ("teacher", "baseline")]
+    own = [stage for stage in outcome.stages if stage.model == "student"]
     training, scoring = sum(stage.seconds for stage in own), sum(stage.teacher_seconds for stage in own)
-    fitting = sum(stage.seconds for stage in outcome.stages if stage.name == "teacher")
+    fitting = sum(stage.seconds for stage in outcome.stages if stage.model == "teacher")
     return {
         "train_seconds": round(training, 2),
         "teacher_seconds": round(fitting + scoring, 2),

@@ -9,24 +9,25 @@ from typing import Any
 import torch
 
 from stillhouse.data.batch import tokenized_split
-from stillhouse.data.dataset import align_labels, load_dataset
+from stillhouse.data.dataset import align_labels, load_dataset, open_data
 from stillhouse.data.examples import Dataset, Examples
 from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.machine.engine import resolve_precision
 from stillhouse.method import Stage
-from stillhouse.models.adapter import dimensions, layer_count
+from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import Checkpoint, find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
 from stillhouse.models.model import Model
+from stillhouse.models.start import Start
 from stillhouse.runs.checks import check_stages, check_tokens, rehearse
 from stillhouse.runs.names import data_name
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
-from stillhouse.students.build import build_student, find_student, is_shape, load_student
-from stillhouse.task import Task
+from stillhouse.students.build import build_student, find_student, is_shape, load_student, plan_student
+from stillhouse.task import Kind, Task
 from stillhouse.training.seeding import stage_seed
 
 # Streams of the run's seed from which fresh weights are drawn, apart from those of the stages.
@@ -36,41 +37,37 @@ STUDENT_STREAM, TEACHER_STREAM = 1000, 1001
 def prepare(config: RunConfig) -> Prepared:
     """Loads data, teacher and student and checks that they fit.
 
+    What a method cannot do is known from configurations and columns alone: it is refused before any weight is read.
+
     Args:
         config: As `with_defaults` gives it.
 
     Raises:
         UserError: Something does not fit; nothing has been written.
     """
-    method, shape = config.method, str(config.student.shape)
-    checkpoint = find_checkpoint(config.teacher.source)
-    student_checkpoint = None if is_shape(shape) else find_student(shape)
-    dataset = _aligned(load_dataset(config.data), checkpoint, config)
-    task, data_notes, model_notes = dataset.task, list(dataset.notes), []
+    checkpoint, own = find_checkpoint(config.teacher.source), _named_student(config)
+    opened = open_data(config.data)
+    stages, layers = _plan(config, opened.columns.kind, checkpoint, own)
+    tokenizer = load_tokenizer(checkpoint)
+    student_tokenizer = tokenizer if own is None else load_tokenizer(own)
+    one_tokenizer = not config.method.uses_teacher or same_tokens(tokenizer, student_tokenizer)
+    if own is not None and not one_tokenizer:
+        check_tokens(stages, config, checkpoint.name, own.name, opened.columns.kind)
+
+    dataset = _aligned(load_dataset(config.data, opened), checkpoint, config)
+    task, data_notes = dataset.task, list(dataset.notes)
     unused = len(dataset.train) - len(dataset.train.labelled)
-    if unused and (config.data.labels == "gold" or not method.uses_plain_text):
+    if unused and (config.data.labels == "gold" or not config.method.uses_plain_text):
         data_notes.append(f"train: the {unused:,} rows without a label are left out")
 
-    tokenizer = load_tokenizer(checkpoint)
     torch.manual_seed(stage_seed(config.teacher.seed, TEACHER_STREAM))
     encoder, has_head_weights = load_encoder(checkpoint, task)
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
     torch.manual_seed(stage_seed(config.seed, STUDENT_STREAM))
-    if student_checkpoint is None:
-        student, said = _build_student(config, teacher, task)
-    else:
-        student, said = _load_student(config, student_checkpoint, task)
-    if said:
-        model_notes.append(f"student starts from {student.start}: {said}")
-
-    one_tokenizer = not method.uses_teacher or same_tokens(tokenizer, student.tokenizer)
-    stages = method.plan(task.kind, dimensions(student.encoder.config), dimensions(encoder.config))
-    check_stages(stages, config, student.encoder, encoder)
-    model_notes += _layer_notes(stages, config, layer_count(student.encoder.config), layer_count(encoder.config))
-    if not one_tokenizer:
-        check_tokens(stages, config, teacher, student, task)
-    models = [(model.encoder, model.tokenizer) for model in (teacher, student)]
-    length = max_length(config.data.max_length, task.kind, models)
+    student, start = _student(config, teacher, own, student_tokenizer, task)
+    model_notes = [] if config.starts_from_fitted_teacher else [f"student starts from {student.start}: {start.sentence()}"]
+    model_notes += _layer_notes(stages, config, *layers)
+    length = max_length(config.data.max_length, task.kind, [(model.encoder, model.tokenizer) for model in (teacher, student)])
     config = _completed(config, {**dataset.columns, "task": task.kind.name, "max_length": length})
     splits = {
         name: _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
@@ -81,6 +78,39 @@ def prepare(config: RunConfig) -> Prepared:
     data_notes += cut_notes({name: split.tokens.student for name, split in splits.items()}, task, length)
     notes = tuple(data_notes), tuple(model_notes)
     return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, *notes)
+
+
+def _named_student(config: RunConfig) -> Checkpoint | None:
+    """The student where it is a model already; None where it is a shape."""
+    shape, method = str(config.student.shape), config.method
+    if is_shape(shape):
+        return None
+    if config.starts_from_fitted_teacher:
+        what = f"method {method.name}" if method.starts_from_fitted_teacher else "student.start: fitted"
+        raise UserError(
+            f"{what} makes its student out of its teacher, but --student names a model, {shape}",
+            expected="LxH such as 3x384 (layers x width), or half",
+        )
+    return find_student(shape)
+
+
+def _plan(
+    config: RunConfig, kind: Kind, teacher: Checkpoint, own: Checkpoint | None
+) -> tuple[tuple[Stage, ...], tuple[int, int]]:
+    """What the method does with these models, and how many layers student and teacher have."""
+    if own is None:
+        shape = str(config.student.shape)
+        student, copied = plan_student(shape, teacher.config, config.copied_layers)
+        if copied is None and (config.student.layers or config.student.start == "fitted"):
+            raise UserError(
+                f"student {shape} has another width than its teacher, of which it is told to start",
+                expected=f"a student of width {dimensions(teacher.config).width}",
+                fix="choose such a student, or leave student.layers and student.start out",
+            )
+    sizes = dimensions(student if own is None else own.config), dimensions(teacher.config)
+    stages = config.method.plan(kind, *sizes)
+    check_stages(stages, config, *(one.layers for one in sizes))
+    return stages, (sizes[0].layers, sizes[1].layers)
 
 
 def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dataset:
@@ -100,35 +130,17 @@ def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dat
     return dataset
 
 
-def _build_student(config: RunConfig, teacher: Model, task: Task) -> tuple[Model, str]:
-    """A new student of the teacher's family, and what there is to say of its start yet."""
+def _student(config: RunConfig, teacher: Model, own: Checkpoint | None, tokenizer: Any, task: Task) -> tuple[Model, Start]:
+    """A new student of the teacher's family, or one that is a model already."""
     shape = str(config.student.shape)
+    if own is not None:
+        encoder, start = load_student(shape, task)
+        return Model(own.name, encoder, tokenizer, start.description), start
     encoder, start = build_student(
         shape, teacher=teacher.encoder, teacher_checkpoint_name=teacher.name, task=task, layers_rule=config.copied_layers
     )
-    if start.is_fresh and (config.student.layers or config.student.start == "fitted"):
-        raise UserError(
-            f"student {shape} has another width than its teacher, of which it is told to start",
-            expected=f"a student of width {dimensions(teacher.encoder.config).width}",
-            fix="choose such a student, or leave student.layers and student.start out",
-        )
     name = f"{data_name(config.data.source)}-{config.method.name}-{shape}"
-    student = Model(name, encoder, teacher.tokenizer, start.description, start.is_fresh)
-    return student, "" if config.starts_from_fitted_teacher else start.sentence()
-
-
-def _load_student(config: RunConfig, checkpoint: Checkpoint, task: Task) -> tuple[Model, str]:
-    """A student that is a model already, and where its weights come from."""
-    shape = str(config.student.shape)
-    if config.starts_from_fitted_teacher:
-        method = config.method
-        what = f"method {method.name}" if method.starts_from_fitted_teacher else "student.start: fitted"
-        raise UserError(
-            f"{what} makes its student out of its teacher, but --student names a model, {shape}",
-            expected="LxH such as 3x384 (layers x width), or half",
-        )
-    encoder, start = load_student(shape, task)
-    return Model(checkpoint.name, encoder, load_tokenizer(checkpoint), start.description), start.sentence()
+    return Model(name, encoder, tokenizer, start.description, start.is_fresh), start
 
 
 def _completed(config: RunConfig, found: dict[str, Any]) -> RunConfig:

@@ -24,7 +24,7 @@ class Prepared:
         dataset: The data, labels in the teacher's order.
         teacher: The teacher; to be fine-tuned first where `teacher_has_head` is false.
         student: The student at its start.
-        stages: What the student is trained with, in order.
+        stages: The method's plan for the student, in order.
         splits: `train`, `selection`, `validation` and, where there is one with labels, `test`.
         data_notes: What was decided about the data.
         model_notes: How the student starts, and from which layers it learns.
@@ -48,29 +48,41 @@ class Prepared:
     def task(self) -> Task:
         return self.dataset.task
 
-    def student_rows(self) -> TokenizedSplit:
-        """The training rows as the student sees them: which labels it may use."""
-        train = self.splits["train"].tokens
-        if self.config.data.labels == "gold" or not self.config.method.uses_plain_text:
-            return self.gold_rows()
-        return train.without_labels() if self.config.data.labels == "teacher" else train
+    @property
+    def fits_teacher(self) -> bool:
+        """Whether the teacher is fine-tuned first."""
+        return self.config.needs_fitted_teacher and not self.teacher_has_head
 
-    def gold_rows(self) -> TokenizedSplit:
-        """The training rows that have a gold label.
+    def rows_of(self, stage: Stage) -> TokenizedSplit:
+        """The training rows that a stage sees, with the labels that it may use.
 
         Raises:
-            UserError: There are none.
+            UserError: It learns from gold labels alone, and there are none.
         """
-        rows = self.splits["train"].tokens.labelled()
+        train, labels = self.splits["train"].tokens, self.config.data.labels
+        if stage.student == "teacher":
+            train = train.for_teacher()
+        elif not stage.needs_gold and labels == "teacher":
+            return train.without_labels()
+        if not stage.needs_gold and labels != "gold":
+            return train
+        rows = train.labelled()
         if len(rows) == 0:
-            raise UserError(
-                "no training row has a label",
-                expected="labels to train on",
-                fix="use --labels teacher, or data with labels",
-            )
+            raise _no_labels(stage)
         return rows
 
     def step_counts(self) -> list[tuple[int, int]]:
-        """For each stage its optimiser steps, and the steps between two scores on the selection rows."""
-        rows = self.student_rows()
-        return [stage_steps(stage, len(rows.labelled() if stage.needs_gold else rows)) for stage in self.stages]
+        """For each stage of the student its optimiser steps, and the steps between two scores on the selection rows."""
+        return [stage_steps(stage, len(self.rows_of(stage))) for stage in self.stages]
+
+
+def _no_labels(stage: Stage) -> UserError:
+    if stage.student == "teacher":
+        return UserError(
+            "the teacher has no head for this task and no training row has a label",
+            expected="a teacher that was fine-tuned for the task, or labels to fine-tune it",
+            fix="give --teacher a model with a head, or data with labels",
+        )
+    return UserError(
+        "no training row has a label", expected="labels to train on", fix="use --labels teacher, or data with labels"
+    )

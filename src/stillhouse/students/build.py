@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from stillhouse.errors import UserError
 from stillhouse.models.adapter import hidden_size, layer_count
@@ -16,7 +16,7 @@ from stillhouse.students.copy_layers import check_layers, copy_layers
 from stillhouse.students.shape import is_shape, parse_shape, student_config
 from stillhouse.task import Task
 
-__all__ = ["build_student", "find_student", "is_shape", "load_student"]
+__all__ = ["build_student", "find_student", "is_shape", "load_student", "plan_student"]
 
 LayersRule = Callable[[int, int], tuple[int, ...]]
 
@@ -36,15 +36,33 @@ def build_student(
     Raises:
         UserError: The shape is not possible for this teacher.
     """
-    shape = parse_shape(spec, teacher.config)
-    config = student_config(teacher.config, shape)  # refuses impossible shapes before the rule sees them
-    if shape.width != hidden_size(teacher.config):
-        student = build_encoder(config, task)
+    config, layers = plan_student(spec, teacher.config, layers_rule)
+    student = build_encoder(config, task)
+    if layers is None:
         return student, fresh_start(student)
-    layers = layers_rule(shape.layers, layer_count(teacher.config))
-    check_layers(layers, shape.layers, layer_count(teacher.config))
-    student = build_encoder(student_config(teacher.config, shape, layers), task)
     return student, copy_layers(student, teacher, layers, teacher_name=teacher_checkpoint_name)
+
+
+def plan_student(
+    spec: str, teacher: PreTrainedConfig, layers_rule: LayersRule
+) -> tuple[PreTrainedConfig, tuple[int, ...] | None]:
+    """The configuration of a new student, and the teacher layers that it starts from; None where the widths differ.
+
+    Args:
+        spec: See `build_student`.
+        teacher: Configuration of the teacher.
+        layers_rule: See `build_student`.
+
+    Raises:
+        UserError: As `build_student`.
+    """
+    shape = parse_shape(spec, teacher)
+    config = student_config(teacher, shape)  # refuses impossible shapes before the rule sees them
+    if shape.width != hidden_size(teacher):
+        return config, None
+    layers = layers_rule(shape.layers, layer_count(teacher))
+    check_layers(layers, shape.layers, layer_count(teacher))
+    return student_config(teacher, shape, layers), layers
 
 
 def find_student(spec: str) -> Checkpoint:

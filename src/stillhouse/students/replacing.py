@@ -60,7 +60,6 @@ class Replacing(StageSide):
             and the norm by which gradients are clipped counts those of predecessor, embeddings and head, which rest.
     """
 
-    trains: Literal["all", "layers"] = "layers"
     schedule: Schedule = "curriculum"
     base: Fraction = 0.3
     slope: NonNegativeFloat | None = None

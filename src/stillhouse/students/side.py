@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from stillhouse.config import Frozen
 from stillhouse.data.batch import Batch, Rows
 from stillhouse.features import Features, Needs
-from stillhouse.models.adapter import layer_stack
 from stillhouse.models.forward import forward
 
 Sharing = Literal["per_layer", "shared", "embedding+shared"]
@@ -74,13 +72,7 @@ class StudentSide(nn.Module):
 
 
 class StageSide(Frozen):
-    """How a stage's student side is made: the student alone. Its subclasses make others.
-
-    Attributes:
-        trains: Which of the student's parameters are trained: `all` of them, or those of its `layers` alone.
-    """
-
-    trains: Literal["all", "layers"] = "all"
+    """How a stage's student side is made: the student alone. Its subclasses make others."""
 
     def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs, seed: int) -> StudentSide:  # noqa: ARG002
         """The module.
@@ -92,13 +84,6 @@ class StageSide(Frozen):
             seed: Of everything that is drawn while the stage runs; fresh weights come from torch's global generator.
         """
         return StudentSide(encoder, needs)
-
-    def freeze(self, encoder: nn.Module) -> None:
-        """Leaves a gradient to what the stage trains, alone."""
-        if self.trains == "layers":
-            encoder.requires_grad_(False)
-            assert isinstance(encoder, PreTrainedModel)
-            layer_stack(encoder).requires_grad_(True)
 
 
 class ProjectedSide(StageSide):

@@ -1,4 +1,4 @@
-"""Runs the stages of a method in order; a finished stage is never run again."""
+"""One stage of training, from a model and its text to the trained model; a finished one is never run again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stillhouse.config import EngineConfig, TeacherConfig
-from stillhouse.console import OnProgress
+from stillhouse.console import Console
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.errors import NotFinite
 from stillhouse.files import write_atomically, write_json
@@ -23,6 +23,7 @@ from stillhouse.method import Stage
 from stillhouse.models.digest import weights_digest
 from stillhouse.teachers.source import Source, build_teacher
 from stillhouse.training.log import RunLog
+from stillhouse.training.optimizer import let_rest
 from stillhouse.training.resume import damaged, foreign, read_weights
 from stillhouse.training.seeding import stage_seed
 from stillhouse.training.trainer import StageResult, Trainer, contiguous, stage_steps, steps_an_epoch
@@ -32,7 +33,7 @@ FRESH_STREAM = 2000
 
 
 @dataclass(frozen=True)
-class Workshop:
+class TrainingContext:
     """What all stages of a run share.
 
     Attributes:
@@ -40,109 +41,104 @@ class Workshop:
         engine: Logging and checkpoint intervals.
         checkpoints: Folder of the run's checkpoints, one folder a stage below it.
         log: The run's log.
-        report: Told about every step.
-        scoring: Told about every batch that is scored before the first step.
-        say: Told what people have to know.
+        console: Told about every step, and what people have to know.
     """
 
     accelerator: Any
     engine: EngineConfig
     checkpoints: Path
     log: RunLog
-    report: OnProgress
-    scoring: OnProgress | None = None
-    say: Callable[[str], None] = lambda _: None
+    console: Console
 
 
-def run_stages(
-    stages: Sequence[Stage],
+def train_stage(
+    stage: Stage,
     encoder: nn.Module,
     split: TokenizedSplit,
     score: Callable[[], float],
-    workshop: Workshop,
+    context: TrainingContext,
     *,
+    number: int,
+    seed: int,
     selection: str = "",
     teacher: nn.Module | None = None,
     source: Source | None = None,
-    seed: int,
-) -> list[StageResult]:
-    """Trains `encoder` in place through all stages.
+) -> StageResult:
+    """Trains `encoder` in place; a finished stage is never run again.
 
     Args:
-        stages: What to minimise, in order.
-        encoder: The student, at its start.
-        split: The training rows.
+        stage: What to minimise.
+        encoder: The student, at the stage's start.
+        split: The training rows; those without a gold label are left out where nothing else is learnt from.
         score: Score of the encoder on the selection rows.
-        workshop: Engine, log and checkpoints.
+        context: Engine, log and checkpoints.
+        number: Of the stage among those of this student, from 0: each draws from a stream of its own.
+        seed: The student's seed.
         selection: Fingerprint of the rows that `score` looks at.
-        teacher: The teacher's encoder, where a stage needs one.
-        source: Where the teacher's features come from; its digest is filled in here.
-        seed: The run's seed; each stage draws from a stream of its own.
+        teacher: The teacher's encoder, where the stage needs one.
+        source: Where the teacher's features come from, with the teacher's digest.
     """
-    results = []
-    teacher_digest = "" if teacher is None else weights_digest(teacher)
-    source = replace(source or Source(TeacherConfig()), digest=teacher_digest)
-    whole = split
-    for number, stage in enumerate(stages):
-        split = whole.labelled() if stage.needs_gold else whole
-        folder = workshop.checkpoints / stage.name
-        identity = _identity(stage, seed, (split.fingerprint(), selection, weights_digest(encoder), teacher_digest), workshop)
-        finished = _load_finished(folder, encoder, identity)
-        if finished is None:
-            started = time.perf_counter()
-            steps, _ = stage_steps(stage, len(split))
-            try:
-                features = build_teacher(
-                    teacher,
-                    split,
-                    stage.teacher_needs,
-                    source,
-                    epochs=steps / steps_an_epoch(stage, len(split)),
-                    accelerator=workshop.accelerator,
-                    report=workshop.scoring,
-                    say=workshop.say,
-                )
-            except NotFinite as error:
-                raise NotFinite(f"stage {stage.name!r}, teacher on the training rows: {error}") from error
-            teacher_seconds = time.perf_counter() - started
-            if teacher is not None:
-                teacher.to(workshop.accelerator.device)
-            torch.manual_seed(stage_seed(seed, FRESH_STREAM + number))
-            side = stage.side.build(encoder, teacher, stage.student_needs, stage_seed(seed, number))
-            stage.side.freeze(encoder)
-            trainer = Trainer(
-                stage,
-                side,
-                split,
-                features,
-                score,
-                accelerator=workshop.accelerator,
-                folder=folder,
-                engine=workshop.engine,
-                seed=stage_seed(seed, number),
-                identity=identity,
-                log=workshop.log,
-                report=workshop.report,
-            )
-            try:
-                finished = replace(trainer.run(), teacher_seconds=teacher_seconds)
-            finally:
-                side.eval()
-                side.release()
-                encoder.requires_grad_(True)
-            workshop.accelerator.free_memory()
-            if workshop.accelerator.is_main_process:
-                _save_finished(folder, encoder, identity, finished)
-            workshop.accelerator.wait_for_everyone()
-        results.append(finished)
-    return results
+    split = split.labelled() if stage.needs_gold else split
+    source = source or Source(TeacherConfig(), digest="" if teacher is None else weights_digest(teacher))
+    folder = context.checkpoints / stage.name
+    identity = _identity(stage, seed, (split.fingerprint(), selection, weights_digest(encoder), source.digest), context)
+    finished = _load_finished(folder, encoder, identity)
+    if finished is not None:
+        return finished
+    started = time.perf_counter()
+    steps, _ = stage_steps(stage, len(split))
+    try:
+        features = build_teacher(
+            teacher,
+            split,
+            stage.teacher_needs,
+            source,
+            epochs=steps / steps_an_epoch(stage, len(split)),
+            accelerator=context.accelerator,
+            report=context.console.scoring,
+            say=context.console.warn,
+        )
+    except NotFinite as error:
+        raise NotFinite(f"stage {stage.name!r}, teacher on the training rows: {error}") from error
+    teacher_seconds = time.perf_counter() - started
+    if teacher is not None:
+        teacher.to(context.accelerator.device)
+    torch.manual_seed(stage_seed(seed, FRESH_STREAM + number))
+    side = stage.side.build(encoder, teacher, stage.student_needs, stage_seed(seed, number))
+    let_rest(encoder, stage.trained)
+    trainer = Trainer(
+        stage,
+        side,
+        split,
+        features,
+        score,
+        accelerator=context.accelerator,
+        folder=folder,
+        engine=context.engine,
+        seed=stage_seed(seed, number),
+        identity=identity,
+        log=context.log,
+        report=context.console.progress,
+    )
+    try:
+        finished = replace(trainer.run(), teacher_seconds=teacher_seconds)
+    finally:
+        side.eval()
+        side.release()
+        encoder.requires_grad_(True)
+    context.accelerator.free_memory()
+    if context.accelerator.is_main_process:
+        _save_finished(folder, encoder, identity, finished)
+    context.accelerator.wait_for_everyone()
+    return finished
 
 
-def _identity(stage: Stage, seed: int, fingerprints: Sequence[str], workshop: Workshop) -> str:
+def _identity(stage: Stage, seed: int, fingerprints: Sequence[str], context: TrainingContext) -> str:
     objectives = [(type(objective).__name__, objective.model_dump(mode="json")) for objective in stage.objectives]
     side = [type(stage.side).__name__, stage.side.model_dump(mode="json")]
-    parts = [stage.name, objectives, side, stage.config.model_dump(mode="json"), stage.steps, stage.evaluate_every, seed]
-    parts += [*fingerprints, str(workshop.accelerator.mixed_precision)]
+    parts = [stage.name, objectives, side, stage.config.model_dump(mode="json"), stage.evaluate_every, seed]
+    parts += [asdict(stage.trained), stage.dropout, stage.student]
+    parts += [*fingerprints, str(context.accelerator.mixed_precision)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -159,11 +155,11 @@ def _load_finished(folder: Path, encoder: nn.Module, identity: str) -> StageResu
         return None
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
-        found, result = content["identity"], StageResult(**content["result"])
+        if content["identity"] != identity:
+            raise foreign(f"the finished stage in {folder}")
+        result = StageResult(**content["result"])
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(record, error) from error
-    if found != identity:
-        raise foreign(f"the finished stage in {folder}")
     encoder.load_state_dict(read_weights(folder / "final.safetensors"))
     encoder.eval()
     return result

@@ -21,17 +21,16 @@ from stillhouse.data.batch import Batch, Rows, TokenizedSplit, Unit, training_or
 from stillhouse.errors import CheckpointError, NotFinite, TrainingDiverged
 from stillhouse.features import LOGITS
 from stillhouse.files import write_atomically
-from stillhouse.method import Stage
-from stillhouse.models.adapter import head_parameters
+from stillhouse.method import Role, Stage
 from stillhouse.models.capture import attend_in_blocks
 from stillhouse.speed.dropout import fast_dropout
 from stillhouse.speed.embedding import RowEmbedding, clip_gradients, trained_rows
 from stillhouse.students.side import StudentSide
 from stillhouse.teachers.source import Teacher
+from stillhouse.training.learning_rate import learning_rate_factor
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.training.resume import Progress, load_checkpoint, read_weights, save_checkpoint
-from stillhouse.training.schedule import learning_rate_factor
 from stillhouse.training.seeding import random_state, restore_random_state
 
 
@@ -41,6 +40,7 @@ class StageResult:
 
     Attributes:
         name: The stage.
+        model: Who learnt.
         steps: Optimiser steps.
         seconds: Time spent training, scoring on the selection rows and writing checkpoints included.
         examples: Examples trained on.
@@ -50,6 +50,7 @@ class StageResult:
     """
 
     name: str
+    model: Role
     steps: int
     seconds: float
     examples: int
@@ -67,7 +68,7 @@ def stage_steps(stage: Stage, rows: int) -> tuple[int, int]:
     """All optimiser steps of a stage, and the steps between two scores on the selection rows."""
     per_epoch = steps_an_epoch(stage, rows)
     asked = max(1, math.ceil(stage.config.epochs * per_epoch))
-    steps = stage.steps or max(asked, stage.config.least_steps)
+    steps = stage.config.steps or max(asked, stage.config.least_steps)
     # Where more steps are taken than the epochs ask for, scoring does not become more frequent with it.
     every = per_epoch if steps <= asked else math.ceil(steps / max(1, stage.config.epochs))
     return steps, stage.evaluate_every or min(every, steps)
@@ -153,12 +154,12 @@ class Trainer:
             self._resume()
             if self.accelerator.process_index:  # the first process goes on with its own stream; no other draws the same
                 torch.manual_seed(self.seed + self.progress.step * 1_000 + self.accelerator.process_index)
-            self.module.train()
+            self.module.train(self.stage.dropout)
             return self._train()
 
     def _prepare(self) -> None:
         """The engine's module and optimiser, and what of the module is trained."""
-        optimizer = build_optimizer(self.student, self.stage.config, head_parameters(self.student.encoder))
+        optimizer = build_optimizer(self.student, self.stage.config, self.student.encoder, self.stage.trained)
         # What follows the last layer that is read gets no gradient, nor does what Theseus does not draw.
         is_partly_idle = self.student.may_rest or LOGITS not in self.student.needs
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=is_partly_idle)
@@ -193,6 +194,7 @@ class Trainer:
         self._restore_best()
         return StageResult(
             self.stage.name,
+            self.stage.student,
             self.steps,
             self.progress.seconds,
             self.progress.examples,
@@ -240,7 +242,8 @@ class Trainer:
             totals[-1] = self._clip()
         self.optimizer.step()
         for layer in self.row_layers:
-            layer.finish_step(1 - self.stage.config.learning_rate * factor * self.stage.config.weight_decay)
+            rate = self.stage.config.learning_rate * self.stage.trained.embeddings * factor
+            layer.finish_step(1 - rate * self.stage.config.weight_decay)
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         self.progress.examples += len(rows)
@@ -313,7 +316,7 @@ class Trainer:
             score = self.score()
         except NotFinite as error:
             raise self._diverged(self.progress.step, str(error)) from error
-        self.module.train()
+        self.module.train(self.stage.dropout)
         step = self.progress.step
         self.log.write(self.stage.name, step, epoch=round(step / self.steps_per_epoch, 4), selection=score)
         # A tie goes to the later state: it has seen more, at a lower learning rate.

@@ -27,6 +27,7 @@ from stillhouse.files import cache_folder, write_text
 BUILDER = 1  # counts up when the same sources give other rows
 WORKERS = 2
 MIN_PACKAGES = 4
+PYDOCS_SPLITS = ("train", "validation")
 NEUTRAL = "library"  # stands where the name of a package stood
 
 
@@ -280,7 +281,7 @@ def _load(path: Path) -> dict[str, list[dict[str, Any]]] | None:
         head, _, body = path.read_text(encoding="utf-8").partition("\n")
         if json.loads(head) != {"sha256": _digest(body)}:
             return None
-        splits: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
+        splits: dict[str, list[dict[str, Any]]] = {split: [] for split in PYDOCS_SPLITS}
         for line in body.split("\n")[:-1]:
             row = json.loads(line)
             splits[row["split"]].append({"text": row["text"], "label": row["label"]})

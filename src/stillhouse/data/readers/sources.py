@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 from stillhouse.data.readers.formats import SUFFIXES, read_table, stem_and_format
@@ -22,12 +22,39 @@ _SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(_SPLITS, key=len, revers
 _SHARD = re.compile(r"-\d+-of-\d+")
 
 
-@dataclass(frozen=True)
 class SplitTables:
-    """Tables by split (`train`, `validation`, `test`), and the short name of the data for folders and reports."""
+    """Tables by split (`train`, `validation`, `test`), each read when it is first asked for.
 
-    name: str
-    splits: dict[str, Table]
+    Args:
+        name: Short name of the data, for folders and reports.
+        readers: What reads the table of each split.
+        is_built_in: Whether it is a data set of ours, whose columns are known before it is made.
+    """
+
+    def __init__(self, name: str, readers: Mapping[str, Callable[[], Table]], *, is_built_in: bool = False) -> None:
+        self.name, self.is_built_in = name, is_built_in
+        self._readers = {split: cache(read) for split, read in readers.items()}
+
+    def __contains__(self, split: str) -> bool:
+        return split in self._readers
+
+    def table(self, split: str) -> Table:
+        """The rows of one split.
+
+        Raises:
+            UserError: They cannot be read.
+        """
+        return self._readers[split]()
+
+    @property
+    def splits(self) -> dict[str, Table]:
+        """All of them."""
+        return {split: self.table(split) for split in self._readers}
+
+
+def _there(tables: Mapping[str, Table]) -> dict[str, Callable[[], Table]]:
+    """Tables that have been read."""
+    return {split: partial(tables.__getitem__, split) for split in tables}
 
 
 def read_source(given: str) -> SplitTables:
@@ -40,18 +67,23 @@ def read_source(given: str) -> SplitTables:
     if given.strip() and path.is_dir():
         return SplitTables(path.resolve().name, read_folder(path))
     if given.strip() and path.exists():
-        return SplitTables(stem_and_format(path)[0], {"train": read_table(path)})
+        return SplitTables(stem_and_format(path)[0], {"train": partial(read_table, path)})
     if given == "pydocs":
-        from stillhouse.data.pydocs.pydocs import read_pydocs
+        from stillhouse.data.pydocs.pydocs import PYDOCS_SPLITS, read_pydocs
 
-        return SplitTables(given, read_pydocs())
+        made = cache(read_pydocs)
+
+        def reader(split: str) -> Callable[[], Table]:
+            return lambda: made()[split]
+
+        return SplitTables(given, {split: reader(split) for split in PYDOCS_SPLITS}, is_built_in=True)
     if given in GLUE:
-        return SplitTables(given, choose_splits(read_hub(GLUE_REPOSITORY, given), given))
+        return SplitTables(given, _there(choose_splits(read_hub(GLUE_REPOSITORY, given), given)))
     if given.startswith("hub:"):
         name, _, config = given.removeprefix("hub:").partition(":")
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
             raise UserError(f"{given!r} names no data set of the hub", expected="hub:owner/name or hub:owner/name:config")
-        return SplitTables(name.rpartition("/")[2], choose_splits(read_hub(name, config or None), given))
+        return SplitTables(name.rpartition("/")[2], _there(choose_splits(read_hub(name, config or None), given)))
     close = nearest(given, (*BUILT_IN, *GLUE))
     raise UserError(
         f"there is no file or folder {given!r}, and no data set of that name",
@@ -71,19 +103,20 @@ def split_of(name: str) -> str | None:
     return said.pop() if len(said) == 1 else None
 
 
-def read_folder(folder: Path) -> dict[str, Table]:
-    """The split files of a folder; the shards of one split (`train-00000-of-00002.parquet`) are joined."""
+def read_folder(folder: Path) -> dict[str, Callable[[], Table]]:
+    """What reads the split files of a folder; the shards of one split (`train-00000-of-00002.parquet`) are joined."""
     files = {
         path.name: path
         for path in sorted(folder.iterdir())
         if path.is_file() and stem_and_format(path)[1] in SUFFIXES and split_of(stem_and_format(path)[0])
     }
     chosen = _by_split(((name, stem_and_format(path)[0]) for name, path in files.items()), str(folder))
-    splits = {}
-    for split, names in chosen.items():
-        tables = [read_table(files[name]) for name in names]
-        splits[split] = tables[0] if len(tables) == 1 else _joined(tables, str(folder))
-    return splits
+    return {split: partial(_read_shards, [files[name] for name in names], folder) for split, names in chosen.items()}
+
+
+def _read_shards(files: Sequence[Path], folder: Path) -> Table:
+    tables = [read_table(file) for file in files]
+    return tables[0] if len(tables) == 1 else _joined(tables, str(folder))
 
 
 def choose_splits(tables: dict[str, Table], source: str) -> dict[str, Table]:

@@ -3,7 +3,7 @@
 import pytest
 
 from stillhouse.config import StageConfig
-from stillhouse.training.schedule import learning_rate_factor
+from stillhouse.training.learning_rate import learning_rate_factor
 
 
 @pytest.mark.parametrize(

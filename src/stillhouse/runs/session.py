@@ -1,0 +1,127 @@
+"""The runs of one process, from configuration to folder: they share its engine, its console and the teachers that they fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from stillhouse.config import EngineConfig
+from stillhouse.console import Console
+from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
+from stillhouse.machine.engine import build_accelerator, is_first_process
+from stillhouse.machine.memory import forget_peak_memory
+from stillhouse.models.model import Model
+from stillhouse.report import summary_lines, write_report
+from stillhouse.runs.defaults import with_defaults
+from stillhouse.runs.outcome import write_outcome
+from stillhouse.runs.prepare import prepare
+from stillhouse.runs.prepared import Prepared
+from stillhouse.runs.run import StagedRun
+from stillhouse.runs.run_config import RunConfig
+from stillhouse.runs.run_folder import RunFolder
+
+
+class Session:
+    """Runs one after the other; the engine ends with it.
+
+    Args:
+        console: What the runs say goes there.
+        teachers: Where they keep the teachers that they fit, for each other; None = there is one run.
+    """
+
+    def __init__(self, console: Console, *, teachers: Path | None = None) -> None:
+        self.console, self.teachers = console, teachers
+        self._accelerator: Any = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._accelerator is not None:
+            self._accelerator.trackers = []  # every run has finished its own
+            self._accelerator.end_training()
+
+    def engine(self, config: EngineConfig, folder: Path | None = None) -> Any:
+        """The engine of a run; see `build_accelerator`. Only the first of several processes speaks."""
+        self._accelerator = build_accelerator(config, folder)
+        if not self._accelerator.is_main_process:
+            self.console = Console(quiet=True)
+        return self._accelerator
+
+    def run(self, config: RunConfig, *, overwrite: bool = False) -> RunFolder:
+        """Runs a configuration to its end, from where it was interrupted; a finished run is shown and left alone.
+
+        Args:
+            config: The run.
+            overwrite: Delete the run that is in the folder.
+
+        Raises:
+            UserError: A mistake in what was given; nothing has been trained or written.
+            TrainingDiverged: A loss became NaN; the last good checkpoint is kept.
+        """
+        config = with_defaults(config)
+        folder = RunFolder(Path(str(config.out)))
+        folder.check(config, overwrite=overwrite)
+        if folder.is_finished and not overwrite:
+            if is_first_process():
+                self._show_finished(folder)
+            return folder
+        accelerator = self.engine(config.engine, folder / TRACKERS)
+        prepared = prepare(config)
+        if accelerator.is_main_process:  # which makes the folder, perhaps while another process is still on its way here
+            folder.check(prepared.config, overwrite=overwrite)
+        if (folder / CHECKPOINTS).exists() and not overwrite:
+            self.console.say("an unfinished run is here: it goes on from its last checkpoint")
+        for note in prepared.notes:
+            self.console.say(f"  {note}")
+        forget_peak_memory()
+        run = StagedRun(prepared, accelerator, folder, self.console, self.teachers)
+        run.check_given_teacher()
+        if accelerator.is_main_process:
+            folder.require_space(_bytes_needed(prepared))
+            folder.create(prepared.config, overwrite=overwrite)
+        accelerator.wait_for_everyone()
+        if accelerator.log_with:
+            accelerator.init_trackers("stillhouse", {"run": str(folder.path)})
+        try:
+            outcome = run.go()
+            if accelerator.is_main_process:
+                write_outcome(folder, prepared, outcome, accelerator)
+                write_report(folder.path)
+                folder.forget_checkpoints()
+            accelerator.wait_for_everyone()
+        finally:
+            self.console.close()
+            for tracker in accelerator.trackers:
+                tracker.finish()
+            folder.release()
+        self._show(folder)
+        return folder
+
+    def _show_finished(self, folder: RunFolder) -> None:
+        if not (folder / REPORT).exists():
+            write_report(folder.path)
+        folder.forget_checkpoints()  # a kill may have come before they were deleted
+        self.console.say("this run is finished; --overwrite runs it again, another --out keeps both\n")
+        self._show(folder)
+
+    def _show(self, folder: RunFolder) -> None:
+        """The result in words, and where the report is."""
+        for line in summary_lines(folder.result()):
+            self.console.say(line)
+        self.console.say(f"\nstudent: {folder / STUDENT}\nreport:  {folder / REPORT}")
+
+
+def _bytes_needed(prepared: Prepared) -> int:
+    """What the run folder holds at its fullest, with a little to spare.
+
+    A stage has two checkpoints for a moment, with AdamW's two moments beside the weights, and its best weights: 7 models.
+    Of each stage before it the final weights are kept twice.
+    """
+
+    def size(model: Model) -> int:
+        return sum(int(tensor.nbytes) for tensor in model.encoder.state_dict().values())
+
+    student = 10 * size(prepared.student)
+    return max(8 * size(prepared.teacher), 2 * size(prepared.teacher) + student) if prepared.fits_teacher else student
