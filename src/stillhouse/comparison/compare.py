@@ -166,18 +166,18 @@ class _Comparison:
         run = self._folder(line, seed, rate)
         said = f"[{self.number}/{self.runs}] {line.folder}, seed {seed}"
         self.console.say(said + ("" if rate is None else f", learning rate {rate:g}"))
-        with in_comparison(line.method):
-            try:
+        try:
+            with in_comparison(line.method):
                 self.session.run(self._config(line, seed, rate))
                 self._take(key, run)
-            except Exception as error:  # whatever it is
-                if isinstance(error, UserError) and not isinstance(error, CheckpointError):
-                    raise  # not this run's alone: no space, a teacher that knows nothing
-                reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
-                self.console.say(f"  failed: {reason}")
-                self.progress.failed[key] = reason
-                if self.accelerator.is_main_process:
-                    write_text(_failure(run), traceback.format_exc())
+        except Exception as error:  # whatever it is
+            if isinstance(error, UserError) and not isinstance(error, CheckpointError):
+                raise  # not this run's alone: no space, a teacher that knows nothing
+            reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
+            self.console.say(f"  failed: {reason}")
+            self.progress.failed[key] = reason
+            if self.accelerator.is_main_process:
+                write_text(_failure(run), traceback.format_exc())
         self._write()
 
     def _take(self, key: Key, run: RunFolder) -> None:

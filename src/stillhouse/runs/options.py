@@ -31,10 +31,11 @@ def given_options(function: Callable[..., object], table: OptionTable, options: 
         TypeError: There is no such option.
         UserError: A label map that is none.
     """
-    for name in options.keys() - table.keys():
-        close = nearest(name, [*table, *signature(function).parameters])
-        hint = f". Did you mean {close!r}?" if close else ""
-        raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
+    for name in options:
+        if name not in table:
+            close = nearest(name, [*table, *signature(function).parameters])
+            hint = f". Did you mean {close!r}?" if close else ""
+            raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
     given = {name: value for name, value in options.items() if value is not None}
     given |= {name: str(value) for name, value in given.items() if Path in get_args(table[name].type)}
     if "label_map" in given:
