@@ -15,7 +15,7 @@ from stillhouse import UserError, distill, evaluate, predict
 from stillhouse.files import cache_folder
 from tests import toy_data
 from tests.commands import leave
-from tests.tiny_models import FAMILIES, make_tiny_checkpoint
+from tests.tiny_models import make_tiny_checkpoint
 from tests.toy_data import TASKS
 
 FAST = ["teacher.finetune.learning_rate=0.002", "teacher.finetune.epochs=12", "teacher.finetune.batch_size=16"]
@@ -192,15 +192,6 @@ def test_the_student_is_a_plain_model(tmp_path, teacher):
     assert torch.equal(loaded, ours)
     assert "distilled from tiny-bert" in (run.folder / "student" / "README.md").read_text()
     assert run.tokenizer.get_vocab() == tokenizer.get_vocab()
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_distils(tmp_path, family):
-    teacher = make_tiny_checkpoint(tmp_path / family, family, layers=4, hidden=24, heads=2)
-    data = toy_data.classification(tmp_path / "data.csv", rows=60)
-    run = run_toy(tmp_path, data, str(teacher), student="half", epochs=1, changes=["teacher.finetune.epochs=1"])
-    assert math.isfinite(run.metrics["kl"])
-    assert run.student.config.num_hidden_layers == 2
 
 
 def test_a_teacher_with_a_head_is_used_as_it_is_and_labels_follow_its_names(tmp_path):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stillhouse.config import Frozen, NonNegativeFloat
 from stillhouse.data.batch import Batch, Unit
+from stillhouse.errors import UserError
 from stillhouse.features import Features, Needs
 
 LayerPairs = Annotated[tuple[tuple[int, int], ...], Field(min_length=1)]  # (student layer, teacher layer), 0 = embeddings
@@ -42,3 +43,17 @@ class Objective(Frozen, ABC):
     @abstractmethod
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         """The unweighted term, a scalar in nats or squared units, in float32."""
+
+
+def check_heads(name: str, student: int, teacher: int) -> None:
+    """Refuses to compare head by head what has not as many heads: where one side has a single one, torch would repeat it.
+
+    Raises:
+        UserError: They differ.
+    """
+    if student != teacher:
+        raise UserError(
+            f"{name} compares attention head by head, but the student has {student} heads and the teacher {teacher}",
+            expected="as many heads on both sides",
+            fix="choose another student, or `minilmv2`, whose relation heads are cut anew",
+        )

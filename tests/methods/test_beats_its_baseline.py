@@ -1,5 +1,6 @@
 """With a good teacher, twenty labels and much text without, methods beat the same student trained on the labels alone."""
 
+import pytest
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
@@ -8,6 +9,11 @@ from stillhouse.methods import load_method, method_names
 
 METHODS = [name for name in method_names() if load_method(name).uses_teacher]
 RATE = 3e-3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_measured():
+    """Intervals are looked at here."""
 
 
 def test_every_method_beats_its_baseline(tmp_path, empty_report):

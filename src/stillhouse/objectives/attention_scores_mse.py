@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import Attention, Features, Needs
-from stillhouse.objective import LayerPairs, Objective
+from stillhouse.objective import LayerPairs, Objective, check_heads
 from stillhouse.speed.blocks import MapRows, blocked_loss, near_pairs
 
 Pairs = Literal["valid", "keys_only", "official"]
@@ -95,5 +95,7 @@ class AttentionScoresMSE(Objective):
         values = []
         for own, its in self.layers:
             ours, theirs = student.require_attention(own), teacher.require_attention(its)
-            values.append(attention_scores_mse(_factors(ours), _factors(theirs), mask, self.pairs, ours.window))
+            student_factors, teacher_factors = _factors(ours), _factors(theirs)
+            check_heads(self.name, student_factors[0].shape[1], teacher_factors[0].shape[1])
+            values.append(attention_scores_mse(student_factors, teacher_factors, mask, self.pairs, ours.window))
         return sum(values[1:], values[0])

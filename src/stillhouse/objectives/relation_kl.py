@@ -11,7 +11,7 @@ from torch import Tensor
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Attention, Features, Needs, Part
-from stillhouse.objective import Objective
+from stillhouse.objective import Objective, check_heads
 from stillhouse.speed.blocks import MapRows, blocked_loss, mask_bias, near_pairs, with_least_keys
 
 Relation = tuple[Part, Part]
@@ -116,7 +116,9 @@ class RelationKL(Objective):
         for relation, weight in zip(self.relations, self.weights or (1.0,) * len(self.relations), strict=True):
             # Attention itself is local where its layer is; the other relations are ours to define, over all tokens.
             window = ours.window if relation == ("query", "key") else None
-            values.append(weight * relation_kl(self._parts(ours, relation), self._parts(theirs, relation), mask, window))
+            student_parts, teacher_parts = self._parts(ours, relation), self._parts(theirs, relation)
+            check_heads(self.name, student_parts[0].shape[1], teacher_parts[0].shape[1])
+            values.append(weight * relation_kl(student_parts, teacher_parts, mask, window))
         return torch.stack(values).sum()
 
     def _parts(self, attention: Attention, relation: Relation) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from stillhouse.evaluation.trained import remember_use
 from stillhouse.files import CHECKPOINTS, LOG, REPORT, STUDENT, TEACHER, TRACKERS, write_folder
 from stillhouse.machine.engine import build_accelerator, is_first_process
 from stillhouse.machine.memory import forget_peak_memory
+from stillhouse.machine.versions import untested_transformers
 from stillhouse.method import Method, Stage
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.forward import Side
@@ -65,6 +66,8 @@ def execute(config: RunConfig, console: Console, *, overwrite: bool = False, tea
     accelerator = build_accelerator(config.engine, folder / TRACKERS)
     if not accelerator.is_main_process:
         console = Console(quiet=True)
+    if (warning := untested_transformers()) is not None:
+        console.warn(warning)
     prepared = prepare(config)
     if accelerator.is_main_process:  # which makes the folder, perhaps while another process is still on its way here
         folder.check(prepared.config, overwrite=overwrite)
