@@ -1,8 +1,10 @@
 """Shared by all tests: quiet, offline, and never in the user's cache."""
 
 import gc
+import importlib
 import multiprocessing
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +19,31 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # only in modules that are imported after this file.
 
 
+# Files that take longest, the longest first: two workers, each with a file at a time, then end at about the same moment.
+LONGEST = (
+    "test_distill.py",
+    "comparison/test_compare.py",
+    "methods/test_families.py",
+    "test_processes.py",
+    "test_resume.py",
+    "methods/test_contract.py",
+    "comparison/test_compare_refusals.py",
+    "test_bad_input.py",
+    "training/test_inside.py",
+    "comparison/test_kill_compare.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def pytest_collection_finish():
     """What is imported stays: a run asks for a whole collection after each stage, which would look through all of it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # which needs all of it in the end
+        for name in ("stillhouse.comparison.compare", "transformers.models.bert.modeling_bert"):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
 

@@ -52,7 +52,7 @@ def trained(method_name, family, kind, folder):
         replace(stage, steps=2, evaluate_every=2, config=stage.config.model_copy(update={"batch_size": 4}))
         for stage in method.plan(kind, dimensions(student.config), dimensions(teacher.config))
     ]
-    bench = workshop(folder, log_every=1, checkpoint_seconds=3600.0)
+    bench = workshop(folder, log_every=1)
     results = run_stages(plan, student, toy_rows(kind, family), lambda: 0.0, bench, teacher=teacher, seed=0)
     assert [result.steps for result in results] == [2] * len(stage_names(method_name))
     logged = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.killed import Killed
 from tests.methods.stage_names import stage_names
-from tests.training.toy_stage import SILENT, same, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import SILENT, same, toy_encoder, toy_split, unwatched, weights, workshop
 
 from stillhouse.config import StageConfig
 from stillhouse.methods import load_method, method_names
@@ -20,7 +20,7 @@ OUTSIDE = {"finetune", "logit"}  # look at labels and logits alone, as the stage
 METHODS = [name for name in method_names() if name not in OUTSIDE]
 
 
-def train(name, folder, seed=0, width=24, dropout=SILENT, report=lambda step, steps, stage: None, stages=None, **settings):
+def train(name, folder, seed=0, width=24, dropout=SILENT, report=unwatched, stages=None, **settings):
     """Trains a student with all stages of a method; also gives the teacher and the results."""
     teacher, student = toy_encoder(1, layers=4, **dropout), toy_encoder(2, hidden=width, **dropout)
     method = load_method(name).model_validate({"projection": True} if name == "pkd" and width != 24 else {})
