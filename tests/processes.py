@@ -1,30 +1,84 @@
-"""Commands in processes of their own, which a test may kill; the fixture `start` starts them."""
+"""Commands in processes of their own, which a test may kill; the fixtures `start` and `start_ranks` start them."""
 
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 LIMIT = 600  # seconds; only a process that hangs takes so long
 SMALL_TABLE = 2  # rows
+FEW_RESAMPLES = 200
 
 
-def run_command(arguments: list[str], cache: str, output: str) -> None:
-    """What each process does: the command, with small tables as in the tests' own process."""
+def measure_little(patch: Any) -> None:
+    """One pass for the latency, few resamples for an interval: half of a small run's time would go into them.
+
+    Args:
+        patch: A `pytest.MonkeyPatch`, or in a process of a test's own `PLAIN`.
+    """
+    from stillhouse.evaluation import intervals
+    from stillhouse.measure.latency import measure_latency
+
+    real = intervals._Kinds.resample
+    patch.setitem(measure_latency.__kwdefaults__, "repeats", 1)
+    patch.setitem(measure_latency.__kwdefaults__, "warmup", 0)
+    patch.setattr(
+        intervals._Kinds, "resample", lambda self, resamples, random: real(self, min(resamples, FEW_RESAMPLES), random)
+    )
+
+
+class _Plain:
+    """Patches what nobody sets back."""
+
+    setattr = staticmethod(setattr)
+
+    def setitem(self, mapping: Any, name: str, value: Any) -> None:
+        mapping[name] = value
+
+
+PLAIN = _Plain()
+
+
+def run_command(arguments: list[str], cache: str, output: str, environment: dict[str, str]) -> None:
+    """What each process does: the command, with small tables and little to measure as in the tests' own process.
+
+    Args:
+        arguments: The command.
+        cache: Where it keeps what it keeps.
+        output: File for what it says.
+        environment: Variables of its own.
+    """
     from stillhouse.cli.main import main
     from stillhouse.speed import embedding
 
     embedding.LEAST_ROWS = SMALL_TABLE
-    os.environ["STILLHOUSE_CACHE"] = cache
+    measure_little(PLAIN)
+    os.environ.update(environment, STILLHOUSE_CACHE=cache)
     with open(output, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     main(arguments)
 
 
-def finish(process: Any, output: Path) -> None:
-    """Waits for a command that ends as it should."""
+def rank_environments(processes: int) -> list[dict[str, str]]:
+    """What `torch.distributed.run` gives each of its processes on one machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        {name: str(value) for name, value in {**common, "RANK": rank, "LOCAL_RANK": rank}.items()}
+        | {"ACCELERATE_USE_CPU": "true"}
+        for rank in range(processes)
+    ]
+
+
+def finish(process: Any, output: Path) -> str:
+    """Waits for a command that ends as it should; gives what it said."""
     process.join(LIMIT)
-    assert process.exitcode == 0, output.read_text()
-    assert "Traceback" not in output.read_text()
+    said = output.read_text()
+    assert process.exitcode == 0, said
+    assert "Traceback" not in said
+    return said

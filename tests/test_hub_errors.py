@@ -26,7 +26,7 @@ def test_a_hub_that_is_switched_off(here, capsys, change):
 def test_a_hub_that_cannot_be_reached_is_said_at_once(here):
     # Nothing listens on port 9: every connection is refused. The libraries read their settings when they are imported.
     script = """
-        import time, datasets, stillhouse.run
+        import time, datasets, stillhouse.runs.run
         from stillhouse.cli.main import main
         for change in ("--data", "hub:owner/name"), ("--data", "sst2"), ("--teacher", "owner/name"):
             started = time.monotonic()

@@ -2,33 +2,49 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from stillhouse.console import Console
-from stillhouse.errors import UserError
-from stillhouse.runs import run
-from stillhouse.runs.reading import parse_config
+from stillhouse.runs import session
 from tests import toy_data
+from tests.commands import distil, leave
 from tests.methods.stage_names import stage_names
+from tests.processes import finish
 from tests.records import timeless
 from tests.tiny_models import make_tiny_checkpoint
 
+METHODS = [
+    ("classification", "logit", ()),
+    ("tagging", "logit", ()),
+    ("classification", "pkd", ()),
+    ("tagging", "tinybert", ("hidden=false",)),  # then no loss reads the last layer's values
+    ("classification", "tinybert", ()),
+    ("classification", "minilm", ()),
+    ("classification", "minilmv2", ()),
+    ("classification", "theseus", ()),
+    ("classification", "theseus", ("per_example=true", "compat=official")),
+]
 
-def launch(processes, folder, *arguments):
-    """Runs a command in one process or several, each number with a cache of its own; gives what it printed."""
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone"]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "stillhouse", *arguments]
+
+def launch(folder, *arguments):
+    """Runs a command in two processes as a user starts them; gives what it printed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "stillhouse"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    environment |= {"STILLHOUSE_CACHE": str(folder / f"cache{processes}")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    environment |= {"STILLHOUSE_CACHE": str(folder / "launched")}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def fork(start_ranks, processes, folder, *arguments):
+    """The same in forked processes, which have imported everything already."""
+    started = start_ranks(processes, list(arguments), folder / f"cache{processes}")
+    return "".join([finish(*one) for one in started])
 
 
 def make_teacher(folder, layers):
@@ -47,49 +63,10 @@ def assert_close(one, other):
         assert torch.allclose(tensor, theirs[name], atol=1e-4), name
 
 
-class Reached(Exception):
-    """The process has come past its checks."""
-
-
-@pytest.mark.parametrize("is_main", [True, False])
-def test_a_folder_that_the_first_process_makes_meanwhile_is_no_foreign_one(tmp_path, monkeypatch, is_main):
-    """The first process may be making the folder when another one, held up by loading, gets there."""
-    out = tmp_path / "run"
-
-    def prepare(config):
-        out.mkdir()
-        (out / "half").write_text("what a folder holds before its run.yaml is there")
-        return SimpleNamespace(config=config, notes=())
-
-    def stop(*_):
-        raise Reached
-
-    monkeypatch.setattr(run, "prepare", prepare)
-    monkeypatch.setattr(run, "build_accelerator", lambda *_: SimpleNamespace(is_main_process=is_main, log_with=[]))
-    monkeypatch.setattr(run, "_Run", stop)
-    config = parse_config({"out": str(out)})
-    # The process that makes the folder still refuses one that is not its own.
-    with pytest.raises(UserError if is_main else Reached):
-        run.execute(config, Console(quiet=True))
-
-
-@pytest.mark.parametrize(
-    ("task", "method", "changes"),
-    [
-        ("classification", "logit", ()),
-        ("tagging", "logit", ()),
-        ("classification", "pkd", ()),
-        ("tagging", "tinybert", ("hidden=false",)),  # then no loss reads the last layer's values
-        ("classification", "tinybert", ()),
-        ("classification", "minilm", ()),
-        ("classification", "minilmv2", ()),
-        ("classification", "theseus", ()),
-        ("classification", "theseus", ("per_example=true", "compat=official")),
-    ],
-)
-def test_two_processes_end_where_one_does(tmp_path, task, method, changes):
-    teacher = make_teacher(tmp_path / "bare", layers=4)
-    data = getattr(toy_data, task)(tmp_path / ("data.csv" if task == "classification" else "data.txt"), rows=60)
+def command(folder, task, method, changes=()):
+    """A short run of a method on a kind of task, with a clipped norm, for any number of processes."""
+    teacher = make_teacher(folder / "bare", layers=4)
+    data = getattr(toy_data, task)(folder / ("data.csv" if task == "classification" else "data.txt"), rows=60)
     options = f"distill --data {data} --teacher {teacher} --method {method} --student 2x24 --batch-size 7"
     options += " --allow-weak-teacher --precision fp32 --set teacher.finetune.epochs=1"
     for change in changes:
@@ -97,31 +74,76 @@ def test_two_processes_end_where_one_does(tmp_path, task, method, changes):
     for stage in stage_names(method):
         for setting in ("max_grad_norm=0.5", "epochs=1", "learning_rate=0.001"):
             options += f" --set method.stages.{stage}.{setting}"
-    one, two = tmp_path / "one", tmp_path / "two"
-    launch(1, tmp_path, *options.split(), "--out", str(one))
-    assert launch(2, tmp_path, *options.split(), "--out", str(two)).count("task: ") == 1
+    return options.split()
+
+
+def assert_same_runs(one, two):
     assert_close(one, two)
     stages = [json.loads((folder / "metrics.json").read_text())["stages"] for folder in (one, two)]
     assert [stage["steps"] for stage in stages[0]] == [stage["steps"] for stage in stages[1]]
 
 
-def test_two_processes_compare_as_one_does(tmp_path):
+@pytest.mark.parametrize(("task", "method", "changes"), METHODS)
+def test_two_processes_end_where_one_does(tmp_path, start_ranks, task, method, changes):
+    arguments = command(tmp_path, task, method, changes)
+    one, two = tmp_path / "one", tmp_path / "two"
+    fork(start_ranks, 1, tmp_path, *arguments, "--out", str(one))
+    assert fork(start_ranks, 2, tmp_path, *arguments, "--out", str(two)).count("task: ") == 1
+    assert_same_runs(one, two)
+
+
+def launched(tmp_path, start_ranks, task, method, changes):
+    arguments = command(tmp_path, task, method, changes)
+    one, two = tmp_path / "one", tmp_path / "two"
+    fork(start_ranks, 1, tmp_path, *arguments, "--out", str(one))
+    assert launch(tmp_path, *arguments, "--out", str(two)).count("task: ") == 1
+    assert_same_runs(one, two)
+
+
+def test_two_processes_that_a_user_launches(tmp_path, start_ranks):
+    launched(tmp_path, start_ranks, *METHODS[0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("task", "method", "changes"), METHODS[1:])
+def test_two_processes_that_a_user_launches_with_every_method(tmp_path, start_ranks, task, method, changes):
+    launched(tmp_path, start_ranks, task, method, changes)
+
+
+def test_a_foreign_folder_that_is_made_meanwhile_is_refused(here, capsys, monkeypatch):
+    """By the process that makes the folder: somebody else was there while it loaded its models."""
+    prepare = session.prepare
+
+    def overtaken(config):
+        (here / "run").mkdir()
+        (here / "run" / "mine").write_text("precious")
+        return prepare(config)
+
+    monkeypatch.setattr(session, "prepare", overtaken)
+    assert leave(*distil()) == 2
+    assert "is not a run folder and is not empty" in capsys.readouterr().err
+    assert [path.name for path in (here / "run").iterdir()] == ["mine"]
+
+
+def test_two_processes_compare_as_one_does(tmp_path, start_ranks):
+    """And begin anew over what is there: a comparison whose rows, copied, name another folder as their own."""
     teacher = make_teacher(tmp_path / "bare", layers=2)
     data = toy_data.classification(tmp_path / "data.csv", rows=60)
     options = f"compare --data {data} --teacher {teacher} --students 1x24 --methods logit,theseus --seeds 0 --batch-size 7"
     options += " --grid 1e-4,1e-3 --epochs 3 --allow-weak-teacher --precision fp32"
     options += " --set methods.theseus.stages.replacing.epochs=1 --set teacher.finetune.epochs=1"
     one, two = tmp_path / "one", tmp_path / "two"
-    launch(1, tmp_path, *options.split(), "--out", str(one))
-    for _ in range(2):  # and begun anew, over what is there
-        said = launch(2, tmp_path, *options.split(), "--out", str(two), "--overwrite")
-        assert said.count("task: ") == 1
-        assert said.count("[1/") == 1
+    fork(start_ranks, 1, tmp_path, *options.split(), "--out", str(one))
+    shutil.copytree(one, two)
+    said = fork(start_ranks, 2, tmp_path, *options.split(), "--out", str(two), "--overwrite")
+    assert said.count("task: ") == 1
+    assert said.count("[1/") == 1
     alone, together = (json.loads((folder / "comparison.json").read_text()) for folder in (one, two))
     assert {row["status"] for row in together["rows"]} == {"done"}
     assert len(together["pairs"]) == 2
     assert [row["run"] for row in together["rows"]] == [row["run"] for row in alone["rows"]]  # the rate is part of it
     for row in together["rows"]:
+        assert str(two) in (two / row["run"] / "run.yaml").read_text()
         assert_close(one / row["run"], two / row["run"])
     for name in ("rows", "tries"):
         for ours, theirs in zip(alone[name], together[name], strict=True):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stillhouse.config import Frozen, NonNegativeFloat
 from stillhouse.data.batch import Batch, Unit
+from stillhouse.errors import UserError
 from stillhouse.features import NOTHING, FeatureName, Features, Needs, needs_of
 
 LayerPairs = Annotated[tuple[tuple[int, int], ...], Field(min_length=1)]  # (student layer, teacher layer), 0 = embeddings
@@ -64,3 +65,17 @@ class LayerObjective(Objective):
     @property
     def teacher_needs(self) -> Needs:
         return needs_of(self.compares, (its for _, its in self.layers))
+
+
+def check_heads(name: str, student: int, teacher: int) -> None:
+    """Refuses to compare head by head what has not as many heads: where one side has a single one, torch would repeat it.
+
+    Raises:
+        UserError: They differ.
+    """
+    if student != teacher:
+        raise UserError(
+            f"{name} compares attention head by head, but the student has {student} heads and the teacher {teacher}",
+            expected="as many heads on both sides",
+            fix="choose another student, or `minilmv2`, whose relation heads are cut anew",
+        )

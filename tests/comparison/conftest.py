@@ -6,6 +6,23 @@ from tests.tiny_models import make_tiny_checkpoint
 
 
 @pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(shared_cache, monkeypatch):
+    """One cache for a file: most comparisons have the same teacher."""
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(shared_cache))
+
+
+@pytest.fixture
+def empty_cache(tmp_path, own_cache, monkeypatch):
+    """What this comparison keeps, it has worked out itself."""
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
     toy_data.classification(folder / "data.csv", rows=160, unlabelled=48)

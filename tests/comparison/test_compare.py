@@ -96,7 +96,7 @@ def test_the_teacher_is_fitted_once_and_kept_once(finished):
     assert teachers == {results["teacher"]["score"]}
 
 
-def test_the_teacher_runs_once_for_all_methods_and_seeds(shelf, tmp_path, monkeypatch):
+def test_the_teacher_runs_once_for_all_methods_and_seeds(shelf, tmp_path, monkeypatch, empty_cache):
     passes = []
     compute = fill.compute_features
 
@@ -113,7 +113,7 @@ def test_the_teacher_runs_once_for_all_methods_and_seeds(shelf, tmp_path, monkey
     assert rows == dict.fromkeys([needing(logits=True), needing(cls=frozenset({2}))], found.results["splits"]["train"])
 
 
-def test_a_full_disk_is_said_in_a_comparison_too(shelf, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_said_in_a_comparison_too(shelf, tmp_path, monkeypatch, capsys, empty_cache):
     def full(shard):
         raise UserError("no space left while writing")
 

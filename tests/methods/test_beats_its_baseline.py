@@ -1,5 +1,6 @@
-"""With a good teacher, twenty labels and much text without, methods beat the same student trained on the labels alone."""
+"""With a good teacher, few labels and much text without, methods beat the same student trained on the labels alone."""
 
+import pytest
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
@@ -10,6 +11,31 @@ METHODS = [name for name in method_names() if load_method(name).uses_teacher]
 RATE = 3e-3
 
 
+@pytest.fixture(autouse=True, scope="module")
+def little_measured():
+    """Intervals are looked at here."""
+
+
+def test_soft_labels_of_a_good_teacher_beat_gold_labels_alone(tmp_path, empty_report):
+    """40 gold labels, 500 texts, a teacher that learnt from all labels: over three seeds its student is the better one."""
+    data = tmp_path / "data"
+    data.mkdir()
+    toy_data.classification(data / "train.csv", rows=600)
+    toy_data.classification(data / "dev.csv", rows=300, seed=1)
+    tiny = str(make_tiny_checkpoint(tmp_path / "tiny-bert", "bert"))
+    common = {"data": str(data), "learning_rate": RATE, "max_length": 24, "precision": "fp32", "allow_weak_teacher": True}
+    known = {"method": "finetune", "student": "half", "epochs": 8, "batch_size": 32, "out": tmp_path / "knowing"}
+    knowing = distill(teacher=tiny, **common, **known)
+    assert knowing.metrics["student"]["score"] > 0.85
+    common |= {"teacher": str(knowing.folder / "student"), "method": "logit", "student": "1x12", "epochs": 4, "batch_size": 16}
+    gains = []
+    for seed in range(3):
+        run = distill(max_labels=40, seed=seed, baseline=True, out=tmp_path / f"few{seed}", **common)
+        gains.append(run.metrics["student"]["score"] - run.metrics["baseline"]["score"])
+    assert sum(gains) / len(gains) > 0.04
+
+
+@pytest.mark.long
 def test_every_method_beats_its_baseline(tmp_path, empty_report):
     """In one test, so that the comparison runs once.
 

@@ -4,8 +4,8 @@ import json
 import math
 
 import pytest
-import torch
 from tests import toy_data
+from tests.methods.runs import check_exported, check_student
 from tests.methods.stage_names import stage_names
 from tests.tiny_models import make_tiny_checkpoint
 
@@ -15,7 +15,6 @@ from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method, method_names, recipe_card
-from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.task import kind_names, load_kind
 
 pytestmark = pytest.mark.usefixtures("empty_report")
@@ -33,12 +32,12 @@ def inputs(tmp_path_factory):
     return toy_data.classification(folder / "data.csv"), make_tiny_checkpoint(folder / "tiny-bert", "bert")
 
 
-def run(name, inputs, out, **options):
+def run(name, inputs, out):
     data, teacher = inputs
     settings = (f"epochs={EPOCHS.get(name, 3)}", "batch_size=16", "learning_rate=0.003")
     changes = TEACHER + [f"method.stages.{stage}.{setting}" for stage in stage_names(name) for setting in settings]
-    values = {"student": "2x24", "changes": changes}
-    return distill(data=str(data), teacher=str(teacher), method=name, out=out, allow_weak_teacher=True, **(values | options))
+    options = {"student": "2x24", "precision": "fp32", "changes": changes, "allow_weak_teacher": True}
+    return distill(data=str(data), teacher=str(teacher), method=name, out=out, **options)
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -51,12 +50,10 @@ def test_it_is_a_method_with_stages(name):
         assert stages
         assert all(isinstance(stage, Stage) and isinstance(stage.config, StageConfig) for stage in stages)
         assert [stage.name for stage in stages][-1] == method.last_stage()
-        assert all(stage.objectives and stage.student_needs.anything for stage in stages)
-        reads_teacher = any(stage.teacher_needs.anything for stage in stages)
+        assert all(stage.objectives and stage.student_needs for stage in stages)
+        reads_teacher = any(stage.teacher_needs for stage in stages)
         assert (reads_teacher or method.starts_from_fitted_teacher) == method.uses_teacher
-        assert any(SoftLabels.name == objective.name for stage in stages for objective in stage.objectives) == (
-            method.uses_plain_text
-        )
+        assert any(not stage.needs_gold for stage in stages) == method.uses_plain_text
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -77,20 +74,19 @@ def test_the_card_names_paper_and_every_setting(name):
 
 
 @pytest.mark.parametrize("name", method_names())
-def test_losses_are_finite_and_fall_and_a_seed_repeats_its_numbers(name, inputs, tmp_path):
-    one, other = run(name, inputs, tmp_path / "one"), run(name, inputs, tmp_path / "other")
-    lines = [json.loads(line) for line in (one.folder / "log.jsonl").read_text().splitlines()]
-    stages = [stage["name"] for stage in one.metrics["stages"] if stage["name"] != "teacher"]
+def test_losses_are_finite_and_fall(name, inputs, tmp_path):
+    """In a whole run, whose student is then loaded by transformers alone."""
+    done = run(name, inputs, tmp_path / "run")
+    lines = [json.loads(line) for line in (done.folder / "log.jsonl").read_text().splitlines()]
+    stages = [stage["name"] for stage in done.metrics["stages"] if stage["name"] != "teacher"]
     assert stages == stage_names(name)
     for stage in stages:
         losses = [line["loss"] for line in lines if "loss" in line and line["stage"] == stage]
         assert all(math.isfinite(loss) for loss in losses)
         third = len(losses) // 3
         assert sum(losses[-third:]) < sum(losses[:third]), stage
-    ours, theirs = one.student.state_dict(), other.student.state_dict()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    different = run(name, inputs, tmp_path / "different", seed=1).student.state_dict()
-    assert not all(torch.equal(ours[key], different[key]) for key in ours)
+    check_student(done, name)
+    check_exported(done.folder)
 
 
 def test_unknown_methods():

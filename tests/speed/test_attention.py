@@ -49,7 +49,8 @@ def test_the_gradient_is_that_of_the_maps_that_were_dropped(monkeypatch, entries
         torch.manual_seed(5)
         return block_attention(*inputs, masks()["keys"], 0.4, 0.3)
 
-    assert torch.autograd.gradcheck(attend, vectors(dtype=torch.float64))
+    # Entry by entry it takes long: random directions then.
+    assert torch.autograd.gradcheck(attend, vectors(dtype=torch.float64), fast_mode=entries == 1)
 
 
 def test_the_mean_over_many_draws_is_attention_without_dropout():

@@ -1,7 +1,6 @@
 """Kills, damage, several processes, disks that refuse: a store is whole, or says what is not."""
 
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -108,9 +107,9 @@ def test_shards_are_as_readable_as_files_are(tmp_path):
     assert len(modes) == 1
 
 
-def test_two_processes_fill_one_store(tmp_path):
-    meeting = multiprocessing.get_context("spawn").Barrier(2, timeout=120)
-    workers = [start(fill_as_another, tmp_path, meeting) for _ in range(2)]
+def test_two_processes_fill_one_store(server, tmp_path):
+    meeting = server.Barrier(2, timeout=120)
+    workers = [launch(server, fill_as_another, tmp_path, meeting) for _ in range(2)]
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
@@ -120,8 +119,8 @@ def test_two_processes_fill_one_store(tmp_path):
     check(stored, tmp_path)
 
 
-def start(target, *arguments):
-    worker = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+def launch(server, target, *arguments):
+    worker = server.Process(target=target, args=arguments)
     worker.start()
     return worker
 
@@ -150,8 +149,8 @@ def fill_slowly(folder):
     build(folder, EVERYTHING)
 
 
-def test_a_process_killed_while_it_fills_leaves_a_store_that_the_next_completes(tmp_path, passes):
-    worker = start(fill_slowly, tmp_path)
+def test_a_process_killed_while_it_fills_leaves_a_store_that_the_next_completes(server, tmp_path, passes):
+    worker = launch(server, fill_slowly, tmp_path)
     while len(shards_of(tmp_path)) < 3 and worker.is_alive():
         time.sleep(0.01)
     os.kill(worker.pid, signal.SIGKILL)
@@ -175,9 +174,9 @@ def fill_where_files_stay_small(folder, said):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks the system to refuse large files")
-def test_a_system_that_refuses_to_write_leaves_the_model_and_one_clear_line(tmp_path):
-    said = multiprocessing.get_context("spawn").Queue()
-    worker = start(fill_where_files_stay_small, tmp_path, said)
+def test_a_system_that_refuses_to_write_leaves_the_model_and_one_clear_line(server, tmp_path):
+    said = server.Queue()
+    worker = launch(server, fill_where_files_stay_small, tmp_path, said)
     (line,), is_online = said.get(timeout=120)
     worker.join()
     assert is_online

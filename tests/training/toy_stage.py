@@ -46,9 +46,15 @@ class Reporting(Console):
         self.progress = report
 
 
-def workshop(folder, *, report=lambda step, steps, name: None, **engine):
+def unwatched(step, steps, name):
+    """Nothing happens at any step."""
+
+
+def workshop(folder, *, report=unwatched, **engine):
+    """Where something happens at a step, such as a kill, a checkpoint follows each; elsewhere that would be half the time."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = EngineConfig(**{"precision": "fp32", "log_every": 2, "checkpoint_seconds": 0.0, **engine})
+    seconds = 3600.0 if report is unwatched else 0.0
+    config = EngineConfig(**{"precision": "fp32", "log_every": 2, "checkpoint_seconds": seconds, **engine})
     log = RunLog(folder / "log.jsonl")
     return TrainingContext(build_accelerator(config), config, folder / "checkpoints", log, Reporting(report))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stillhouse.data.batch import Batch, Unit
 from stillhouse.features import Feature, FeatureName, Features
-from stillhouse.objective import LayerObjective
+from stillhouse.objective import LayerObjective, check_heads
 from stillhouse.speed.blocks import MapRows, blocked_loss, near_pairs
 
 Pairs = Literal["valid", "keys_only", "official"]
@@ -86,6 +86,7 @@ class AttentionScoresMSE(LayerObjective):
         mask = batch.student_inputs["attention_mask"]
         values = []
         for own, its in self.layers:
-            factors = _factors(student, own), _factors(teacher, its)
-            values.append(attention_scores_mse(*factors, mask, self.pairs, student.attention[own].window))
+            ours, theirs = _factors(student, own), _factors(teacher, its)
+            check_heads(self.name, ours[0].shape[1], theirs[0].shape[1])
+            values.append(attention_scores_mse(ours, theirs, mask, self.pairs, student.attention[own].window))
         return sum(values[1:], values[0])

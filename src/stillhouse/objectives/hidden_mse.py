@@ -28,7 +28,7 @@ def hidden_mse(
         attention_mask: 1 = real token.
         tokens: `valid` leaves padding out (an exact zero where all is padding), `all` counts it.
     """
-    losses = (student.float() - teacher.float()).square().mean(dim=-1)
+    losses = (student.float() - teacher.detach().float()).square().mean(dim=-1)
     if tokens == "all":
         return losses.mean()
     real = attention_mask.bool()

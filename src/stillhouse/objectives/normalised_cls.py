@@ -26,7 +26,7 @@ def cls_distance(
         teacher: Of the same width.
         normalise: Whether the vectors are divided by their length; a vector of length 0 stays 0.
     """
-    student, teacher = student.float(), teacher.float()
+    student, teacher = student.float(), teacher.detach().float()
     if normalise:
         # In half precision this epsilon would be 0, and a zero vector NaN.
         student, teacher = (F.normalize(vectors, dim=-1, eps=1e-12) for vectors in (student, teacher))

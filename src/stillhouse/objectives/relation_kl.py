@@ -11,7 +11,7 @@ from torch import Tensor
 from stillhouse.config import PositiveFloat, PositiveInt
 from stillhouse.data.batch import Batch
 from stillhouse.features import Feature, Features, Needs, Part, needs_of
-from stillhouse.objective import Objective
+from stillhouse.objective import Objective, check_heads
 from stillhouse.speed.blocks import MapRows, blocked_loss, mask_bias, near_pairs, with_least_keys
 
 Relation = tuple[Part, Part]
@@ -119,6 +119,7 @@ class RelationKL(Objective):
                 self._parts(student, self.student_layer, relation),
                 self._parts(teacher, self.teacher_layer, relation),
             )
+            check_heads(self.name, ours[0].shape[1], theirs[0].shape[1])
             values.append(weight * relation_kl(ours, theirs, mask, window))
         return torch.stack(values).sum()
 

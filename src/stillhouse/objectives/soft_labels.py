@@ -35,7 +35,7 @@ def softened_divergence(
     Reference: Hinton et al., 2015 (arXiv:1503.02531v1), section 2.
     """
     student_log_probs = (student_logits.float() / temperature).log_softmax(dim=-1)
-    teacher_log_probs = (teacher_logits.float() / temperature).log_softmax(dim=-1)
+    teacher_log_probs = (teacher_logits.detach().float() / temperature).log_softmax(dim=-1)
     teacher_probs = teacher_log_probs.exp()
     if divergence == "ce":
         return -_product(teacher_probs, student_log_probs).sum(dim=-1)
@@ -64,7 +64,7 @@ def binary_soft_labels(
     divergence: Divergence = "kl",
 ) -> Float[Tensor, ""]:
     """`T^2 D` between the Bernoulli distributions `sigmoid(logit / T)` of each label; mean over labels, then examples."""
-    student, teacher = student_logits.float() / temperature, teacher_logits.float() / temperature
+    student, teacher = student_logits.float() / temperature, teacher_logits.detach().float() / temperature
     probs = teacher.sigmoid()
     value = F.binary_cross_entropy_with_logits(student, probs, reduction="none")
     if divergence == "kl":

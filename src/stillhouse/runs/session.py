@@ -11,6 +11,7 @@ from stillhouse.console import Console
 from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
 from stillhouse.machine.engine import build_accelerator, is_first_process
 from stillhouse.machine.memory import forget_peak_memory
+from stillhouse.machine.versions import untested_transformers
 from stillhouse.models.model import Model
 from stillhouse.report import summary_lines, write_report
 from stillhouse.runs.defaults import with_defaults
@@ -68,6 +69,8 @@ class Session:
                 self._show_finished(folder)
             return folder
         accelerator = self.engine(config.engine, folder / TRACKERS)
+        if (warning := untested_transformers()) is not None:
+            self.console.warn(warning)
         prepared = prepare(config)
         if accelerator.is_main_process:  # which makes the folder, perhaps while another process is still on its way here
             folder.check(prepared.config, overwrite=overwrite)

@@ -77,7 +77,7 @@ class Regression(RowKind):
         return squared_error(logits, batch.labels, batch.has_label)
 
     def soft_loss(self, student: Tensor, teacher: Tensor, batch: Batch, objective: SoftLabels) -> Tensor:
-        return F.mse_loss(student.float(), teacher.float())
+        return F.mse_loss(student.float(), teacher.detach().float())
 
     # Scores: a constant has no correlation with anything, and the floor is 0.
 
