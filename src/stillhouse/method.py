@@ -96,6 +96,11 @@ class Method(MethodSettings, ABC):
     starts_from_fitted_teacher: ClassVar[bool] = False
     default_student: ClassVar[str] = "half"
 
+    @property
+    def spreads_layers(self) -> bool:
+        """Whether the layers that are learnt from are spread evenly over the teacher's, and so may be rounded."""
+        return False
+
     def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
         """Which teacher layer (1-based) each student layer starts from, where the widths agree."""
         return spread(student_layers, teacher_layers)

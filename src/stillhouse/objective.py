@@ -42,6 +42,11 @@ class Objective(Frozen, ABC):
     def teacher_needs(self) -> Needs:
         return NOTHING
 
+    @property
+    def layer_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Which layer of the student learns from which layer of the teacher, where that is said."""
+        return ()
+
     @abstractmethod
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         """The unweighted term, a scalar in nats or squared units, in float32."""
@@ -57,6 +62,10 @@ class LayerObjective(Objective):
 
     compares: ClassVar[tuple[FeatureName, ...]]
     layers: LayerPairs
+
+    @property
+    def layer_pairs(self) -> tuple[tuple[int, int], ...]:
+        return self.layers
 
     @property
     def student_needs(self) -> Needs:

@@ -65,6 +65,10 @@ class PKD(Method):
     compat: Literal["official"] | None = None
     stages: PKDStages = PKDStages()
 
+    @property
+    def spreads_layers(self) -> bool:
+        return self.layer_map == "skip"
+
     def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
         return layer_maps.first(student_layers, teacher_layers)
 

@@ -68,6 +68,10 @@ class TinyBERT(Method):
     compat: Literal["official"] | None = None
     stages: TinyBERTStages = TinyBERTStages()
 
+    @property
+    def spreads_layers(self) -> bool:
+        return self.layer_map == "uniform"
+
     def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
         pairs = layer_maps.chosen(self.layer_map, RULES, student.layers, teacher.layers)
         is_official = self.compat == "official"

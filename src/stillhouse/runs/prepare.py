@@ -153,12 +153,11 @@ def _completed(config: RunConfig, found: dict[str, Any]) -> RunConfig:
 def _layer_notes(stages: Sequence[Stage], config: RunConfig, own_layers: int, its_layers: int) -> list[str]:
     """Which layer of the student learns from which layer of the teacher."""
     notes: dict[str, None] = {}
-    is_rounded = getattr(config.method, "layer_map", None) in ("uniform", "skip") and its_layers % own_layers
+    is_rounded = config.method.spreads_layers and its_layers % own_layers
     rounded = f" ({own_layers} does not divide {its_layers}: halves are rounded up)" if is_rounded else ""
     for stage in stages:
         for objective in stage.objectives:
-            pairs = [pair for pair in getattr(objective, "layers", ()) if pair != (0, 0)]
-            if pairs:
+            if pairs := [pair for pair in objective.layer_pairs if pair != (0, 0)]:
                 said = ", ".join(f"{own} from {its}" for own, its in pairs)
                 notes[f"stage {stage.name}: layer {said} of the teacher{rounded}"] = None
     return list(notes)
