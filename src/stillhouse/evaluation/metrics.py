@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from stillhouse.evaluation.answer_scores import question_scores
 from stillhouse.evaluation.spans import precision_recall_f1, span_statistics, token_statistics
@@ -155,6 +154,8 @@ def _moments(gold: Any, predicted: Any) -> Array:
 
 
 def _rank_moments(gold: Any, predicted: Any) -> Array:
+    from scipy.stats import rankdata  # takes a second to import, and one kind of task needs it
+
     gold, predicted = _same_shape(gold, predicted)
     return _moments(rankdata(gold), rankdata(predicted))
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stillhouse.report import words
 from stillhouse.report.plots import COLOURS
-from stillhouse.report.svg import BASELINE_COLOUR, MUTED, STUDENT_COLOUR, TEXT, drawing, figure, inline_svg, printable
+from stillhouse.report.svg import (
+    BASELINE_COLOUR,
+    MUTED,
+    STUDENT_COLOUR,
+    TEXT,
+    drawing,
+    few_ticks,
+    figure,
+    inline_svg,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LINE_HEIGHT, LETTER_WIDTH, GAP = 14.0, 6.4, 12.0  # of a label and before it, in points
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -66,7 +78,7 @@ def difference_intervals(pairs: Sequence[tuple[str, float, float, float]], metri
         axes.axvline(0, color=BASELINE_COLOUR, linewidth=1.4)
         axes.grid(axis="x")
         axes.margins(x=0.08)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        few_ticks(axes.xaxis, 6)
         axes.set_xlabel(f"{words.metric_name(metric)}, minus the same student without a teacher")
         said = ", ".join(f"{name} {words.signed(difference)}" for name, difference, *_ in pairs)
         return inline_svg(drawn, "differences", f"Difference from the baseline with 95 % intervals: {said}")
@@ -102,10 +114,10 @@ def score_against_cost(points: Sequence[Point], metric: str, cost: str, name: st
         axes.set_xlim(max(0.0, min(costs) - room), max(costs) + 3.2 * room)
         axes.margins(y=0.1)
         axes.grid()
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        few_ticks(axes.xaxis, 5)
         if is_count:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.count(value)))
-        axes.yaxis.set_major_locator(MaxNLocator(6))
+            axes.xaxis.set_major_formatter(lambda value, _: words.count(value))
+        few_ticks(axes.yaxis, 6)
         axes.set_xlabel(cost)
         axes.set_ylabel(words.metric_name(metric))
         drawn.draw_without_rendering()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from stillhouse.report import words
 from stillhouse.report.classes import Confusion
@@ -22,10 +21,14 @@ from stillhouse.report.svg import (
     TEACHER_COLOUR,
     TEXT,
     drawing,
+    few_ticks,
     figure,
     inline_svg,
     printable,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = {"teacher": TEACHER_COLOUR, "student": STUDENT_COLOUR, "baseline": BASELINE_COLOUR}
 NAMES = {"teacher": "teacher", "student": "student", "baseline": "without teacher"}
@@ -75,7 +78,7 @@ def score_intervals(scores: Sequence[Score], metric: str) -> Markup:
         _categories(axes, [NAMES[score.role] for score in scores])
         axes.grid(axis="x")
         axes.margins(x=0.08)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        few_ticks(axes.xaxis, 5)
         axes.set_xlabel(words.metric_name(metric))
         said = ", ".join(f"{NAMES[score.role]} {score.value:.3f}" for score in scores)
         return inline_svg(drawn, "scores", f"{words.metric_name(metric)} with 95 % intervals: {said}")
@@ -110,9 +113,9 @@ def stage_curves(curve: StageCurve, name: str) -> Markup:
             bottom.set_ylabel(printable(words.metric_name(curve.metric), 14))
             bottom.grid(axis="y")
             bottom.margins(y=0.2)
-            bottom.yaxis.set_major_locator(MaxNLocator(3))
+            few_ticks(bottom.yaxis, 3)
         bottom.set_xlabel("step")
-        bottom.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        few_ticks(bottom.xaxis, 4, integer=True)
         drawn.align_ylabels()
         return inline_svg(drawn, name, f"Losses by objective in stage {printable(curve.name)}")
 
@@ -145,7 +148,7 @@ def class_bars(names: Sequence[str], values: Sequence[float], *, difference: boo
             axes.set_xlim(-reach, reach)
         else:
             axes.set_xlim(0, 1.15)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        few_ticks(axes.xaxis, 5)
         axes.set_xlabel("F1, student minus teacher" if difference else "F1")
         return inline_svg(drawn, "classes", "F1 by class" + (", student minus teacher" if difference else ""))
 
@@ -208,8 +211,8 @@ def predicted_against_gold(gold: Sequence[float], predicted: Sequence[float], ro
         axes.plot(ends, ends, "--", color=MUTED, linewidth=1)
         axes.plot(gold[::every], predicted[::every], "o", color=COLOURS[role], markersize=5, alpha=0.45, markeredgewidth=0)
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="gold value", ylabel="predicted")
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.yaxis.set_major_locator(MaxNLocator(6))
+        few_ticks(axes.xaxis, 6)
+        few_ticks(axes.yaxis, 6)
         axes.grid()
         return inline_svg(drawn, f"regression-{role}", f"Predicted against gold values of the {NAMES[role]}", tight=True)
 
@@ -259,8 +262,8 @@ def _loss_scale(axes: Axes, curve: StageCurve) -> None:
     everything = [value for _, values in curve.losses.values() for value in values]
     if len(middles) > 1 and min(everything) > 0 and max(middles) > 30 * min(middles):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(lambda *_: "")
     elif everything and min(everything) >= 0:
         axes.set_ylim(bottom=0)
 

@@ -7,12 +7,14 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:  # matplotlib takes a second to import, and most commands draw nothing
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 # Figures are drawn in stand-in colours, which the SVG then replaces by the page's CSS variables: one file, two themes.
 TEXT, MUTED, RULE, PAPER = "#010101", "#010102", "#010103", "#010104"
@@ -73,6 +75,8 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uf
 @contextmanager
 def drawing() -> Iterator[None]:
     """The style in which every figure must be made, whatever the user's own matplotlib settings are."""
+    import matplotlib as mpl
+
     defaults: dict[Any, Any] = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
     with mpl.rc_context({**defaults, **_STYLE}), warnings.catch_warnings():
         # The page's fonts draw the text, so it does not matter which characters matplotlib's own font has.
@@ -82,7 +86,16 @@ def drawing() -> Iterator[None]:
 
 def figure(width: float, height: float) -> Figure:
     """An empty figure of that many CSS pixels; call it inside `drawing()`."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width / 72, height / 72), layout="constrained")
+
+
+def few_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
+    """At most so many intervals between round numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, integer=integer))
 
 
 def inline_svg(drawn: Figure, name: str, description: str, *, tight: bool = False) -> Markup:
