@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+OLDEST := .venv-oldest
 # A worker a file, the long ones first (tests/conftest.py): fixtures of a file are made once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rfEs -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -41,6 +42,20 @@ test-long: $(STAMP)
 test-extra: $(STAMP)
 	$(PYTEST) -m extra
 
+# The core: models, students, objectives, every family and method at stage level, a run of every method. Old versions warn of
+# things of their own, which is no error here.
+test-oldest: $(OLDEST)/.installed
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -rfEs -n 2 --dist loadfile -W default \
+		tests/models tests/students tests/objectives tests/methods
+
+$(OLDEST)/.installed: $(STAMP) constraints-oldest.txt
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement constraints-oldest.txt
+	@# All else, torch above all, is that of .venv, looked for after what was just installed.
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		>"$$($(OLDEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth"
+	@touch $@
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,4 +74,4 @@ bench-quick: $(STAMP)
 	$(BIN)/python benchmarks/bench.py --quick $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.json
+	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.json

@@ -4,6 +4,22 @@ import pytest
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
 
+from stillhouse.files import write_text
+
+
+@pytest.fixture
+def drawn():
+    """The page of this comparison is looked at."""
+
+
+@pytest.fixture(autouse=True)
+def empty_page(request, monkeypatch):
+    """Pages that nobody looks at stay empty: drawing one takes as long as three runs."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(
+            "stillhouse.comparison.compare.write_comparison_report", lambda folder: write_text(folder / "report.html", "")
+        )
+
 
 @pytest.fixture(scope="module")
 def shared_cache(tmp_path_factory):

@@ -149,7 +149,7 @@ def test_a_baseline_takes_as_many_steps_as_the_longest_that_share_its_start(fini
         assert steps(pair["line"]) == steps(pair["baseline"])
 
 
-def test_a_finished_comparison_is_shown_at_once(finished, shelf, capsys):
+def test_a_finished_comparison_is_shown_at_once(finished, shelf, capsys, drawn):
     before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.json")}
     finished.report.unlink()
     (finished.folder / "comparison.md").unlink()
@@ -183,7 +183,7 @@ def test_a_comparison_goes_on_with_the_rows_that_are_missing(finished, shelf, tm
     assert again.results["pairs"] == finished.results["pairs"]
 
 
-def test_a_run_that_fails_takes_no_other_along(shelf, tmp_path):
+def test_a_run_that_fails_takes_no_other_along(shelf, tmp_path, drawn):
     changes = [*SETTINGS[:3], "methods.pkd.weight_patient=1e38"]
     options = {"methods": "pkd,logit", "seeds": "0", "grid": False, "learning_rate": 3e-3, "changes": changes}
     broken = run(shelf, tmp_path / "broken", **options)
@@ -253,7 +253,7 @@ def test_seeds_without_a_learning_rate_say_why(shelf, tmp_path, before_each):
     assert reasons == ["RuntimeError: no memory"] * 2
 
 
-def test_an_interrupted_comparison_shows_what_it_has(shelf, tmp_path, before_each):
+def test_an_interrupted_comparison_shows_what_it_has(shelf, tmp_path, before_each, drawn):
     before_each(interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(shelf, tmp_path / "out", methods="logit,pkd", grid=False)

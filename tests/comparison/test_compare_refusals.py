@@ -81,7 +81,7 @@ def test_a_weak_teacher_stops_the_comparison(shelf, tmp_path):
         run(shelf, tmp_path / "weak", changes=changes, methods="logit", allow_weak_teacher=None, seeds="0", grid=False)
 
 
-def test_a_weak_teacher_with_a_head_is_met_before_anything_is_trained(shelf, tmp_path):
+def test_a_weak_teacher_with_a_head_is_met_before_anything_is_trained(shelf, tmp_path, drawn):
     weak = make_tiny_checkpoint(tmp_path / "weak", "bert", head="classification", labels=("negative", "positive"))
     with pytest.raises(UserError, match="no better than"):
         run(shelf, tmp_path / "out", teacher=str(weak), methods="logit", allow_weak_teacher=None, grid=False)

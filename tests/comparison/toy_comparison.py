@@ -2,9 +2,9 @@
 
 from stillhouse import compare
 
-SETTINGS = ["teacher.finetune.learning_rate=0.003", "teacher.finetune.epochs=8", "teacher.finetune.batch_size=16"]
+SETTINGS = ["teacher.finetune.learning_rate=0.003", "teacher.finetune.epochs=3", "teacher.finetune.batch_size=32"]
 SETTINGS += ["methods.theseus.stages.replacing.epochs=2"]
-GIVEN = {"students": "2x24", "epochs": 2, "batch_size": 16, "max_length": 32, "allow_weak_teacher": True}
+GIVEN = {"students": "2x24", "epochs": 1, "batch_size": 32, "max_length": 32, "allow_weak_teacher": True}
 GIVEN |= {"methods": "logit,pkd,theseus", "seeds": [0, 3], "grid": "2e-3,5e-3"}
 
 

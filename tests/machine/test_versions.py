@@ -1,5 +1,7 @@
-"""A newer transformers than the newest tested one is said, once, and stops nothing."""
+"""Which versions are supported; a newer transformers than the newest tested one is said, once, and stops nothing."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,25 @@ from tests.commands import distil, leave
 from stillhouse.machine import versions
 from stillhouse.machine.versions import NEWEST_TRANSFORMERS, untested_transformers
 
-PINNED = Path(__file__).parents[2] / "constraints.txt"
+ROOT = Path(__file__).parents[2]
+
+
+def pinned(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
 
 
 def test_the_newest_tested_version_is_the_pinned_one():
-    assert f"transformers=={NEWEST_TRANSFORMERS}" in PINNED.read_text(encoding="utf-8").splitlines()
+    assert pinned("constraints.txt")["transformers"] == NEWEST_TRANSFORMERS
+
+
+@pytest.mark.parametrize("package", ["transformers", "datasets"])
+def test_the_oldest_supported_versions_are_those_that_are_tested(package):
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    (floor,) = (line.partition(">=")[2] for line in dependencies if line.startswith(f"{package}>="))
+    assert floor == pinned("constraints-oldest.txt")[package]
+    said = re.sub(r"\s+", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert f"{package} from {floor} to {pinned('constraints.txt')[package]}" in said
 
 
 @pytest.mark.parametrize(

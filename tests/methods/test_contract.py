@@ -32,6 +32,17 @@ def inputs(tmp_path_factory):
     return toy_data.classification(folder / "data.csv"), make_tiny_checkpoint(folder / "tiny-bert", "bert")
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache, monkeypatch):
+    """One for all methods: they have the same teacher."""
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(cache))
+
+
 def run(name, inputs, out):
     data, teacher = inputs
     settings = (f"epochs={EPOCHS.get(name, 3)}", "batch_size=16", "learning_rate=0.003")
