@@ -67,7 +67,8 @@ def prepare(config: RunConfig) -> Prepared:
     student, start = _student(config, teacher, own, student_tokenizer, task)
     model_notes = [] if config.starts_from_fitted_teacher else [f"student starts from {student.start}: {start.sentence()}"]
     model_notes += _layer_notes(stages, config, *layers)
-    length = max_length(config.data.max_length, task.kind, [(model.encoder, model.tokenizer) for model in (teacher, student)])
+    models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
+    length = max_length(config.data.max_length, task.kind, models)
     config = _completed(config, {**dataset.columns, "task": task.kind.name, "max_length": length})
     splits = {
         name: _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)

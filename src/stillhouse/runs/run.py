@@ -15,7 +15,7 @@ from typing import Any
 from stillhouse.console import Console, OnProgress
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
-from stillhouse.evaluation.trained import remember_use
+from stillhouse.evaluation.predictor import remember
 from stillhouse.files import CHECKPOINTS, LOG, STUDENT, TEACHER, write_folder
 from stillhouse.method import Role, Stage
 from stillhouse.models.adapter import layer_count
@@ -183,7 +183,7 @@ class StagedRun:
 
     def _remember_use(self, role: Role) -> None:
         """Writes into a model's configuration how its inputs are cut and when it gives no answer."""
-        remember_use(self.models[role].encoder, self.config.data, self._threshold(role))
+        remember(self.models[role].encoder.config, self.config.data, self._threshold(role))
 
     def _threshold(self, role: Role) -> float | None:
         """When a trained model gives no answer, chosen once on the selection rows; None where a task knows no such thing."""
