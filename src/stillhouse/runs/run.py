@@ -23,7 +23,8 @@ from stillhouse.models.digest import weights_digest
 from stillhouse.models.forward import Side
 from stillhouse.models.model import Model
 from stillhouse.models.saving import save_model
-from stillhouse.runs.checks import check_prepared_teacher
+from stillhouse.runs.checks import check_teacher
+from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.model_card import write_model_card
 from stillhouse.runs.outcome import Outcome
 from stillhouse.runs.prepared import Prepared
@@ -82,8 +83,9 @@ class StagedRun:
             self._check_teacher()
 
     def _check_teacher(self) -> None:
-        self.notes.append(check_prepared_teacher(self.prepared, self.accelerator))
-        self.console.say(f"  {self.notes[-1]}")
+        for said in refuse_first(check_teacher(self.prepared, self.accelerator)):
+            self.notes.append(said)
+            self.console.say(f"  {said}")
 
     @cached_property
     def context(self) -> TrainingContext:
