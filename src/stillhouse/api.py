@@ -43,9 +43,9 @@ class Run:
     @property
     def student(self) -> Any:
         """The student: a transformers model with its head, in eval mode."""
-        from stillhouse.evaluation.trained import load_with_head
+        from stillhouse.evaluation.predictor import load_with_head
 
-        return load_with_head(str(self._folder / STUDENT))[1]
+        return load_with_head(str(self._folder / STUDENT))[0].encoder
 
     @property
     def tokenizer(self) -> Any:
@@ -173,11 +173,12 @@ def evaluate(
     Raises:
         UserError: The model has no head, or data and model do not fit.
     """
-    from stillhouse.evaluation.run_evaluation import evaluate_models
+    from stillhouse.evaluation.given_data import evaluate_models
+    from stillhouse.evaluation.predictor import Predictor
 
     config = scoring_config(given_options(evaluate, EVALUATE, options), data)
     models = {"student": model_folder(model)} | ({} if teacher is None else {"teacher": model_folder(teacher)})
-    return evaluate_models(models, config.data, config.engine)
+    return evaluate_models({role: Predictor.of_folder(one, config.engine) for role, one in models.items()}, config.data)
 
 
 def predict(
@@ -200,7 +201,8 @@ def predict(
     Raises:
         UserError: Neither or both of `text` and `data` are given, or the model has no head.
     """
-    from stillhouse.evaluation.run_prediction import predict_texts
+    from stillhouse.evaluation.given_data import predict_file
+    from stillhouse.evaluation.predictor import Predictor
 
     given = given_options(predict, PREDICT, options)
     if (text is None) == (data is None):
@@ -210,7 +212,10 @@ def predict(
     if pairs is not None and (texts is None or len(texts) != len(pairs)):
         raise UserError(f"{len(texts or ())} texts and {len(pairs)} second texts", expected="one second text for each text")
     config = scoring_config(given)
-    return predict_texts(model_folder(model), texts, pairs, data, config.data, config.engine)
+    predictor = Predictor.of_folder(model_folder(model), config.engine)
+    if data is not None:
+        return predict_file(predictor, data, max_length=config.data.max_length)
+    return predictor.predict(texts or (), pairs, max_length=config.data.max_length)
 
 
 def model_folder(model: str | Path) -> str:

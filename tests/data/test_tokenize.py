@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from stillhouse.data import tokenize
 from stillhouse.data.batch import tokenized_split
 from stillhouse.data.examples import Examples
-from stillhouse.data.tokenize import cut_notes, encode
+from stillhouse.data.tokenize import encode
 from stillhouse.models.loading import same_tokens
 from stillhouse.task import Answer, Task, load_kind
 
@@ -127,15 +127,13 @@ def _pieces(context):
 def test_words_that_no_model_sees_are_counted():
     rows = Examples([["hello"] * 9, ["world"]], [(0,) * 9, (1,)])
     encoded = encode(rows, TAGGING, byte_level(), max_length=6)
-    assert cut_notes({"train": encoded}, TAGGING, 6) == [
-        "train: 5 words lie beyond 6 tokens or have none; they are tagged as outside"
-    ]
-    assert cut_notes({"train": encode(rows, TAGGING, byte_level(), max_length=32)}, TAGGING, 32) == []
+    assert TAGGING.kind.cut_note(encoded, 6) == "5 words lie beyond 6 tokens or have none; they are tagged as outside"
+    assert TAGGING.kind.cut_note(encode(rows, TAGGING, byte_level(), max_length=32), 32) == ""
 
 
 def test_rows_that_fill_the_length_are_counted():
     rows = Examples(["hello " * 9, "hello " * 4, "world"], [0, 1, 0])
     task = Task("toy", load_kind("classification"), ("a", "b"))
     encoded = encode(rows, task, make_tokenizer("bert"), max_length=6)
-    assert cut_notes({"train": encoded}, task, 6) == ["train: 2 of 3 rows fill 6 tokens; longer ones are cut (--max-length)"]
-    assert cut_notes({"train": encode(rows, task, make_tokenizer("bert"), max_length=64)}, task, 64) == []
+    assert task.kind.cut_note(encoded, 6) == "2 of 3 rows fill 6 tokens; longer ones are cut (--max-length)"
+    assert task.kind.cut_note(encode(rows, task, make_tokenizer("bert"), max_length=64), 64) == ""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig
 
-from stillhouse.measure.latency import measure_latency, random_inputs
+from stillhouse.measure.latency import conditions_of, forward_passes, measure_latency, random_inputs
 
 
 class Logged(nn.Module):
@@ -29,7 +29,8 @@ class Logged(nn.Module):
 
 def measured(models, **options):
     inputs = {name: random_inputs(model, batch=2, tokens=3) for name, model in models.items()}
-    return measure_latency(models, inputs, batch=2, tokens=3, **options)
+    with forward_passes(models, inputs) as passes:
+        return measure_latency(passes, **options)
 
 
 def test_models_take_turns_in_eval_mode_without_gradient():
@@ -49,13 +50,23 @@ def test_a_slower_model_takes_longer():
     assert result["fast"].p95_ms >= result["fast"].p50_ms > 0
 
 
+def test_anything_that_can_be_called_is_timed_in_turn():
+    log = []
+    result = measure_latency({"a": lambda: log.append("a"), "b": lambda: log.append("b")}, repeats=2, warmup=1)
+    assert log == ["a", "b"] * 3
+    assert result.keys() == {"a", "b"}
+
+
 def test_conditions_are_said():
-    result = measured({"model": Logged("model", [])}, repeats=1, warmup=0)["model"]
-    assert (result.batch, result.tokens, result.device) == (2, 3, "cpu")
-    assert (result.threads, result.precision) == (torch.get_num_threads(), "fp32")
-    assert measured({"model": Logged("model", []).bfloat16()}, repeats=1, warmup=0)["model"].precision == "bf16"
+    def conditions(model):
+        return conditions_of(model, random_inputs(model, batch=2, tokens=3))
+
+    said = conditions(Logged("model", []))
+    assert (said.batch, said.tokens, said.device) == (2, 3, "cpu")
+    assert (said.threads, said.precision) == (torch.get_num_threads(), "fp32")
+    assert conditions(Logged("model", []).bfloat16()).precision == "bf16"
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert measured({"model": Logged("model", [])}, repeats=1, warmup=0)["model"].precision == "bf16"
+        assert conditions(Logged("model", [])).precision == "bf16"
 
 
 def test_a_real_model_with_all_of_its_inputs():
@@ -64,8 +75,8 @@ def test_a_real_model_with_all_of_its_inputs():
     names = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
     inputs = random_inputs(model, batch=2, tokens=5, names=names)
     assert set(inputs) == {"input_ids", "attention_mask", "token_type_ids"}
-    result = measure_latency({"model": model}, {"model": inputs}, batch=2, tokens=5, repeats=2, warmup=1)
-    assert result["model"].p50_ms > 0
+    with forward_passes({"model": model}, {"model": inputs}) as passes:
+        assert measure_latency(passes, repeats=2, warmup=1)["model"].p50_ms > 0
 
 
 def test_random_inputs_are_ordinary_tokens_and_repeat():
@@ -89,10 +100,6 @@ def test_training_mode_comes_back_after_an_error():
     assert model.training
 
 
-def test_wrong_conditions_are_refused():
-    model = Logged("model", [])
-    inputs = {"model": random_inputs(model, batch=2, tokens=3)}
-    with pytest.raises(ValueError, match=r"input_ids of model is \(2, 3\), not batch 2 x tokens 5"):
-        measure_latency({"model": model}, inputs, batch=2, tokens=5)
+def test_no_repeats_are_refused():
     with pytest.raises(ValueError, match="repeats must be positive"):
-        measure_latency({"model": model}, inputs, batch=2, tokens=3, repeats=0)
+        measure_latency({"model": lambda: None}, repeats=0)

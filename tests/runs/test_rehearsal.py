@@ -6,7 +6,7 @@ from tests.training.toy_stage import toy_encoder, toy_split
 from stillhouse.errors import UserError
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import dimensions
-from stillhouse.runs.checks import rehearse
+from stillhouse.runs.rehearsal import rehearse
 from stillhouse.task import load_kind
 
 

@@ -32,7 +32,8 @@ from stillhouse.files import (
 )
 from stillhouse.machine.engine import check_trackers, is_first_process
 from stillhouse.report import comparison_markdown, comparison_text, write_comparison_report
-from stillhouse.runs.checks import check_prepared_teacher
+from stillhouse.runs.checks import check_teacher
+from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.runs.run_folder import RunFolder
@@ -75,7 +76,7 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
 
 def _check_teacher(accelerator: Accelerator, console: Console, prepared: Prepared) -> None:
     console.say("  scoring the teacher on the selection rows")
-    check_prepared_teacher(prepared, accelerator)
+    refuse_first(check_teacher(prepared, accelerator))
 
 
 def _tell(folder: ComparisonFolder) -> None:

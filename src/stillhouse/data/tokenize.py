@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,12 +92,6 @@ def encode(examples: Examples, task: Task, tokenizer: Any, *, max_length: int, s
     chunks = [examples.select(range(start, min(start + PART, len(examples)))) for start in starts]
     limits = {"max_length": max_length, "stride": stride}
     return _joined([task.kind.tokenize(chunk, start, tokenizer, **limits) for start, chunk in zip(starts, chunks, strict=True)])
-
-
-def cut_notes(encoded: Mapping[str, Encoded], task: Task, max_length: int) -> list[str]:
-    """Says of each split what lies beyond `max_length`."""
-    notes = {name: task.kind.cut_note(rows, max_length) for name, rows in encoded.items()}
-    return [f"{name}: {note}" for name, note in notes.items() if note]
 
 
 def encode_texts(examples: Examples, first: int, tokenizer: Any, max_length: int) -> Encoded:

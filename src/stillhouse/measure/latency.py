@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +18,24 @@ SPECIAL_TOKENS = 10  # ids below are padding and its like, which some models tre
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of a forward pass, and the conditions they hold for.
+    """Milliseconds of a call: the median and the 95th percentile."""
+
+    p50_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the latency of a forward pass holds for.
 
     Attributes:
-        p50_ms: Median.
-        p95_ms: 95th percentile.
         batch: Texts a pass.
         tokens: Tokens a text.
         threads: CPU threads of torch.
         precision: Of the arithmetic: that of autocast where it is on, else that of the weights.
-        device: Where it ran.
+        device: Where it runs.
     """
 
-    p50_ms: float
-    p95_ms: float
     batch: int
     tokens: int
     threads: int
@@ -38,60 +43,54 @@ class Latency:
     device: str
 
 
-def measure_latency(
-    models: Mapping[str, nn.Module],
-    inputs_for: Mapping[str, Mapping[str, Tensor]],
-    *,
-    batch: int,
-    tokens: int,
-    repeats: int = 30,
-    warmup: int = 5,
-) -> dict[str, Latency]:
-    """Times forward passes in eval mode without gradient, on each model's own device.
-
-    The models take turns (a, b, c, a, b, c, ...), so that another load on the machine, or its heat, falls on all alike.
+def measure_latency(calls: Mapping[str, Callable[[], object]], *, repeats: int = 30, warmup: int = 5) -> dict[str, Latency]:
+    """Times calls that take turns (a, b, c, a, b, c, ...): another load on the machine, or its heat, falls on all alike.
 
     Args:
-        models: By name; their training mode is restored afterwards.
-        inputs_for: Keyword arguments of each model's forward, each `(batch, tokens)`; see `random_inputs`.
-        batch: Texts a pass, as the inputs hold them.
-        tokens: Tokens a text, as the inputs hold them.
-        repeats: Timed passes of each model.
-        warmup: Passes of each model before, not timed.
+        calls: By name; each returns when its work is done, see `forward_passes`.
+        repeats: Timed calls of each.
+        warmup: Calls of each before, not timed.
     """
     if repeats < 1:
         raise ValueError(f"repeats must be positive, not {repeats}")
-    for name in models:
-        for key, tensor in inputs_for[name].items():
-            if tuple(tensor.shape[:2]) != (batch, tokens):
-                raise ValueError(f"{key} of {name} is {tuple(tensor.shape)}, not batch {batch} x tokens {tokens}")
-    devices = {name: _device(model) for name, model in models.items()}
-    inputs = {name: {key: tensor.to(device) for key, tensor in inputs_for[name].items()} for name, device in devices.items()}
+    milliseconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(warmup + repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds = time.perf_counter() - start
+            if turn >= warmup:
+                milliseconds[name].append(1000 * seconds)
+    return {
+        name: Latency(p50_ms=float(np.percentile(times, 50)), p95_ms=float(np.percentile(times, 95)))
+        for name, times in milliseconds.items()
+    }
+
+
+@contextmanager
+def forward_passes(
+    models: Mapping[str, nn.Module], inputs_for: Mapping[str, Mapping[str, Tensor]]
+) -> Iterator[dict[str, Callable[[], None]]]:
+    """Forward passes to time inside the block: in eval mode without gradient, each on its model's own device.
+
+    Args:
+        models: By name; their training mode is restored afterwards.
+        inputs_for: Keyword arguments of each model's forward, see `random_inputs`.
+    """
     modes = {name: model.training for name, model in models.items()}
-    milliseconds: dict[str, list[float]] = {name: [] for name in models}
     try:
         with torch.inference_mode():
-            for turn in range(warmup + repeats):
-                for name, model in models.items():
-                    model.eval()
-                    seconds = _time_pass(model, inputs[name], devices[name])
-                    if turn >= warmup:
-                        milliseconds[name].append(1000 * seconds)
+            yield {name: _forward_pass(model.eval(), inputs_for[name]) for name, model in models.items()}
     finally:
         for name, model in models.items():
             model.train(modes[name])
-    return {
-        name: Latency(
-            p50_ms=float(np.percentile(times, 50)),
-            p95_ms=float(np.percentile(times, 95)),
-            batch=batch,
-            tokens=tokens,
-            threads=torch.get_num_threads(),
-            precision=_precision(models[name], devices[name]),
-            device=devices[name].type,
-        )
-        for name, times in milliseconds.items()
-    }
+
+
+def conditions_of(model: nn.Module, inputs: Mapping[str, Tensor]) -> Conditions:
+    """What the latency of a model on these inputs holds for."""
+    device = _device(model)
+    batch, tokens = next(iter(inputs.values())).shape[:2]
+    return Conditions(batch, tokens, torch.get_num_threads(), _precision(model, device), device.type)
 
 
 def random_inputs(
@@ -123,14 +122,16 @@ def random_inputs(
     return {name: made[name] for name in names if name in made}
 
 
-def _time_pass(model: nn.Module, inputs: Mapping[str, Tensor], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    model(**inputs)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+def _forward_pass(model: nn.Module, inputs: Mapping[str, Tensor]) -> Callable[[], None]:
+    device = _device(model)
+    own = {key: tensor.to(device) for key, tensor in inputs.items()}
+
+    def call() -> None:
+        model(**own)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return call
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -17,12 +17,12 @@ def max_length(asked: int | None, kind: Kind, models: Sequence[tuple[Any, Any]])
     Args:
         asked: What the user wants; None = the default.
         kind: Of the task, which has a default of its own.
-        models: Encoders, each with its tokenizer.
+        models: Their configurations of transformers, each with its tokenizer.
 
     Raises:
         UserError: More was asked for than a model has positions for, or no more than special tokens take up.
     """
-    limit = min(position_limit(encoder, tokenizer) for encoder, tokenizer in models)
+    limit = min(position_limit(config, tokenizer) for config, tokenizer in models)
     if asked is None:
         return min(limit, kind.max_length)
     if asked > limit:
@@ -41,9 +41,8 @@ def max_length(asked: int | None, kind: Kind, models: Sequence[tuple[Any, Any]])
     return asked
 
 
-def position_limit(encoder: Any, tokenizer: Any) -> int:
+def position_limit(config: Any, tokenizer: Any) -> int:
     """How many tokens a model can read at most."""
-    config = encoder.config
     positions = int(getattr(config, "max_position_embeddings", None) or 512)
     if config.model_type in ("roberta", "xlm-roberta", "camembert"):
         positions -= config.pad_token_id + 1  # positions are counted from behind the padding id

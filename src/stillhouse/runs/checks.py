@@ -1,105 +1,83 @@
-"""What is known before anything is trained: whether models and stages fit, and whether the teacher knows the task."""
+"""What is known before anything is trained: each check gives what it finds, cheap ones before those that need models.
+
+A run stops at the first finding that refuses it, see `refuse_first`; run to its end, a check gives all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-import torch
 from accelerate import Accelerator
 
-from stillhouse.data.batch import TokenizedSplit
-from stillhouse.errors import NotFinite, UserError
-from stillhouse.evaluation.evaluate import predict_split
-from stillhouse.evaluation.floor import check_teacher
+from stillhouse.data.tokenize import Encoded
+from stillhouse.errors import NotFinite
+from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
+from stillhouse.evaluation.floor import floor_score, is_within_noise
 from stillhouse.features import ONLY_LOGITS
+from stillhouse.files import explained, free_space
 from stillhouse.method import Stage
-from stillhouse.models.forward import evaluating, forward
+from stillhouse.models.model import Model
+from stillhouse.runs.findings import Finding, refusal
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
-from stillhouse.students.side import StageSide
-from stillhouse.task import Kind
-
-WHOLE = ONLY_LOGITS  # no pass ends before the last layer, so that how often a model attends is looked at
+from stillhouse.task import Kind, Task
+from stillhouse.teachers.store import store_root
 
 
-def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: TokenizedSplit) -> None:
-    """Leaves both models, and torch's generator, as they were.
-
-    Args:
-        stages: What will be run.
-        student: Encoder of the student.
-        teacher: Encoder of the teacher.
-        rows: Of which the first is used.
-
-    Raises:
-        UserError: A model does not give what a stage needs of it.
-    """
-    batch = rows.batch(np.zeros(1, dtype=np.int64))
-    implementations = [(model, model.config._attn_implementation) for model in (student, teacher)]
-    for stage in stages:
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(student), evaluating(teacher):
-            side = stage.side.build(student, teacher, stage.student_needs | WHOLE, 0)
-            try:
-                forward(teacher, batch, "teacher", stage.teacher_needs | WHOLE)
-                side.try_out(batch)
-            except UserError:
-                raise
-            except Exception as error:  # whatever a family's own code makes of it
-                raise UserError(
-                    f"stage {stage.name!r} {_asks(stage)}, which {teacher.config.model_type} does not let it: {error}",
-                    expected="a teacher of another family, such as BERT or RoBERTa",
-                    fix="choose another teacher, or --method logit",
-                ) from error
-            finally:
-                side.release()
-                for model, implementation in implementations:
-                    model.requires_grad_(True)
-                    if model.config._attn_implementation != implementation:
-                        model.set_attn_implementation(implementation)
-
-
-def _asks(stage: Stage) -> str:
-    """What a stage does with its models."""
-    if stage.student_needs - ONLY_LOGITS:
-        return "reads what is inside its models"
-    return "reads its models' outputs" if type(stage.side) is StageSide else "replaces their layers"
-
-
-def check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: str, student: str, kind: Kind) -> None:
-    """Refuses what cannot be done with two tokenizers."""
-    both = f"teacher {teacher} and student {student}"
-    if any(stage.teacher_needs - ONLY_LOGITS for stage in stages):
-        raise UserError(
-            f"method {config.method.name} compares tokens, but {both} cut text differently",
-            expected="one tokenizer for both",
-            fix="choose a student of the teacher's family (such as --student half), or --method logit",
+def check_settings(config: RunConfig) -> Iterator[Finding]:
+    """Settings that contradict each other, and a store that can be none."""
+    method = config.method
+    if config.teacher.store is not None:
+        yield from refusal(partial(store_root, config.teacher.store))
+    if not method.uses_teacher and config.baseline:
+        yield Finding(
+            f"--baseline is given, but method {method.name} has no teacher: it is the baseline itself",
+            expected="a method that learns from a teacher",
+            fix="leave --baseline out (--no-baseline where a run file asks for it)",
         )
-    if kind.needs_one_tokenizer:
-        raise UserError(
-            f"{both} cut text into different tokens",
-            expected=f"one tokenizer for {kind.needs_one_tokenizer}",
-            fix="choose a student of the teacher's family (such as --student half)",
+    if not method.uses_plain_text and config.data.labels == "teacher":
+        reason = "learns from gold labels alone" if method.uses_teacher else "has no teacher to give them"
+        yield Finding(
+            f"--labels teacher is given, but method {method.name} {reason}",
+            expected="--labels gold or mixed",
+            fix="leave --labels out, or choose a method that learns from the teacher's labels",
+        )
+    if config.data.transfer and (not method.uses_plain_text or config.data.labels == "gold"):
+        if method.uses_plain_text:
+            reason = "--labels gold leaves"
+        else:
+            why = "learns from gold labels alone" if method.uses_teacher else "has no teacher"
+            reason = f"method {method.name}, which {why}, leaves"
+        yield Finding(
+            f"--transfer is given, but {reason} text without a label out",
+            expected="a teacher that labels the text",
+            fix="leave --transfer out, or use --labels mixed and a method that learns from the teacher's labels",
+        )
+    if method.starts_from_fitted_teacher and not config.starts_from_fitted_teacher:
+        yield Finding(
+            f"student.start is {config.student.start}, but method {method.name} makes its student out of the fitted teacher",
+            fix="leave student.start out",
         )
 
 
-def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int, teacher_layers: int) -> None:
-    """Refuses what no method can do, whichever it is."""
+def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int, teacher_layers: int) -> Iterator[Finding]:
+    """What no method can do, whichever it is."""
     gold = [stage.name for stage in stages if stage.needs_gold]
     if gold and config.data.labels == "teacher":
-        raise UserError(
+        yield Finding(
             f"--labels teacher leaves stage {gold[0]!r} of method {config.method.name} nothing to learn from",
             expected="--labels gold or mixed, where a stage learns from gold labels alone",
         )
     for stage in stages:
         if not any(objective.weight for objective in stage.objectives):
-            raise UserError(
+            yield Finding(
                 f"all weights of stage {stage.name!r} of method {config.method.name} are 0: there is nothing to learn",
                 expected="at least one weight above 0",
             )
     if student_layers > teacher_layers and any(stage.student_needs - ONLY_LOGITS for stage in stages):
-        raise UserError(
+        yield Finding(
             f"the student has {student_layers} layers and its teacher {teacher_layers}, "
             f"and method {config.method.name} looks inside",
             expected=f"at most {teacher_layers} layers",
@@ -107,18 +85,104 @@ def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int
         )
 
 
-def check_prepared_teacher(prepared: Prepared, accelerator: Accelerator) -> str:
-    """What the teacher knows of the task, in words.
+def check_tokens(stages: Sequence[Stage], config: RunConfig, teacher: str, student: str, kind: Kind) -> Iterator[Finding]:
+    """What cannot be done with two tokenizers."""
+    both = f"teacher {teacher} and student {student}"
+    if any(stage.teacher_needs - ONLY_LOGITS for stage in stages):
+        yield Finding(
+            f"method {config.method.name} compares tokens, but {both} cut text differently",
+            expected="one tokenizer for both",
+            fix="choose a student of the teacher's family (such as --student half), or --method logit",
+        )
+    if kind.needs_one_tokenizer:
+        yield Finding(
+            f"{both} cut text into different tokens",
+            expected=f"one tokenizer for {kind.needs_one_tokenizer}",
+            fix="choose a student of the teacher's family (such as --student half)",
+        )
 
-    Raises:
-        UserError: Nothing, or its outputs are no numbers.
-    """
+
+def check_lengths(encoded: Mapping[str, Encoded], task: Task, max_length: int) -> Iterator[Finding]:
+    """What of each split lies beyond `max_length`."""
+    for name, rows in encoded.items():
+        if note := task.kind.cut_note(rows, max_length):
+            yield Finding(f"{name}: {note}", severity="warns")
+
+
+def check_teacher(prepared: Prepared, accelerator: Accelerator) -> Iterator[Finding]:
+    """What the teacher knows of the task: one finding, by scoring the selection rows."""
     teacher, selection = prepared.teacher, prepared.splits["selection"]
     try:
         predictions = predict_split(teacher.encoder.to(accelerator.device), selection, "teacher", accelerator)
     except NotFinite as error:
-        raise UserError(
-            f"teacher {teacher.name}: {error}", expected="numbers", fix="check its weights, or use --precision fp32"
-        ) from error
-    options = {"allow_weak": prepared.config.teacher.allow_weak, "is_fitted": not prepared.teacher_has_head}
-    return f"teacher {teacher.name}: {check_teacher(selection, predictions, **options)}"
+        fix = "check its weights, or use --precision fp32"
+        yield Finding(f"teacher {teacher.name}: {error}", expected="numbers", fix=fix)
+    else:
+        options = {"allow_weak": prepared.config.teacher.allow_weak, "is_fitted": not prepared.teacher_has_head}
+        yield against_floor(teacher.name, selection, predictions, **options)
+
+
+def against_floor(name: str, split: Split, predictions: Predictions, *, allow_weak: bool, is_fitted: bool = True) -> Finding:
+    """A teacher beside what knowing nothing scores.
+
+    Args:
+        name: Of the teacher.
+        split: The selection rows.
+        predictions: The teacher's.
+        allow_weak: Go on where it is no better.
+        is_fitted: Whether the run has fine-tuned it; then it may be trained longer.
+
+    Returns:
+        Its score in words. It refuses a teacher that is not above the floor, unless `allow_weak` is on, and warns of one
+        within two standard errors above it; for tags, label sets and answers where the 95 % interval of its score reaches
+        down to it.
+    """
+    score, floor = main_score(split, predictions), floor_score(split)
+    metric = split.task.kind.main_metric.name
+    said = f"{metric} {score:.3f} on {len(split)} selection rows (knowing nothing: {floor:.3f})"
+    warning = ""
+    if floor == 1:
+        warning = "these rows all have one label, so they cannot tell what the teacher knows"
+    elif score <= floor and not allow_weak:
+        longer = "train the teacher longer (--overwrite --set teacher.finetune.epochs=5)"
+        another = longer if is_fitted else "choose another teacher"
+        return Finding(
+            f"the teacher is no better than always giving the most frequent answer: {said}",
+            expected="a teacher that has learnt the task",
+            fix=f"check that labels fit texts, {another}, or go on all the same with --allow-weak-teacher",
+        )
+    elif score <= floor:
+        warning = "no better than knowing nothing"
+    elif is_within_noise(split, predictions, score, floor):
+        warning = "within two standard errors of knowing nothing"
+    if warning:
+        return Finding(f"teacher {name}: {said}; warning: {warning}", severity="warns")
+    return Finding(f"teacher {name}: {said}", severity="says")
+
+
+def check_space(prepared: Prepared, folder: Path) -> Iterator[Finding]:
+    """A disk too full for what the run will write; what it has written already counts as room."""
+    needed = _bytes_needed(prepared)
+    with explained(folder):
+        written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        free = free_space(folder) + written
+    if free < needed:
+        yield Finding(
+            f"no space left for {folder}: {free // 2**20:,.0f} MiB are free",
+            expected=f"about {-(-needed // 2**20):,} MiB for weights and checkpoints",
+            fix="free some, or choose another --out",
+        )
+
+
+def _bytes_needed(prepared: Prepared) -> int:
+    """What the run folder holds at its fullest, with a little to spare.
+
+    A stage has two checkpoints for a moment, with AdamW's two moments beside the weights, and its best weights: 7 models.
+    Of each stage before it the final weights are kept twice.
+    """
+
+    def size(model: Model) -> int:
+        return sum(int(tensor.nbytes) for tensor in model.encoder.state_dict().values())
+
+    student = 10 * size(prepared.student)
+    return max(8 * size(prepared.teacher), 2 * size(prepared.teacher) + student) if prepared.fits_teacher else student

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from stillhouse.evaluation.trained import answer_threshold
+from stillhouse.evaluation.predictor import remembered
 from stillhouse.runs.prepared import Prepared
 
 
@@ -43,7 +43,7 @@ Inputs are cut to {config.data.max_length} tokens in training.{_no_answer(studen
 
 
 def _no_answer(student: Any) -> str:
-    threshold = answer_threshold(student)
+    threshold = remembered(student.config).no_answer_threshold
     if math.isinf(threshold):
         return ""
     return (

@@ -18,7 +18,7 @@ from stillhouse.evaluation.scores import scores_entry
 from stillhouse.files import METRICS, PREDICTIONS, write_json, write_text
 from stillhouse.machine.engine import environment
 from stillhouse.machine.memory import peak_memory_mib
-from stillhouse.measure.latency import measure_latency, random_inputs
+from stillhouse.measure.latency import conditions_of, forward_passes, measure_latency, random_inputs
 from stillhouse.measure.size import count_parameters, weights_mib
 from stillhouse.models.adapter import input_names
 from stillhouse.models.model import Model
@@ -163,9 +163,11 @@ def _latency(prepared: Prepared, models: Mapping[str, Model]) -> tuple[dict[str,
         role: random_inputs(model.encoder, batch=1, tokens=tokens, names=input_names(model.encoder))
         for role, model in models.items()
     }
+    encoders = {role: model.encoder for role, model in models.items()}
     # In fp32, as plain transformers runs the saved model: under autocast a pass would mostly cast weights.
-    measured = measure_latency({role: model.encoder for role, model in models.items()}, inputs, batch=1, tokens=tokens)
-    held = next(iter(measured.values()))
+    with forward_passes(encoders, inputs) as passes:
+        measured = measure_latency(passes)
+    held = conditions_of(*next(zip(encoders.values(), inputs.values(), strict=True)))
     conditions = {name: getattr(held, name) for name in ("batch", "tokens", "threads", "precision")}
     return {role: {"p50": value.p50_ms, "p95": value.p95_ms} for role, value in measured.items()}, conditions
 

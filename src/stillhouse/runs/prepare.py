@@ -11,7 +11,7 @@ import torch
 from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_dataset, open_data
 from stillhouse.data.examples import Dataset, Examples
-from stillhouse.data.tokenize import cut_notes, encode
+from stillhouse.data.tokenize import encode
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.machine.engine import resolve_precision
@@ -22,9 +22,11 @@ from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
 from stillhouse.models.model import Model
 from stillhouse.models.start import Start
-from stillhouse.runs.checks import check_stages, check_tokens, rehearse
+from stillhouse.runs.checks import check_lengths, check_stages, check_tokens
+from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.names import data_name
 from stillhouse.runs.prepared import Prepared
+from stillhouse.runs.rehearsal import rehearse
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, is_shape, load_student, plan_student
 from stillhouse.task import Kind, Task
@@ -52,7 +54,7 @@ def prepare(config: RunConfig) -> Prepared:
     student_tokenizer = tokenizer if own is None else load_tokenizer(own)
     one_tokenizer = not config.method.uses_teacher or same_tokens(tokenizer, student_tokenizer)
     if own is not None and not one_tokenizer:
-        check_tokens(stages, config, checkpoint.name, own.name, opened.columns.kind)
+        refuse_first(check_tokens(stages, config, checkpoint.name, own.name, opened.columns.kind))
 
     dataset = _aligned(load_dataset(config.data, opened), checkpoint, config)
     task, data_notes = dataset.task, list(dataset.notes)
@@ -67,7 +69,8 @@ def prepare(config: RunConfig) -> Prepared:
     student, start = _student(config, teacher, own, student_tokenizer, task)
     model_notes = [] if config.starts_from_fitted_teacher else [f"student starts from {student.start}: {start.sentence()}"]
     model_notes += _layer_notes(stages, config, *layers)
-    length = max_length(config.data.max_length, task.kind, [(model.encoder, model.tokenizer) for model in (teacher, student)])
+    models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
+    length = max_length(config.data.max_length, task.kind, models)
     config = _completed(config, {**dataset.columns, "task": task.kind.name, "max_length": length})
     splits = {
         name: _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
@@ -75,7 +78,7 @@ def prepare(config: RunConfig) -> Prepared:
         if (examples := getattr(dataset, name)) is not None
     }
     rehearse(stages, student.encoder, encoder, splits["train"].tokens)
-    data_notes += cut_notes({name: split.tokens.student for name, split in splits.items()}, task, length)
+    data_notes += refuse_first(check_lengths({name: split.tokens.student for name, split in splits.items()}, task, length))
     notes = tuple(data_notes), tuple(model_notes)
     return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, *notes)
 
@@ -109,7 +112,7 @@ def _plan(
             )
     sizes = dimensions(student if own is None else own.config), dimensions(teacher.config)
     stages = config.method.plan(kind, *sizes)
-    check_stages(stages, config, *(one.layers for one in sizes))
+    refuse_first(check_stages(stages, config, *(one.layers for one in sizes)))
     return stages, (sizes[0].layers, sizes[1].layers)
 
 

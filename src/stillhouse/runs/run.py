@@ -15,7 +15,7 @@ from typing import Any
 from stillhouse.console import Console, OnProgress
 from stillhouse.data.batch import TokenizedSplit
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
-from stillhouse.evaluation.trained import remember_use
+from stillhouse.evaluation.predictor import remember
 from stillhouse.files import CHECKPOINTS, LOG, STUDENT, TEACHER, write_folder
 from stillhouse.method import Role, Stage
 from stillhouse.models.adapter import layer_count
@@ -23,7 +23,8 @@ from stillhouse.models.digest import weights_digest
 from stillhouse.models.forward import Side
 from stillhouse.models.model import Model
 from stillhouse.models.saving import save_model
-from stillhouse.runs.checks import check_prepared_teacher
+from stillhouse.runs.checks import check_teacher
+from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.model_card import write_model_card
 from stillhouse.runs.outcome import Outcome
 from stillhouse.runs.prepared import Prepared
@@ -82,8 +83,9 @@ class StagedRun:
             self._check_teacher()
 
     def _check_teacher(self) -> None:
-        self.notes.append(check_prepared_teacher(self.prepared, self.accelerator))
-        self.console.say(f"  {self.notes[-1]}")
+        for said in refuse_first(check_teacher(self.prepared, self.accelerator)):
+            self.notes.append(said)
+            self.console.say(f"  {said}")
 
     @cached_property
     def context(self) -> TrainingContext:
@@ -183,7 +185,7 @@ class StagedRun:
 
     def _remember_use(self, role: Role) -> None:
         """Writes into a model's configuration how its inputs are cut and when it gives no answer."""
-        remember_use(self.models[role].encoder, self.config.data, self._threshold(role))
+        remember(self.models[role].encoder.config, self.config.data, self._threshold(role))
 
     def _threshold(self, role: Role) -> float | None:
         """When a trained model gives no answer, chosen once on the selection rows; None where a task knows no such thing."""

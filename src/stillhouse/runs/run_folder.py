@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import ClassVar
 
-from stillhouse.errors import UserError
 from stillhouse.files import (
     CHECKPOINTS,
     LOG,
@@ -16,8 +15,6 @@ from stillhouse.files import (
     STUDENT,
     TEACHER,
     TRACKERS,
-    explained,
-    free_space,
 )
 from stillhouse.runs.owned_folder import KEEPING, OwnedFolder
 
@@ -39,22 +36,6 @@ class RunFolder(OwnedFolder):
     def is_finished(self) -> bool:
         """Whether metrics.json is there, the last thing that needs the run; the report can be written again at any time."""
         return (self / METRICS).exists()
-
-    def require_space(self, needed: int) -> None:
-        """Refuses a disk too full for `needed` bytes; what the run has written already counts as room.
-
-        Raises:
-            UserError: There is less room.
-        """
-        with explained(self.path):
-            written = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-            free = free_space(self.path) + written
-        if free < needed:
-            raise UserError(
-                f"no space left for {self.path}: {free // 2**20:,.0f} MiB are free",
-                expected=f"about {-(-needed // 2**20):,} MiB for weights and checkpoints",
-                fix="free some, or choose another --out",
-            )
 
     def forget_checkpoints(self) -> None:
         shutil.rmtree(self / CHECKPOINTS, ignore_errors=True)

@@ -12,12 +12,12 @@ from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
 from stillhouse.machine.engine import build_accelerator, is_first_process
 from stillhouse.machine.memory import forget_peak_memory
 from stillhouse.machine.versions import untested_transformers
-from stillhouse.models.model import Model
 from stillhouse.report import summary_lines, write_report
+from stillhouse.runs.checks import check_space
 from stillhouse.runs.defaults import with_defaults
+from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.outcome import write_outcome
 from stillhouse.runs.prepare import prepare
-from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run import StagedRun
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.runs.run_folder import RunFolder
@@ -82,7 +82,7 @@ class Session:
         run = StagedRun(prepared, accelerator, folder, self.console, self.teachers)
         run.check_given_teacher()
         if accelerator.is_main_process:
-            folder.require_space(_bytes_needed(prepared))
+            refuse_first(check_space(prepared, folder.path))
             folder.create(prepared.config, overwrite=overwrite)
         accelerator.wait_for_everyone()
         if accelerator.log_with:
@@ -114,17 +114,3 @@ class Session:
         for line in summary_lines(folder.result()):
             self.console.say(line)
         self.console.say(f"\nstudent: {folder / STUDENT}\nreport:  {folder / REPORT}")
-
-
-def _bytes_needed(prepared: Prepared) -> int:
-    """What the run folder holds at its fullest, with a little to spare.
-
-    A stage has two checkpoints for a moment, with AdamW's two moments beside the weights, and its best weights: 7 models.
-    Of each stage before it the final weights are kept twice.
-    """
-
-    def size(model: Model) -> int:
-        return sum(int(tensor.nbytes) for tensor in model.encoder.state_dict().values())
-
-    student = 10 * size(prepared.student)
-    return max(8 * size(prepared.teacher), 2 * size(prepared.teacher) + student) if prepared.fits_teacher else student
