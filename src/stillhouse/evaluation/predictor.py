@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stillhouse.config import DataConfig, EngineConfig
@@ -52,7 +52,7 @@ def remember(config: Any, data: DataConfig, threshold: float | None) -> None:
 def remembered(config: Any) -> Remembered:
     """What `remember` stored."""
     content = getattr(config, "stillhouse", None) or {}
-    known = {name: content[name] for name in Remembered.__dataclass_fields__ if content.get(name) is not None}
+    known = {one.name: content[one.name] for one in fields(Remembered) if content.get(one.name) is not None}
     if known.get("no_answer_threshold", 0.0) >= ALWAYS:
         known["no_answer_threshold"] = math.inf
     return Remembered(**known)
