@@ -42,11 +42,11 @@ test-long: $(STAMP)
 test-extra: $(STAMP)
 	$(PYTEST) -m extra
 
-# The core: models, students, objectives, every family and method at stage level, a run of every method. Old versions warn of
-# things of their own, which is no error here.
+# The core: data sources, models, students, objectives, every family and method at stage level, a run of every method. Old
+# versions warn of things of their own, which is no error here.
 test-oldest: $(OLDEST)/.installed
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -rfEs -n 2 --dist loadfile -W default \
-		tests/models tests/students tests/objectives tests/methods
+		tests/data tests/models tests/students tests/objectives tests/methods
 
 $(OLDEST)/.installed: $(STAMP) constraints-oldest.txt
 	$(PYTHON) -m venv --clear $(OLDEST)
