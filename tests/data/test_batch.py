@@ -6,10 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.data.batch import IGNORED, scoring_order, tokenized_split, training_order
+from stillhouse.data.batch import IGNORED
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
+from stillhouse.data.text import scoring_order, training_order
 from stillhouse.data.tokenize import Encoded
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.task import Answer, Task, load_kind
 
 
@@ -78,11 +80,10 @@ def test_classification_rows_without_a_label():
     batch = split.batch(np.array([0, 1]))
     assert batch.labels.tolist() == [1, IGNORED]
     assert batch.has_label.tolist() == [True, False]
-    assert batch.student_inputs["attention_mask"].tolist() == [[1, 1], [1, 0]]
+    assert batch.learner.mask.tolist() == [[1, 1], [1, 0]]
     assert split.counts(np.array([0, 1]))["rows"] == 2
-    assert split.labelled().student.input_ids[1].tolist() == [8, 9, 4]
+    assert split.labelled().learner.input_ids[1].tolist() == [8, 9, 4]
     assert not split.without_labels().batch(np.array([0])).has_label.any()
-    assert batch.teacher_inputs is batch.student_inputs
 
 
 def test_multilabel_becomes_multi_hot():
@@ -99,7 +100,7 @@ def test_tagging_masks_words_that_were_cut_off():
     batch = split.batch(np.array([0, 1]))
     assert batch.labels.tolist() == [[1, 0, IGNORED], [IGNORED, IGNORED, IGNORED]]
     assert batch.positions.tolist() == [[True, True, False], [True, False, False]]
-    assert batch.student_words.tolist() == [[1, 2, 0], [1, 0, 0]]
+    assert batch.learner.words.tolist() == [[1, 2, 0], [1, 0, 0]]
     assert split.counts(np.array([0, 1]))["targets"] == 3
     assert (split.without_labels().batch(np.array([0])).labels == IGNORED).all()
 
@@ -134,5 +135,5 @@ def test_a_batch_stays_itself_on_the_same_device():
     split = tokenized_split(Examples(text=["", ""], labels=[1.5, None]), task, encoded([[5, 6], [7]]))
     batch = split.batch(np.array([0, 1]))
     assert batch.to(torch.device("cpu")) is batch
-    assert batch.to(torch.device("meta")).student_inputs["input_ids"].device.type == "meta"
+    assert batch.to(torch.device("meta")).learner.ids.device.type == "meta"
     assert batch.labels[0] == pytest.approx(1.5)

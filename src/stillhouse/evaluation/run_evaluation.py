@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stillhouse.config import DataConfig, EngineConfig
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_evaluation
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, predict_split
 from stillhouse.evaluation.likeness import likeness_to_teacher
@@ -45,13 +46,15 @@ def evaluate_models(models: Mapping[str, str], data: DataConfig, engine: EngineC
     predictions = {}
     for role, (model_name, encoder, _, _) in loaded.items():
         split = Split(rows, tokenized_split(rows, task, tokens[role]))
-        predicted = predict_split(encoder.to(accelerator.device), split, "student", accelerator)
+        predicted = predict_split(encoder.to(accelerator.device), split, accelerator)
         # Never a threshold that was chosen on the very rows that are scored.
         predictions[role] = predicted.with_threshold(answer_threshold(encoder))
         result[role] = {"name": model_name, **scores_entry(split, predictions[role])}
     if "teacher" in loaded:
         same = tokens["teacher"].fingerprint() == tokens["student"].fingerprint()
-        split = Split(rows, tokenized_split(rows, task, tokens["student"], None if same else tokens["teacher"]))
-        likeness = likeness_to_teacher(split, predictions["teacher"], predictions["student"])
+        views = (tokens["student"],) if same else (tokens["student"], tokens["teacher"])
+        split = Split(rows, tokenized_split(rows, task, *views))
+        teacher = replace(predictions["teacher"], view=0 if same else 1)
+        likeness = likeness_to_teacher(split, teacher, predictions["student"])
         result |= {"agreement": likeness.agreement, "kl": likeness.kl}
     return result

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from stillhouse.config import DataConfig, EngineConfig
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import read_texts
 from stillhouse.data.examples import Examples
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split, predict_split
 from stillhouse.evaluation.trained import answer_threshold, check_pairs, load_with_head, remembered_columns, tokens_for
@@ -44,7 +44,7 @@ def predict_texts(
         return []
     accelerator = build_accelerator(engine)
     split = Split(examples, tokenized_split(examples, task, tokens_for(examples, task, encoder, tokenizer, settings)))
-    predicted = predict_split(encoder.to(accelerator.device), split, "student", accelerator)
+    predicted = predict_split(encoder.to(accelerator.device), split, accelerator)
     predictions = predicted.with_threshold(answer_threshold(encoder))
     return [_row(examples, row) | task.kind.written(split, predictions, row) for row in range(len(examples))]
 

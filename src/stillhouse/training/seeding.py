@@ -1,14 +1,9 @@
-"""One seed for a run; every stage draws from its own stream, so that one stage's length never shifts another's numbers."""
+"""The state of torch's generators, which a checkpoint holds."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-
-def stage_seed(seed: int, stage: int) -> int:
-    """Seed of a stage: the run's seed and the stage's number, mixed."""
-    return (seed * 1_000_003 + stage * 7919 + 17) % 2**63
 
 
 def random_state() -> dict[str, Tensor]:
