@@ -105,6 +105,44 @@ def test_tagging_masks_words_that_were_cut_off():
     assert (split.without_labels().batch(np.array([0])).labels == IGNORED).all()
 
 
+def test_every_tokenizer_has_a_view_of_its_own():
+    """Three of them: the second has no token for the second row's word, the third cuts off the first row's last one."""
+    task, rows = Task("x", load_kind("tagging"), ("O", "B-X")), np.array([0, 1])
+    examples = Examples(text=[["u", "v", "w"], ["z"]], labels=[(1, 0, 1), (1,)])
+    first = encoded([[2, 5, 6, 9, 3], [2, 7, 3]], words=[[1, 2, 3], [1]])
+    second = encoded([[2, 5, 5, 6, 9, 3], [2, 3]], words=[[1, 3, 4], [-1]])
+    third = encoded([[2, 8, 6, 3], [2, 7, 3]], words=[[1, 2, -1], [1]])
+    split = tokenized_split(examples, task, first, second, third)
+    batch = split.batch(rows)
+    assert [view.ids.shape[1] for view in batch.views.values()] == [5, 6, 4]
+    assert batch.learner is batch.views[0]
+    assert batch.views[1].words.tolist() == [[1, 3, 4], [0, 0, 0]]
+    assert batch.positions.tolist() == [[True, True, False], [False, False, False]]
+    assert batch.labels.tolist() == [[1, 0, IGNORED], [IGNORED, IGNORED, IGNORED]]
+    assert split.counts(rows) == {"rows": 2, "targets": 2, "tokens": 5 + 3, "pairs": 5**2 + 3**2}
+    assert batch.select(np.array([1])).views[2].ids.tolist() == [[2, 7, 3, 0]]
+
+
+def test_what_a_model_learns_from_is_in_its_own_tokens():
+    task, rows = Task("x", load_kind("tagging"), ("O", "B-X")), np.array([0, 1])
+    examples = Examples(text=[["u", "v"], ["z"]], labels=[(1, 0), (1,)])
+    cut = encoded([[2, 5, 3], [2, 7, 3]], words=[[1, -1], [1]])
+    whole = encoded([[2, 5, 8, 6, 3], [2, 9, 3]], words=[[1, 3], [1]])
+    split = tokenized_split(examples, task, cut, whole)
+    alone = split.seen_by(1)
+    batch = alone.batch(rows)
+    assert (list(batch.views), batch.learner.ids.shape) == ([1], (2, 5))
+    assert batch.positions.tolist() == [[True, True], [True, False]]
+    assert (split.counts(rows)["targets"], alone.counts(rows)["targets"]) == (2, 3)
+    assert (split.lengths.tolist(), alone.lengths.tolist()) == ([3, 3], [5, 3])
+    assert (split.tokens().tolist(), alone.tokens().tolist()) == ([0, 2, 3, 5, 7], [0, 2, 3, 5, 6, 8, 9])
+    assert split.seen_by(1, 0).batch(rows).learner.ids.equal(batch.learner.ids)
+    assert split.seen_by(0, 0).fingerprint() == split.seen_by(0).fingerprint()
+    prints = [split.seen_by(*views).fingerprint() for views in ((0,), (1,), (0, 1), (1, 0))]
+    assert len(set(prints)) == 4
+    assert split.fingerprint() == prints[2]
+
+
 def test_answers_become_token_positions_of_the_window_that_holds_them():
     # Context "ab cde f": tokens ab (0,2), cde (3,6), f (7,8) behind CLS, question token, SEP.
     task = Task("x", load_kind("qa"))

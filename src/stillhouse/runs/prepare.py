@@ -10,7 +10,7 @@ import torch
 
 from stillhouse.data.dataset import align_labels, load_dataset, open_data
 from stillhouse.data.examples import Dataset, Examples
-from stillhouse.data.seeds import STUDENT, TEACHER, stage_seed
+from stillhouse.data.seeds import FRESH_STUDENT, FRESH_TEACHER, stage_seed
 from stillhouse.data.tokenize import cut_notes, encode
 from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
@@ -57,10 +57,10 @@ def prepare(config: RunConfig) -> Prepared:
     if unused and (config.data.labels == "gold" or not config.method.uses_plain_text):
         data_notes.append(f"train: the {unused:,} rows without a label are left out")
 
-    torch.manual_seed(stage_seed(config.teacher.seed, TEACHER))
+    torch.manual_seed(stage_seed(config.teacher.seed, FRESH_TEACHER))
     encoder, has_head_weights = load_encoder(checkpoint, task)
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given", view=0 if one_tokenizer else 1)
-    torch.manual_seed(stage_seed(config.seed, STUDENT))
+    torch.manual_seed(stage_seed(config.seed, FRESH_STUDENT))
     student, start = _student(config, teacher, own, student_tokenizer, task)
     model_notes = [] if config.starts_from_fitted_teacher else [f"student starts from {student.start}: {start.sentence()}"]
     model_notes += _layer_notes(stages, config, *layers)

@@ -16,7 +16,7 @@ from torch import nn
 
 from stillhouse.config import EngineConfig, TeacherConfig
 from stillhouse.console import Console
-from stillhouse.data.seeds import BESIDE_STUDENT, stage_seed
+from stillhouse.data.seeds import FRESH_BESIDE, stage_seed
 from stillhouse.data.text import Text
 from stillhouse.errors import NotFinite
 from stillhouse.files import write_atomically, write_json
@@ -99,7 +99,7 @@ def train_stage(
     teacher_seconds = time.perf_counter() - started
     if teacher is not None:
         teacher.to(context.accelerator.device)
-    torch.manual_seed(stage_seed(seed, BESIDE_STUDENT + number))
+    torch.manual_seed(stage_seed(seed, FRESH_BESIDE + number))
     side = stage.side.build(encoder, teacher, stage.student_needs)
     let_rest(encoder, stage.trained)
     trainer = Trainer(

@@ -32,8 +32,7 @@ from stillhouse.teachers.source import Teacher
 from stillhouse.training.learning_rate import learning_rate_factor
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
-from stillhouse.training.resume import Progress, load_checkpoint, read_weights, save_checkpoint
-from stillhouse.training.seeding import random_state, restore_random_state
+from stillhouse.training.resume import Progress, load_checkpoint, read_weights, restore_random_state, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -344,7 +343,6 @@ class Trainer:
             identity=self.identity,
             module=self.student.state_dict(),
             optimizer=self.optimizer.state_dict(),
-            random=random_state(),
         )
         for older in self.folder.glob("best-*.safetensors"):
             if older != self._best:
