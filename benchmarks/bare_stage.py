@@ -9,7 +9,7 @@ from typing import Any
 
 from stillhouse.config import EngineConfig, StageConfig
 from stillhouse.console import Console
-from stillhouse.data.batch import TokenizedSplit
+from stillhouse.data.text import Text
 from stillhouse.machine.engine import build_accelerator
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method
@@ -37,7 +37,7 @@ def bare_config(epochs: float = 1, batch_size: int = 32) -> StageConfig:
 def train_stage(
     stage: Stage,
     student: Any,
-    rows: TokenizedSplit,
+    text: Text,
     *,
     teacher: Any = None,
     source: Source | None = None,
@@ -47,7 +47,7 @@ def train_stage(
     engine = EngineConfig(precision=precision, log_every=100_000, checkpoint_seconds=1e9)
     with tempfile.TemporaryDirectory() as folder:
         context = TrainingContext(build_accelerator(engine), engine, Path(folder), RunLog(None), Refusing(quiet=True))
-        return run_stage(stage, student, rows, lambda: 0.0, context, number=0, seed=0, teacher=teacher, source=source)
+        return run_stage(stage, student, text, lambda: 0.0, context, number=0, seed=0, teacher=teacher, source=source)
 
 
 class Refusing(Console):

@@ -27,9 +27,9 @@ import torch
 from bare_stage import first_stage, train_stage
 
 from stillhouse.config import EngineConfig, TeacherConfig
-from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenized_split import TokenizedSplit, tokenized_split
 from stillhouse.files import write_json
 from stillhouse.machine.engine import build_accelerator, environment
 from stillhouse.machine.memory import forget_peak_memory, peak_memory_mib

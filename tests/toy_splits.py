@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenized_split import TokenizedSplit, tokenized_split
 from stillhouse.task import Answer, Task, load_kind
 from tests.tiny_models import make_tokenizer
 

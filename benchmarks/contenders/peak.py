@@ -37,8 +37,8 @@ def main() -> None:
     split = load_split(options.workload).select(np.arange(BATCH * STEPS))
     words = np.random.default_rng(0).integers(1000, 20000, BATCH * STEPS * LENGTH).astype(np.int32)
     offsets = np.arange(0, len(words) + 1, LENGTH)
-    encoded = replace(split.student, input_ids=Ragged(words, offsets), token_type_ids=Ragged(0 * words, offsets))
-    split = replace(split, student=encoded, teacher=encoded)
+    encoded = replace(split.learner, input_ids=Ragged(words, offsets), token_type_ids=Ragged(0 * words, offsets))
+    split = replace(split, views={0: encoded})
     stage = Stage("finetune", (HardLabels(),), bare_config(batch_size=BATCH))
     before = _peak()
     train_stage(stage, model, split.select(np.arange(BATCH)))  # warm-up

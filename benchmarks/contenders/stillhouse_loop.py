@@ -14,9 +14,9 @@ from bare_stage import bare_config, first_stage, train_stage
 from transformers import AutoModelForSequenceClassification
 
 from stillhouse.config import TeacherConfig
-from stillhouse.data.batch import TokenizedSplit
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.tokenize import Encoded
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.machine.memory import peak_memory_mib
 from stillhouse.method import Stage
 from stillhouse.objectives.hidden_mse import HiddenMSE
@@ -66,7 +66,7 @@ def load_split(folder: Path) -> TokenizedSplit:
     encoded = Encoded(ids, Ragged(np.zeros_like(rows["ids"]), rows["offsets"]), np.arange(len(ids)), pad_token_id=0)
     labels = rows["labels"]
     task = Task("workload", load_kind("classification"), labels=tuple(map(str, range(labels.max() + 1))))
-    return TokenizedSplit(task, encoded, encoded, labels, np.ones(len(labels), dtype=bool))
+    return TokenizedSplit(task, {0: encoded}, labels, np.ones(len(labels), dtype=bool))
 
 
 def load_model(folder: Path) -> AutoModelForSequenceClassification:

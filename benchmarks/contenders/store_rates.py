@@ -21,7 +21,8 @@ from bare_stage import first_stage, refuse, train_stage
 from stillhouse_loop import load_model, load_split
 
 from stillhouse.config import EngineConfig, TeacherConfig
-from stillhouse.data.batch import TokenizedSplit, training_order
+from stillhouse.data.text import training_order
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.machine.engine import build_accelerator
 from stillhouse.teachers.source import Source, StoredTeacher, build_teacher
 from stillhouse.teachers.store import FeatureStore, row_keys
@@ -59,7 +60,7 @@ def main() -> None:
 def _reading(kept: StoredTeacher, split: TokenizedSplit) -> tuple[float, float]:
     """Milliseconds a batch, and MiB."""
     milliseconds, sizes = [], []
-    for rows in training_order(split.student.lengths, 32, (0,)):
+    for rows in training_order(split.lengths, 32, (0,)):
         batch = split.batch(rows)
         started = time.perf_counter()
         features = kept.features(batch)
@@ -71,7 +72,7 @@ def _reading(kept: StoredTeacher, split: TokenizedSplit) -> tuple[float, float]:
 def _writing(kept: StoredTeacher, split: TokenizedSplit, folder: Path) -> float:
     """MiB a second, checksums and a last push to the disk included."""
     store = FeatureStore(folder / "written", "teacher", "bf16")
-    keys, size = row_keys(split.teacher), 0
+    keys, size = row_keys(split.learner), 0
     store.create()
     started = time.perf_counter()
     for shard in kept.index.shards:

@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from stillhouse.config import Frozen, NonNegativeFloat
-from stillhouse.data.batch import Batch, Unit
+from stillhouse.data.batch import Batch
+from stillhouse.data.text import Unit
 from stillhouse.errors import UserError
 from stillhouse.features import NOTHING, FeatureName, Features, Needs, needs_of
 

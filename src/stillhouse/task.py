@@ -25,8 +25,8 @@ class Answer:
 class Kind(ABC):
     """One kind of task: all that is its own, from the head of its models to what is written of their predictions.
 
-    Below, types of higher floors are named in words: `Table`, `Columns`, `Examples`, `Encoded`, `TokenizedSplit` and `Batch`
-    of `data/`; `Split`, `Predictions` and `Metric` of `evaluation/`; `SoftLabels` of `objectives/`.
+    Below, types of higher floors are named in words: `Table`, `Columns`, `Examples`, `Encoded`, `TokenizedSplit`, `Inputs`
+    and `Batch` of `data/`; `Split`, `Predictions` and `Metric` of `evaluation/`; `SoftLabels` of `objectives/`.
 
     Attributes:
         head: What transformers calls its head: a model is a `BertFor<head>`, loaded with `AutoModelFor<head>`.
@@ -155,13 +155,13 @@ class Kind(ABC):
         """The labels of `Examples` as an array or `Ragged`, one entry an `Encoded` row."""
 
     @abstractmethod
-    def targets(self, split: Any, rows: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """What a `Batch` of these rows of a `TokenizedSplit` is to hit: its `labels`, `positions` and words, by field.
+    def targets(self, split: Any, rows: Any, inputs: Any) -> dict[str, Any]:
+        """What a `Batch` of these rows of a `TokenizedSplit` is to hit: its `labels` and `positions`, by field.
 
         Args:
             split: The split, with labels as `label_array` gives them.
             rows: Their numbers.
-            inputs: The batch in the student's tokens.
+            inputs: Their `Inputs` in the tokens of the model that learns.
         """
 
     def count_targets(self, split: Any, rows: Any) -> int:
@@ -228,8 +228,8 @@ class Kind(ABC):
     # Decoding.
 
     @abstractmethod
-    def decode(self, split: Any, logits: Any, side: Any) -> Any:
-        """Logits of a `Split`, read in one side's tokens -> `Predictions`."""
+    def decode(self, split: Any, logits: Any, view: int) -> Any:
+        """Logits of a `Split`, read in the tokens of one view -> `Predictions`."""
 
     @abstractmethod
     def written(self, split: Any, predictions: Any, row: int) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.data.batch import IGNORED, scoring_order, tokenized_split, training_order
+from stillhouse.data.batch import IGNORED
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
+from stillhouse.data.text import scoring_order, training_order
 from stillhouse.data.tokenize import Encoded
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.task import Answer, Task, load_kind
 
 
@@ -78,11 +80,10 @@ def test_classification_rows_without_a_label():
     batch = split.batch(np.array([0, 1]))
     assert batch.labels.tolist() == [1, IGNORED]
     assert batch.has_label.tolist() == [True, False]
-    assert batch.student_inputs["attention_mask"].tolist() == [[1, 1], [1, 0]]
+    assert batch.learner.mask.tolist() == [[1, 1], [1, 0]]
     assert split.counts(np.array([0, 1]))["rows"] == 2
-    assert split.labelled().student.input_ids[1].tolist() == [8, 9, 4]
+    assert split.labelled().learner.input_ids[1].tolist() == [8, 9, 4]
     assert not split.without_labels().batch(np.array([0])).has_label.any()
-    assert batch.teacher_inputs is batch.student_inputs
 
 
 def test_multilabel_becomes_multi_hot():
@@ -99,9 +100,47 @@ def test_tagging_masks_words_that_were_cut_off():
     batch = split.batch(np.array([0, 1]))
     assert batch.labels.tolist() == [[1, 0, IGNORED], [IGNORED, IGNORED, IGNORED]]
     assert batch.positions.tolist() == [[True, True, False], [True, False, False]]
-    assert batch.student_words.tolist() == [[1, 2, 0], [1, 0, 0]]
+    assert batch.learner.words.tolist() == [[1, 2, 0], [1, 0, 0]]
     assert split.counts(np.array([0, 1]))["targets"] == 3
     assert (split.without_labels().batch(np.array([0])).labels == IGNORED).all()
+
+
+def test_every_tokenizer_has_a_view_of_its_own():
+    """Three of them: the second has no token for the second row's word, the third cuts off the first row's last one."""
+    task, rows = Task("x", load_kind("tagging"), ("O", "B-X")), np.array([0, 1])
+    examples = Examples(text=[["u", "v", "w"], ["z"]], labels=[(1, 0, 1), (1,)])
+    first = encoded([[2, 5, 6, 9, 3], [2, 7, 3]], words=[[1, 2, 3], [1]])
+    second = encoded([[2, 5, 5, 6, 9, 3], [2, 3]], words=[[1, 3, 4], [-1]])
+    third = encoded([[2, 8, 6, 3], [2, 7, 3]], words=[[1, 2, -1], [1]])
+    split = tokenized_split(examples, task, first, second, third)
+    batch = split.batch(rows)
+    assert [view.ids.shape[1] for view in batch.views.values()] == [5, 6, 4]
+    assert batch.learner is batch.views[0]
+    assert batch.views[1].words.tolist() == [[1, 3, 4], [0, 0, 0]]
+    assert batch.positions.tolist() == [[True, True, False], [False, False, False]]
+    assert batch.labels.tolist() == [[1, 0, IGNORED], [IGNORED, IGNORED, IGNORED]]
+    assert split.counts(rows) == {"rows": 2, "targets": 2, "tokens": 5 + 3, "pairs": 5**2 + 3**2}
+    assert batch.select(np.array([1])).views[2].ids.tolist() == [[2, 7, 3, 0]]
+
+
+def test_what_a_model_learns_from_is_in_its_own_tokens():
+    task, rows = Task("x", load_kind("tagging"), ("O", "B-X")), np.array([0, 1])
+    examples = Examples(text=[["u", "v"], ["z"]], labels=[(1, 0), (1,)])
+    cut = encoded([[2, 5, 3], [2, 7, 3]], words=[[1, -1], [1]])
+    whole = encoded([[2, 5, 8, 6, 3], [2, 9, 3]], words=[[1, 3], [1]])
+    split = tokenized_split(examples, task, cut, whole)
+    alone = split.seen_by(1)
+    batch = alone.batch(rows)
+    assert (list(batch.views), batch.learner.ids.shape) == ([1], (2, 5))
+    assert batch.positions.tolist() == [[True, True], [True, False]]
+    assert (split.counts(rows)["targets"], alone.counts(rows)["targets"]) == (2, 3)
+    assert (split.lengths.tolist(), alone.lengths.tolist()) == ([3, 3], [5, 3])
+    assert (split.tokens().tolist(), alone.tokens().tolist()) == ([0, 2, 3, 5, 7], [0, 2, 3, 5, 6, 8, 9])
+    assert split.seen_by(1, 0).batch(rows).learner.ids.equal(batch.learner.ids)
+    assert split.seen_by(0, 0).fingerprint() == split.seen_by(0).fingerprint()
+    prints = [split.seen_by(*views).fingerprint() for views in ((0,), (1,), (0, 1), (1, 0))]
+    assert len(set(prints)) == 4
+    assert split.fingerprint() == prints[2]
 
 
 def test_answers_become_token_positions_of_the_window_that_holds_them():
@@ -134,5 +173,5 @@ def test_a_batch_stays_itself_on_the_same_device():
     split = tokenized_split(Examples(text=["", ""], labels=[1.5, None]), task, encoded([[5, 6], [7]]))
     batch = split.batch(np.array([0, 1]))
     assert batch.to(torch.device("cpu")) is batch
-    assert batch.to(torch.device("meta")).student_inputs["input_ids"].device.type == "meta"
+    assert batch.to(torch.device("meta")).learner.ids.device.type == "meta"
     assert batch.labels[0] == pytest.approx(1.5)

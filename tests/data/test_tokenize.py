@@ -7,9 +7,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from stillhouse.data import tokenize
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.models.loading import same_tokens
 from stillhouse.task import Answer, Task, load_kind
 

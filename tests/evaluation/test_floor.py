@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.tokenize import Encoded
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.floor import floor_score

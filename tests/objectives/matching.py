@@ -6,7 +6,7 @@ from tests.features import Attended
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from stillhouse.data.batch import Batch
+from stillhouse.data.batch import Batch, Inputs
 from stillhouse.task import Task, load_kind
 
 TASK = Task("t", load_kind("classification"), ("a", "b", "c"))
@@ -47,9 +47,8 @@ def largest_tensor(formula, tokens, **options):
 def batch_of(*lengths, tokens=None):
     tokens = max(lengths) if tokens is None else tokens
     mask = (torch.arange(tokens)[None] < torch.tensor(lengths)[:, None]).long()
-    inputs = {"attention_mask": mask}
     rows = torch.arange(len(lengths))
-    return Batch(TASK, inputs, inputs, rows, rows >= 0, rows >= 0, rows)
+    return Batch(TASK, {0: Inputs(mask, mask, 0 * mask)}, rows, rows >= 0, rows >= 0, rows)
 
 
 def states(*shape, seed=0):

@@ -97,7 +97,7 @@ def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, 
     set_block_entries(monkeypatch, entries)
     ours = [states(3, 5, 7, 4, seed=seed).to(device).requires_grad_() for seed in (1, 2)]
     theirs = [states(3, 5, 7, 6, seed=seed).to(device).requires_grad_() for seed in (3, 4)]
-    mask = batch_of(7, 3, 1).student_inputs["attention_mask"].to(device)
+    mask = batch_of(7, 3, 1).learner.mask.to(device)
     arguments = (tuple(ours), tuple(theirs), mask, pairs, window)
     assert_alike(attention_scores_mse, whole_maps, arguments, ours, atol=1e-6)
     attention_scores_mse(*arguments).backward()

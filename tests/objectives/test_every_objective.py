@@ -73,9 +73,7 @@ def sides(objective, task, batch, same=False, **changes):
     """What student and teacher give of a batch."""
     student = encoder(task)
     teacher = student if same else encoder(task, seed=1, **changes)
-    return forward(student, batch, "student", objective.student_needs), forward(
-        teacher, batch, "teacher", objective.teacher_needs
-    )
+    return forward(student, batch.learner, objective.student_needs), forward(teacher, batch.learner, objective.teacher_needs)
 
 
 def value(objective, task, batch, **options):
@@ -93,7 +91,7 @@ def test_more_padding_changes_nothing(kind, settings):
     task, objective = built(kind, settings)
     rows = toy_rows(task)
     close, wide = rows.batch(ROWS), rows.batch(np.array([*ROWS, LONG])).select(ROWS)
-    assert wide.student_inputs["input_ids"].shape[1] > close.student_inputs["input_ids"].shape[1]
+    assert wide.learner.ids.shape[1] > close.learner.ids.shape[1]
     one, other = (value(objective, task, batch).item() for batch in (close, wide))
     assert one > 1e-3
     assert one == pytest.approx(other, rel=1e-4)
@@ -133,11 +131,8 @@ def test_the_gradient_reaches_the_student_alone(kind, settings):
     batch = toy_rows(task).batch(ROWS)
     student, teacher = encoder(task), encoder(task, seed=1)
     ours, theirs = (
-        forward(model, batch, side, needs)
-        for model, side, needs in (
-            (student, "student", objective.student_needs),
-            (teacher, "teacher", objective.teacher_needs),
-        )
+        forward(model, batch.learner, needs)
+        for model, needs in ((student, objective.student_needs), (teacher, objective.teacher_needs))
     )
     objective(ours, theirs, batch).backward()
     assert any(parameter.grad is not None and parameter.grad.abs().max() > 1e-6 for parameter in student.parameters())

@@ -90,7 +90,7 @@ def test_every_kind_of_task_has_its_formula(kind):
     shape, labels, formula = FORMULAS[kind]
     logits = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     objective = HardLabels()
-    batch = Batch(Task("t", load_kind(kind)), {}, {}, labels, ALL, POSITIONS, torch.arange(2))
+    batch = Batch(Task("t", load_kind(kind)), {}, labels, ALL, POSITIONS, torch.arange(2))
     value = objective(giving(logits=logits), giving(), batch)
     assert value.item() == pytest.approx(formula(logits, labels).item())
     assert objective.unit == "targets"

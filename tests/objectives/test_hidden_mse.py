@@ -12,7 +12,7 @@ from stillhouse.objectives.hidden_mse import EmbeddingMSE, HiddenMSE, hidden_mse
 def test_a_constant_difference():
     # States that differ by 0.3 everywhere: 0.09.
     teacher = states(2, 5, 7)
-    mask = batch_of(5, 3).student_inputs["attention_mask"]
+    mask = batch_of(5, 3).learner.mask
     assert hidden_mse(teacher + 0.3, teacher, mask).item() == pytest.approx(0.09, rel=1e-5)
     assert hidden_mse(teacher, teacher, mask).item() == 0
 
@@ -22,7 +22,7 @@ def test_padding_counts_only_where_it_is_asked_for():
     student, teacher = torch.zeros(2, 3, 2), torch.zeros(2, 3, 2)
     student[0, 1] = torch.tensor([1.0, 3.0])
     student[1, 1:] = 10.0
-    mask = batch_of(3, 1).student_inputs["attention_mask"]
+    mask = batch_of(3, 1).learner.mask
     assert hidden_mse(student, teacher, mask).item() == pytest.approx(5 / 4)
     assert hidden_mse(student, teacher, mask, "all").item() == pytest.approx((5 + 200) / 6)
 
@@ -30,8 +30,8 @@ def test_padding_counts_only_where_it_is_asked_for():
 def test_more_padding_changes_nothing():
     student, teacher = states(2, 5, 7, seed=1), states(2, 5, 7, seed=2)
     noise = states(2, 4, 7, seed=3)
-    one = hidden_mse(student, teacher, batch_of(5, 3).student_inputs["attention_mask"])
-    more = batch_of(5, 3, tokens=9).student_inputs["attention_mask"]
+    one = hidden_mse(student, teacher, batch_of(5, 3).learner.mask)
+    more = batch_of(5, 3, tokens=9).learner.mask
     other = hidden_mse(torch.cat([student, noise], 1), torch.cat([teacher, 5 * noise], 1), more)
     assert torch.allclose(one, other, atol=1e-6)
 

@@ -101,7 +101,7 @@ def test_blocks_give_the_value_and_gradient_of_whole_maps(monkeypatch, entries, 
     ours = [states(3, 5, 7, 4, seed=seed).to(device).requires_grad_() for seed in (1, 2)]
     theirs = [states(3, 5, 7, 6, seed=seed).to(device).requires_grad_() for seed in (3, 4)]
     student = (ours[0], ours[0]) if is_one_part else tuple(ours)
-    mask = batch_of(7, 3, 1).student_inputs["attention_mask"].to(device)
+    mask = batch_of(7, 3, 1).learner.mask.to(device)
     inputs = [ours[0]] if is_one_part else ours
     assert_alike(relation_kl, whole_maps, (student, tuple(theirs), mask, window), inputs, atol=1e-7)
     value = relation_kl(student, tuple(theirs), mask, window)

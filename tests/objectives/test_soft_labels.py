@@ -152,7 +152,7 @@ def test_scales_of_other_papers():
     # Teacher (2, 0), student (0, 0): cross-entropy ln 2, divided by two classes 0.346573590.
     student, teacher = giving(logits=ZEROS), giving(logits=TWO_ZERO)
     rows = torch.arange(1)
-    batch = Batch(Task("t", load_kind("classification")), {}, {}, rows, rows >= 0, rows >= 0, rows)
+    batch = Batch(Task("t", load_kind("classification")), {}, rows, rows >= 0, rows >= 0, rows)
 
     def value(**options):
         return SoftLabels(divergence="ce", **options)(student, teacher, batch).item()
@@ -168,7 +168,7 @@ def test_of_a_regression_the_squared_difference_whatever_the_temperature():
     # (1 - 3)^2 = 4 and (4 - 1)^2 = 9: their mean.
     student, teacher = giving(logits=torch.tensor([[1.0], [4.0]])), giving(logits=torch.tensor([[3.0], [1.0]]))
     rows = torch.arange(2)
-    batch = Batch(Task("t", load_kind("regression")), {}, {}, rows, rows >= 0, rows >= 0, rows)
+    batch = Batch(Task("t", load_kind("regression")), {}, rows, rows >= 0, rows >= 0, rows)
     for options in ({}, {"temperature": 7.0}, {"scale": "none"}, {"per_class": True}):
         assert SoftLabels(**options)(student, teacher, batch).item() == pytest.approx(6.5)
 
@@ -188,7 +188,7 @@ def test_every_kind_of_task_has_its_formula(kind):
     student, teacher = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     positions, rows = torch.tensor([[True, True, False], [True, False, False]]), torch.arange(2)
     objective = SoftLabels(temperature=2.0, divergence="ce")
-    batch = Batch(Task("t", load_kind(kind)), {}, {}, rows, rows >= 0, positions, rows)
+    batch = Batch(Task("t", load_kind(kind)), {}, rows, rows >= 0, positions, rows)
     value = objective(giving(logits=student), giving(logits=teacher), batch)
     assert value.item() == pytest.approx(formula(student, teacher, positions).item())
     assert objective.unit == "targets"
@@ -201,7 +201,7 @@ def sides_of(kind):
     positions = torch.tensor([[True, True, True, False], [True, False, False, False]])
     positions = positions if kind in ("tagging", "qa") else torch.ones(2, dtype=torch.bool)
     labels = torch.zeros(2, dtype=torch.long)
-    batch = Batch(Task("t", load_kind(kind)), {}, {}, labels, labels >= 0, positions, labels)
+    batch = Batch(Task("t", load_kind(kind)), {}, labels, labels >= 0, positions, labels)
     return torch.randn(shape), batch
 
 

@@ -36,7 +36,7 @@ def test_steps_are_those_of_an_ordinary_table(max_norm):
     models = [toy_encoder().eval() for _ in range(2)]
     norms = []
     for model, is_on in zip(models, (True, False), strict=True):
-        with trained_rows(model, TEXT, is_on=is_on) as layers:
+        with trained_rows(model, TEXT.numpy, is_on=is_on) as layers:
             assert len(layers) == is_on
             parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
             # A large epsilon: Adam makes a step of the rounding in gradients that are zero, as those of key biases are.
@@ -51,7 +51,7 @@ def test_steps_are_those_of_an_ordinary_table(max_norm):
 def test_the_gradient_is_torchs():
     model = toy_encoder().eval()
     twin = copy.deepcopy(model)
-    with trained_rows(model, TEXT, is_on=True) as (layer,):
+    with trained_rows(model, TEXT.numpy, is_on=True) as (layer,):
         assert layer is model.bert.embeddings.word_embeddings
         for ids in batches():
             for one in (model, twin):
@@ -72,7 +72,7 @@ def test_while_it_is_trained_every_row_can_be_read():
     model = toy_encoder().eval()
     layer = model.bert.embeddings.word_embeddings
     start, other = layer.weight.detach().clone(), torch.arange(1, 60, 2)
-    with trained_rows(model, TEXT, is_on=True), torch.no_grad():
+    with trained_rows(model, TEXT.numpy, is_on=True), torch.no_grad():
         layer.trained += 1.0
         layer.trained.grad = layer.table
         layer.finish_step(0.5)
@@ -83,7 +83,7 @@ def test_while_it_is_trained_every_row_can_be_read():
         state = copy.deepcopy(model.state_dict())
     assert torch.equal(layer.weight[None, :60], everything)
     again = toy_encoder()
-    with trained_rows(again, TEXT, is_on=True), torch.no_grad():  # goes on from a checkpoint
+    with trained_rows(again, TEXT.numpy, is_on=True), torch.no_grad():  # goes on from a checkpoint
         again.load_state_dict(state)
         assert torch.equal(again.bert.embeddings.word_embeddings(torch.arange(60)[None]), everything)
 
@@ -92,7 +92,7 @@ def test_an_error_leaves_an_ordinary_layer():
     model = toy_encoder()
     before = copy.deepcopy(model.state_dict())
     for tokens, wrong in ((TEXT, "in the block"), (torch.tensor([1, 60]), "before it")):
-        with pytest.raises((KeyError, IndexError)), trained_rows(model, tokens, is_on=True):
+        with pytest.raises((KeyError, IndexError)), trained_rows(model, tokens.numpy, is_on=True):
             raise KeyError(wrong)
         assert type(model.bert.embeddings.word_embeddings) is nn.Embedding
         assert same(model.state_dict(), before)
@@ -102,7 +102,7 @@ def test_an_error_leaves_an_ordinary_layer():
 def test_what_is_not_trained_is_in_no_checkpoint():
     model = toy_encoder()
     names = set(model.state_dict())
-    with trained_rows(model, TEXT, is_on=True) as (layer,):
+    with trained_rows(model, TEXT.numpy, is_on=True) as (layer,):
         inside = model.state_dict()
         assert "bert.embeddings.word_embeddings.weight" not in inside
         assert set(inside) - names == {f"bert.embeddings.word_embeddings.{name}" for name in ("trained", "decay")}
@@ -112,7 +112,7 @@ def test_what_is_not_trained_is_in_no_checkpoint():
 
 def test_text_that_was_not_announced_is_not_trained_on():
     model = toy_encoder()
-    with trained_rows(model, TEXT, is_on=True), pytest.raises(IndexError):
+    with trained_rows(model, TEXT.numpy, is_on=True), pytest.raises(IndexError):
         model(input_ids=torch.tensor([[1, 2]]))
 
 
@@ -120,7 +120,7 @@ def test_layers_are_ordinary_again_afterwards():
     model = toy_encoder()
     layer = model.bert.embeddings.word_embeddings
     names, before = list(vars(layer)), copy.deepcopy(model.state_dict())
-    with trained_rows(model, TEXT, is_on=True):
+    with trained_rows(model, TEXT.numpy, is_on=True):
         assert type(layer) is RowEmbedding
         model(input_ids=batches()[0]).logits.sum().backward()
     assert type(layer) is nn.Embedding
@@ -143,19 +143,19 @@ class Tables(nn.Module):
 
 @pytest.mark.parametrize("change", [{"sparse": True}, {"max_norm": 1.0}, {"scale_grad_by_freq": True}])
 def test_unusual_tables_are_left_alone(change):
-    with trained_rows(Tables(nn.Embedding(60, 3)), TEXT, is_on=True) as layers:
+    with trained_rows(Tables(nn.Embedding(60, 3)), TEXT.numpy, is_on=True) as layers:
         assert len(layers) == 1
-    with trained_rows(Tables(nn.Embedding(60, 3, **change)), TEXT, is_on=True) as layers:
+    with trained_rows(Tables(nn.Embedding(60, 3, **change)), TEXT.numpy, is_on=True) as layers:
         assert not layers
 
 
 def test_frozen_and_unread_tables_get_nothing():
     model = toy_encoder()
     model.bert.embeddings.requires_grad_(False)
-    with trained_rows(model, TEXT, is_on=True) as layers:
+    with trained_rows(model, TEXT.numpy, is_on=True) as layers:
         assert not layers
     model.requires_grad_(True)
-    with trained_rows(model, TEXT, is_on=True) as (layer,), torch.no_grad():
+    with trained_rows(model, TEXT.numpy, is_on=True) as (layer,), torch.no_grad():
         model(input_ids=batches()[0])
         assert layer.looked_up().tolist() == []
         assert clip_gradients(list(model.parameters()), [layer], 1.0) == 0
@@ -164,13 +164,13 @@ def test_frozen_and_unread_tables_get_nothing():
 def test_tied_weights_are_left_alone():
     one, other = nn.Embedding(60, 3), nn.Linear(3, 60, bias=False)
     other.weight = one.weight
-    with trained_rows(Tables(one, other), TEXT, is_on=True) as layers:
+    with trained_rows(Tables(one, other), TEXT.numpy, is_on=True) as layers:
         assert not layers
 
 
 def test_tables_that_are_not_of_tokens_are_left_alone():
     model = toy_encoder()
-    with trained_rows(model, TEXT, is_on=True) as layers:
+    with trained_rows(model, TEXT.numpy, is_on=True) as layers:
         assert layers == [model.bert.embeddings.word_embeddings]
         assert type(model.bert.embeddings.position_embeddings) is nn.Embedding
     assert model.bert.embeddings.position_embeddings.num_embeddings >= 60

@@ -4,7 +4,7 @@ import torch
 from tests.objectives.matching import batch_of
 from tests.tiny_models import tiny_config
 
-from stillhouse.data.batch import Batch
+from stillhouse.data.batch import Batch, Inputs
 from stillhouse.models.loading import build_encoder
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.task import Task, load_kind
@@ -23,5 +23,5 @@ def pair(family="bert", layers=4, own=2):
 def batch(rows=4):
     empty = batch_of(*([7] * (rows - 1)), 5)
     ids = torch.randint(5, 200, (rows, 7), generator=torch.Generator().manual_seed(1))
-    inputs = {"input_ids": ids, "attention_mask": empty.student_inputs["attention_mask"]}
-    return Batch(TASK, inputs, inputs, empty.labels, empty.has_label, empty.positions, torch.arange(rows))
+    inputs = Inputs(ids, empty.learner.mask, 0 * ids)
+    return Batch(TASK, {0: inputs}, empty.labels, empty.has_label, empty.positions, torch.arange(rows))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.students.pairs import batch, pair
 
-from stillhouse.data.batch import Batch
+from stillhouse.data.text import Step
 from stillhouse.features import LOGITS, ONLY_LOGITS
 from stillhouse.method import Trained
 from stillhouse.students.replacing import Replacing, replacing_rate
@@ -26,6 +26,10 @@ def silent(side, predecessor):
     return side
 
 
+def at(step):
+    return Step(step, 20, np.arange(4), seed=0)
+
+
 def logits(side, given):
     return side(given)[LOGITS]
 
@@ -36,15 +40,15 @@ def test_the_ends_are_pure_successor_and_pure_predecessor(family, per_example):
     successor, predecessor = pair(family)
     alone = copy.deepcopy(successor).eval()
     given = batch()
-    inputs = given.student_inputs
+    inputs = {"input_ids": given.learner.ids, "attention_mask": given.learner.mask}
     with torch.no_grad():
         expected = {1.0: alone(**inputs).logits, 0.0: predecessor.eval()(**inputs).logits}
     assert not torch.allclose(expected[0.0], expected[1.0], atol=1e-3)
     for rate, value in expected.items():
         student = copy.deepcopy(successor)
         spec = Replacing(schedule="constant", base=rate, per_example=per_example)
-        side = silent(spec.build(student, predecessor, ONLY_LOGITS, seed=3), predecessor).train()
-        side.before_step(0, 10, np.arange(4))
+        side = silent(spec.build(student, predecessor, ONLY_LOGITS), predecessor).train()
+        side.before_step(Step(0, 10, np.arange(4), seed=3))
         assert torch.equal(logits(side, given), value)
         # Evaluation runs the successor alone, in the middle of training as well.
         student.eval()
@@ -60,8 +64,8 @@ def test_equal_modules_make_the_rate_irrelevant():
     for rate in (0.0, 0.4, 1.0):
         student = copy.deepcopy(successor)
         spec = Replacing(schedule="constant", base=rate)
-        side = silent(spec.build(student, predecessor, ONLY_LOGITS, seed=1), predecessor).train()
-        side.before_step(7, 10, np.arange(4))
+        side = silent(spec.build(student, predecessor, ONLY_LOGITS), predecessor).train()
+        side.before_step(Step(7, 10, np.arange(4), seed=1))
         values.append(logits(side, given))
     assert torch.equal(values[0], values[1])
     assert torch.equal(values[0], values[2])
@@ -69,10 +73,10 @@ def test_equal_modules_make_the_rate_irrelevant():
 
 def test_gates_have_their_rate_and_are_independent():
     successor, predecessor = pair(layers=6, own=6)
-    side = Replacing(schedule="constant", base=0.3).build(successor, predecessor, ONLY_LOGITS, seed=5)
+    side = Replacing(schedule="constant", base=0.3).build(successor, predecessor, ONLY_LOGITS)
     gates = np.empty((10_000, 6))
     for step in range(len(gates)):
-        side.before_step(step, len(gates), np.arange(1))
+        side.before_step(Step(step, len(gates), np.arange(1), seed=5))
         gates[step] = side._gates[0]
     assert np.abs(gates.mean(axis=0) - 0.3).max() < 0.015  # three standard errors of sqrt(0.3 * 0.7 / 10^4)
     correlation = np.corrcoef(gates.T) - np.eye(6)
@@ -82,9 +86,9 @@ def test_gates_have_their_rate_and_are_independent():
 def test_gates_depend_on_seed_and_step_alone():
     def drawn(seed, step):
         successor, predecessor = pair(layers=6, own=6)
-        side = Replacing(schedule="constant", base=0.5, per_example=True).build(successor, predecessor, ONLY_LOGITS, seed=seed)
+        side = Replacing(schedule="constant", base=0.5, per_example=True).build(successor, predecessor, ONLY_LOGITS)
         torch.manual_seed(step)
-        side.before_step(step, 10, np.array([4, 1, 9]))
+        side.before_step(Step(step, 10, np.array([4, 1, 9]), seed))
         return side._gates.tolist()
 
     assert drawn(1, 3) == drawn(1, 3)
@@ -95,19 +99,12 @@ def test_gates_depend_on_seed_and_step_alone():
 def test_a_row_keeps_its_gates_in_whatever_micro_batch_it_is():
     successor, predecessor = pair()
     spec = Replacing(schedule="constant", base=0.5, per_example=True)
-    side = silent(spec.build(successor, predecessor, ONLY_LOGITS, seed=2), predecessor).train()
-    side.before_step(1, 10, np.array([3, 0, 2, 1]))
+    side = silent(spec.build(successor, predecessor, ONLY_LOGITS), predecessor).train()
+    side.before_step(Step(1, 10, np.array([3, 0, 2, 1]), seed=2))
     whole = batch()
     together = logits(side, whole)
     for row in range(4):
-        inputs = {name: tensor[row : row + 1] for name, tensor in whole.student_inputs.items()}
-        single = Batch(
-            whole.task,
-            inputs,
-            inputs,
-            *(getattr(whole, name)[row : row + 1] for name in ("labels", "has_label", "positions", "rows")),
-        )
-        assert torch.allclose(logits(side, single), together[row : row + 1], atol=1e-5)
+        assert torch.allclose(logits(side, whole.select(np.array([row]))), together[row : row + 1], atol=1e-5)
 
 
 def test_rates():
@@ -127,10 +124,10 @@ def test_rates():
 
 def test_the_rate_reaches_one_half_way_unless_a_slope_is_given():
     successor, predecessor = pair()
-    side = Replacing(base=0.2).build(successor, predecessor, ONLY_LOGITS, seed=0)
+    side = Replacing(base=0.2).build(successor, predecessor, ONLY_LOGITS)
     rates = []
     for step in (0, 25, 50, 99):
-        side.before_step(step, 100, np.arange(1))
+        side.before_step(Step(step, 100, np.arange(1), seed=0))
         rates.append(side.values()["replacing_rate"])
     assert rates == pytest.approx([0.2, 0.6, 1.0, 1.0])
 
@@ -141,14 +138,14 @@ def test_only_drawn_layers_of_the_successor_move(official):
     before = {name: tensor.clone() for name, tensor in successor.state_dict().items()}
     theirs = {name: tensor.clone() for name, tensor in predecessor.state_dict().items()}
     spec = Replacing(schedule="constant", base=0.5, official=official)
-    side = spec.build(successor, predecessor, ONLY_LOGITS, seed=0).train()
+    side = spec.build(successor, predecessor, ONLY_LOGITS).train()
     let_rest(successor, Trained(embeddings=0.0, head=0.0))
     trainable = [parameter for parameter in side.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=1e-2, weight_decay=0.0)
     drawn, moved = set(), set()
     for step in range(20):
         state = {name: tensor.clone() for name, tensor in successor.state_dict().items()}
-        side.before_step(step, 20, np.arange(4))
+        side.before_step(at(step))
         gates = side._gates[0]
         if not gates.any():
             continue
@@ -169,7 +166,7 @@ def test_only_drawn_layers_of_the_successor_move(official):
             weight = successor.bert.encoder.layer[layer].output.dense.weight
             assert (weight in optimizer.state) == (layer in drawn)
     assert moved == {0, 1}
-    again = spec.build(*pair(), ONLY_LOGITS, seed=0)
+    again = spec.build(*pair(), ONLY_LOGITS)
     again.load_state_dict(side.state_dict())
     assert again.get_extra_state().tolist() == ([True, True] if official else [False, False])
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in predecessor.state_dict().items())
@@ -180,7 +177,7 @@ def test_only_drawn_layers_of_the_successor_move(official):
 def test_the_predecessor_is_neither_saved_nor_counted():
     successor, predecessor = pair()
     names = [f"encoder.{name}" for name in successor.state_dict()]
-    side = Replacing().build(successor, predecessor, ONLY_LOGITS, seed=0)
+    side = Replacing().build(successor, predecessor, ONLY_LOGITS)
     assert list(side.state_dict()) == ["_extra_state", *names]  # the former: which layers were drawn yet
     assert sum(parameter.numel() for parameter in side.parameters()) == sum(p.numel() for p in successor.parameters())
     assert not any(parameter.requires_grad for parameter in predecessor.parameters())
@@ -190,13 +187,13 @@ def test_official_clipping_counts_gradients_of_what_is_not_trained():
     """By hand: the norm over everything that a plain backward pass reaches, and the successor's step shrunk by it."""
     successor, predecessor = pair()
     spec = Replacing(schedule="constant", base=0.5, official=True)
-    side = silent(spec.build(successor, predecessor, ONLY_LOGITS, seed=0), predecessor).train()
+    side = silent(spec.build(successor, predecessor, ONLY_LOGITS), predecessor).train()
     let_rest(successor, Trained(embeddings=0.0, head=0.0))
     trained = [parameter for parameter in side.parameters() if parameter.requires_grad]
     for parameter in side.measured:
         parameter.requires_grad_(True)
-    step = next(step for step in range(20) if side.before_step(step, 20, np.arange(4)) is None and side._gates[0].sum() == 1)
-    side.before_step(step, 20, np.arange(4))
+    step = next(step for step in range(20) if side.before_step(at(step)) is None and side._gates[0].sum() == 1)
+    side.before_step(at(step))
     logits(side, batch()).square().sum().backward()
 
     def norm(parameters):
@@ -207,7 +204,7 @@ def test_official_clipping_counts_gradients_of_what_is_not_trained():
     assert norm(everything) > 1.5 * norm(trained)
     embeddings = successor.get_input_embeddings().weight
     assert embeddings.grad.norm() > 0
-    side.before_step(step + 1, 20, np.arange(4))  # nothing is carried over to the next step
+    side.before_step(at(step + 1))  # nothing is carried over to the next step
     assert embeddings.grad is None
     side.release()
     assert not any(parameter.requires_grad for parameter in predecessor.parameters())
@@ -217,9 +214,9 @@ def test_official_clipping_counts_gradients_of_what_is_not_trained():
 def test_the_predecessors_dropout_is_an_option(is_active):
     successor, predecessor = pair()
     spec = Replacing(schedule="constant", base=0.0, predecessor_dropout=is_active)
-    side = spec.build(successor, predecessor, ONLY_LOGITS, seed=0).train()
+    side = spec.build(successor, predecessor, ONLY_LOGITS).train()
     for module in successor.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    side.before_step(0, 10, np.arange(4))
+    side.before_step(Step(0, 10, np.arange(4), seed=3))
     assert torch.equal(logits(side, batch()), logits(side, batch())) is not is_active

@@ -15,12 +15,12 @@ def projected(**options):
     torch.manual_seed(0)
     successor, _ = pair()
     spec = ProjectedSide(**({"layers": (0, 1, 2), "student_width": 24, "teacher_width": 30} | options))
-    return successor, spec.build(successor, None, STATES, seed=0).eval()
+    return successor, spec.build(successor, None, STATES).eval()
 
 
 def test_a_plain_side_gives_what_is_needed():
     successor, _ = pair()
-    features = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
+    features = StageSide().build(successor, None, STATES).eval()(batch())
     assert features.tensors.keys() == STATES
     assert features[Feature("hidden_state", 1)].shape == (4, 7, 24)
 
@@ -35,7 +35,7 @@ def test_maps_are_shared_as_asked(sharing, maps):
     assert all(features[Feature("hidden_state", layer)].shape == (4, 7, 30) for layer in (0, 1, 2))
     assert features[Feature("cls", 1)].shape == (4, 30)
     assert torch.allclose(features[Feature("cls", 1)], features[Feature("hidden_state", 1)][:, 0], atol=1e-6)
-    plain = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
+    plain = StageSide().build(successor, None, STATES).eval()(batch())
     layers = {"per_layer": (0, 1, 2), "shared": (0, 0, 0), "embedding+shared": (0, 1, 1)}[sharing]
     for layer, number in enumerate(layers):
         expected = side.projections[number](plain[Feature("hidden_state", layer)])
@@ -53,7 +53,7 @@ def test_published_counts_of_maps():
 
 def test_between_equal_widths_a_map_starts_as_nothing():
     successor, side = projected(teacher_width=24)
-    plain = StageSide().build(successor, None, STATES, seed=0).eval()(batch())
+    plain = StageSide().build(successor, None, STATES).eval()(batch())
     features = side(batch())
     for feature, tensor in plain.tensors.items():
         assert torch.allclose(features[feature], tensor, atol=1e-6)

@@ -10,10 +10,10 @@ from tests.tiny_models import make_tokenizer, tiny_config
 from tests.toy_data import TASKS
 
 from stillhouse.config import DataConfig
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import load_dataset
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.evaluation.evaluate import Split, decode, main_score, main_statistics
 from stillhouse.evaluation.floor import floor_score
 from stillhouse.evaluation.likeness import calibration_error, likeness_to_teacher
@@ -80,7 +80,7 @@ def learnt(split):
 
 def predicted(split, logits):
     """What a model that gives these logits says."""
-    scored = split.task.kind.scored(split.tokens.student)
+    scored = split.task.kind.scored(split.tokens.learner)
     values = logits.numpy()
     if scored is not None:
         values = Ragged.from_rows([row[:length] for row, length in zip(values, scored.lengths, strict=True)], np.float32)

@@ -57,11 +57,10 @@ def test_a_full_disk_falls_back_to_the_model(tmp_path, small_shards, monkeypatch
 def test_text_that_is_no_row_of_the_split_goes_through_the_model(tmp_path, monkeypatch):
     stored = build(tmp_path, EVERYTHING)
     batch = toy_split().batch(np.arange(6))
-    ids = batch.teacher_inputs["input_ids"].clone()
+    ids = batch.learner.ids.clone()
     ids[3:, 1] = 7  # as text does that changes with every epoch
-    mixed = dataclasses.replace(
-        batch, teacher_inputs=batch.teacher_inputs | {"input_ids": ids}, rows=torch.tensor([0, 1, 2, -1, -1, -1])
-    )
+    views = {0: dataclasses.replace(batch.learner, ids=ids)}
+    mixed = dataclasses.replace(batch, views=views, rows=torch.tensor([0, 1, 2, -1, -1, -1]))
     passes = []
     compute = forward.compute_features
     monkeypatch.setattr(
@@ -72,7 +71,7 @@ def test_text_that_is_no_row_of_the_split_goes_through_the_model(tmp_path, monke
     found = stored.features(mixed)
     assert passes == [3]
     online = OnlineTeacher(toy_encoder(3), EVERYTHING, workshop(tmp_path).accelerator).features(mixed)
-    assert_alike(found, online, batch.teacher_inputs["attention_mask"].bool())
+    assert_alike(found, online, batch.learner.mask.bool())
 
 
 def test_logits_are_held_in_memory_where_there_is_no_room_for_them(tmp_path, passes):

@@ -124,15 +124,15 @@ def test_another_split_of_the_same_text_finds_its_rows(tmp_path, passes):
 def test_other_text_or_another_teacher_never_meets_old_features(tmp_path, passes):
     build(tmp_path, EVERYTHING)
     other = toy_split(seed=1)
-    assert not texts(toy_split().teacher) & texts(other.teacher)
+    assert not texts(toy_split().learner) & texts(other.learner)
     check(build(tmp_path, EVERYTHING, split=other), tmp_path, split=other)
     assert sum(passes) == 2 * 97
     build(tmp_path, EVERYTHING, encoder=toy_encoder(4))
     assert sum(passes) == 3 * 97
-    segments = toy_split()
-    values = np.ones_like(segments.teacher.token_type_ids.values)
-    encoded = dataclasses.replace(segments.teacher, token_type_ids=Ragged(values, segments.teacher.token_type_ids.offsets))
-    assert not texts(encoded) & texts(segments.teacher)
+    segments = toy_split().learner
+    values = np.ones_like(segments.token_type_ids.values)
+    encoded = dataclasses.replace(segments, token_type_ids=Ragged(values, segments.token_type_ids.offsets))
+    assert not texts(encoded) & texts(segments)
 
 
 def test_another_precision_or_version_has_a_store_of_its_own(tmp_path, monkeypatch):

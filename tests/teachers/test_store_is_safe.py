@@ -13,7 +13,7 @@ from tests.features import needing
 from tests.teachers.toy_store import EVERYTHING, build, check, make_shards_small, shards_of
 from tests.training.toy_stage import toy_encoder
 
-from stillhouse.data.batch import scoring_order
+from stillhouse.data.text import scoring_order
 from stillhouse.teachers import source, store
 from stillhouse.teachers.shard import open_shard
 from stillhouse.teachers.source import OnlineTeacher

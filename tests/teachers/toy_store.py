@@ -8,7 +8,7 @@ from tests.features import needing
 from tests.training.toy_stage import toy_encoder, toy_split, workshop
 
 from stillhouse.config import TeacherConfig
-from stillhouse.data.batch import scoring_order
+from stillhouse.data.text import scoring_order
 from stillhouse.models.digest import weights_digest
 from stillhouse.teachers.source import OnlineTeacher, Source, build_teacher
 from stillhouse.teachers.store import row_keys
@@ -70,4 +70,4 @@ def check(stored, folder, rows=None, needs=EVERYTHING, split=None):
     split = toy_split() if split is None else split
     online = OnlineTeacher(toy_encoder(3), needs, workshop(folder).accelerator)
     batch = split.batch(np.arange(97) if rows is None else np.array(rows))
-    assert_alike(stored.features(batch), online.features(batch), batch.teacher_inputs["attention_mask"].bool())
+    assert_alike(stored.features(batch), online.features(batch), batch.learner.mask.bool())

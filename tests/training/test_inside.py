@@ -102,7 +102,7 @@ def test_biases_of_keys_move_where_relations_of_keys_are_learnt(name, moves):
     stage = load_method(name).model_validate({}).plan(CLASSES, dimensions(student.config), dimensions(teacher.config))[0]
     batch = toy_split().batch(np.arange(16))
     features = [
-        forward(model, batch, "student", needs)
+        forward(model, batch.learner, needs)
         for model, needs in ((student, stage.student_needs), (teacher, stage.teacher_needs))
     ]
     stage.objectives[0](*features, batch).backward()

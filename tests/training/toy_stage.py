@@ -6,10 +6,10 @@ from tests.tiny_models import tiny_config
 
 from stillhouse.config import EngineConfig, StageConfig
 from stillhouse.console import Console
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.tokenize import Encoded
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.machine.engine import build_accelerator
 from stillhouse.method import Stage
 from stillhouse.models.loading import build_encoder

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import Literal
 
 import numpy as np
 
 from stillhouse.data.examples import Examples
-
-# Each choice draws from its own stream, so that asking for fewer labels does not change the validation rows.
-_STREAMS = {"validation": 0, "max_train": 1, "max_labels": 2, "selection": 3}
+from stillhouse.data.seeds import CHOICES, Purpose
 
 
 def sample(
@@ -19,7 +16,7 @@ def sample(
     count: int,
     *,
     seed: int,
-    purpose: Literal["validation", "max_train", "max_labels", "selection"],
+    purpose: Purpose,
 ) -> list[int]:
     """Chooses `count` rows, each stratum in proportion to its size (to within one row); the order of the rows is kept.
 
@@ -34,7 +31,7 @@ def sample(
     """
     if count >= len(strata):
         return list(range(len(strata)))
-    draws = np.random.default_rng([seed, _STREAMS[purpose]]).random(len(strata))
+    draws = np.random.default_rng([seed, CHOICES[purpose]]).random(len(strata))
     shuffled = np.argsort(draws, kind="stable")
     sizes = Counter(strata)
     seen: Counter[Hashable] = Counter()
@@ -46,9 +43,7 @@ def sample(
     return sorted(np.lexsort((draws, position))[:count].tolist())
 
 
-def sample_groups(
-    groups: Sequence[Hashable], count: int, *, seed: int, purpose: Literal["validation", "selection"]
-) -> list[int] | None:
+def sample_groups(groups: Sequence[Hashable], count: int, *, seed: int, purpose: Purpose) -> list[int] | None:
     """Chooses whole groups of rows, in a shuffled order, until they hold `count` rows; the order of the rows is kept.
 
     Args:
@@ -64,7 +59,7 @@ def sample_groups(
     names = list(sizes)
     if len(names) < 2:
         return None
-    order = np.random.default_rng([seed, _STREAMS[purpose]]).permutation(len(names))
+    order = np.random.default_rng([seed, CHOICES[purpose]]).permutation(len(names))
     reached = np.cumsum([sizes[names[group]] for group in order])
     groups_taken = min(int(np.searchsorted(reached, count)) + 1, len(names) - 1)
     taken = {names[group] for group in order[:groups_taken]}

@@ -50,7 +50,7 @@ class Encoded:
     def lengths(self) -> NDArray[np.int64]:
         return self.input_ids.lengths
 
-    def vocabulary(self) -> NDArray[np.int64]:
+    def tokens(self) -> NDArray[np.int64]:
         """The ids that its batches have, in order, each once."""
         return np.union1d(np.flatnonzero(np.bincount(self.input_ids.values)), self.pad_token_id)
 

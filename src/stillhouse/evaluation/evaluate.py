@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.data.batch import TokenizedSplit
 from stillhouse.data.examples import Examples
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.evaluation.answers import Answered
 from stillhouse.evaluation.metrics import Metric
 from stillhouse.evaluation.scoring import Logits, compute_logits
-from stillhouse.models.forward import Side
 from stillhouse.task import Task
 
 Array = NDArray[Any]
@@ -49,7 +48,7 @@ class Predictions:
     Attributes:
         logits: As `compute_logits` gives them: a row an example, for question answering a row a window.
         decoded: Per example: class id, tuple of label ids, float, tuple of tag ids, or answer text ("" = no answer).
-        side: Whose tokens were read.
+        view: Key of the tokens that were read.
         threshold: Question answering: no answer is given where the score of none exceeds that of the best span by more;
             infinite = a span is always given.
         answers: Question answering: the best spans behind `decoded`.
@@ -57,7 +56,7 @@ class Predictions:
 
     logits: Logits
     decoded: list[Any]
-    side: Side = "student"
+    view: int = 0
     threshold: float = np.inf
     answers: Answered | None = None
 
@@ -80,7 +79,7 @@ class Predictions:
         return self.answers.given_confidences(self.threshold)
 
 
-def predict_split(encoder: Any, split: Split, side: Side, accelerator: Any, **options: Any) -> Predictions:
+def predict_split(encoder: Any, split: Split, accelerator: Any, *, view: int = 0, **options: Any) -> Predictions:
     """Scores every row once and decodes.
 
     For question answering with unanswerable questions the threshold is the best one on these very rows: meant for the
@@ -89,18 +88,18 @@ def predict_split(encoder: Any, split: Split, side: Side, accelerator: Any, **op
     Args:
         encoder: The model.
         split: The rows.
-        side: Whose tokens to read.
         accelerator: Gives device and precision.
+        view: Key of the tokens that it reads.
         options: Passed on to `compute_logits`.
     """
     precision = accelerator.autocast()
-    logits = compute_logits(encoder, split.tokens, side, device=accelerator.device, autocast=precision, **options)
-    return decode(split, logits, side)
+    logits = compute_logits(encoder, split.tokens, view, device=accelerator.device, autocast=precision, **options)
+    return decode(split, logits, view)
 
 
-def decode(split: Split, logits: Logits, side: Side = "student") -> Predictions:
+def decode(split: Split, logits: Logits, view: int = 0) -> Predictions:
     """Logits -> predictions in the task's own form."""
-    predictions: Predictions = split.task.kind.decode(split, logits, side)
+    predictions: Predictions = split.task.kind.decode(split, logits, view)
     return predictions
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stillhouse.config import DataConfig
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_evaluation, read_texts
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.evaluation.likeness import likeness_to_teacher
@@ -50,10 +51,11 @@ def evaluate_models(models: Mapping[str, Predictor], data: DataConfig) -> dict[s
     for role, model in models.items():
         result[role] = {"name": model.name, **scores_entry(splits[role], predictions[role])}
     if "teacher" in models:
-        own, its = (splits[role].tokens.student for role in ("student", "teacher"))
+        own, its = (splits[role].tokens.learner for role in ("student", "teacher"))
         same = own.fingerprint() == its.fingerprint()
-        split = Split(rows, tokenized_split(rows, task, own, None if same else its))
-        likeness = likeness_to_teacher(split, predictions["teacher"], predictions["student"])
+        split = Split(rows, tokenized_split(rows, task, *((own,) if same else (own, its))))
+        teacher = replace(predictions["teacher"], view=0 if same else 1)
+        likeness = likeness_to_teacher(split, teacher, predictions["student"])
         result |= {"agreement": likeness.agreement, "kl": likeness.kl}
     return result
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stillhouse.config import DataConfig, EngineConfig
-from stillhouse.data.batch import TokenizedSplit, tokenized_split
 from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenized_split import TokenizedSplit, tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split, decode
 from stillhouse.evaluation.scoring import Logits, compute_logits
@@ -84,7 +84,7 @@ class Predictor:
 
         def compute(rows: TokenizedSplit) -> Logits:
             precision = accelerator.autocast()
-            return compute_logits(encoder, rows, "student", device=accelerator.device, autocast=precision)
+            return compute_logits(encoder, rows, 0, device=accelerator.device, autocast=precision)
 
         return cls(model.name, task, model.tokenizer, encoder.config, compute)
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stillhouse.console import OnProgress
-from stillhouse.data.batch import Rows, TokenizedSplit, scoring_order
 from stillhouse.data.ragged import Ragged
+from stillhouse.data.text import Rows, scoring_order
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.errors import NotFinite
 from stillhouse.features import LOGITS, ONLY_LOGITS
-from stillhouse.models.forward import Side, evaluating, forward
+from stillhouse.models.forward import evaluating, forward
 
 Logits = NDArray[np.float32] | Ragged
 
@@ -24,7 +25,7 @@ Logits = NDArray[np.float32] | Ragged
 def compute_logits(
     encoder: nn.Module,
     split: TokenizedSplit,
-    side: Side,
+    view: int,
     *,
     device: torch.device,
     autocast: AbstractContextManager[Any],
@@ -35,7 +36,7 @@ def compute_logits(
     Args:
         encoder: The model; its training mode is restored afterwards.
         split: The rows.
-        side: Whose tokens to read.
+        view: Key of the tokens that it reads.
         device: Where the encoder is.
         autocast: Precision of the forward pass.
         report: Told how many batches of how many are done.
@@ -46,7 +47,8 @@ def compute_logits(
     Raises:
         NotFinite: An output is NaN or infinite.
     """
-    encoded = split.of(side)
+    split = split.seen_by(view)
+    encoded = split.views[view]
     scored: Ragged | None = split.task.kind.scored(encoded)
     order: list[Rows] = []
     chunks: list[NDArray[Any]] = []
@@ -54,13 +56,13 @@ def compute_logits(
         parts = list(scoring_order(encoded.lengths))
         for number, part in enumerate(parts, 1):
             batch = split.batch(part).to(device)
-            logits = forward(encoder, batch, side, ONLY_LOGITS)[LOGITS].float().cpu()
+            logits = forward(encoder, batch.views[view], ONLY_LOGITS)[LOGITS].float().cpu()
             if not torch.isfinite(logits).all():
                 raise NotFinite("the model's outputs are NaN or infinite")
             order.append(part)
             chunks += _rows_of(logits.numpy(), None if scored is None else scored.lengths[part])
             if report is not None:
-                report(number, len(parts), f"scores of the {side}")
+                report(number, len(parts), "scores")
     where = np.concatenate(order) if order else np.empty(0, np.int64)
     if scored is not None:
         return Ragged.from_chunks(where, chunks)

@@ -1,25 +1,20 @@
-"""One forward pass of an encoder on a batch -> Features, for student and teacher alike."""
+"""One forward pass of an encoder on a view of a batch -> Features, for student and teacher alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from torch import Tensor, nn
 
-from stillhouse.data.batch import Batch
+from stillhouse.data.batch import Inputs
 from stillhouse.features import LOGITS, Features, Needs
 from stillhouse.models.adapter import compute_features
 
-Side = Literal["student", "teacher"]
 
-
-def forward(encoder: nn.Module, batch: Batch, side: Side, needs: Needs) -> Features:
-    """Features of one side of a batch; where a task has words, their logits are those at the first sub-word of each."""
-    inputs = batch.student_inputs if side == "student" else batch.teacher_inputs
-    words = batch.student_words if side == "student" else batch.teacher_words
-    return at_words(compute_features(encoder, inputs, needs), words)
+def forward(encoder: nn.Module, inputs: Inputs, needs: Needs) -> Features:
+    """Features of a batch in the encoder's tokens; where a task has words, their logits are those at each's first sub-word."""
+    return at_words(compute_features(encoder, inputs.arguments(), needs), inputs.words)
 
 
 def at_words(features: Features, words: Tensor | None) -> Features:

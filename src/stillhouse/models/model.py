@@ -13,6 +13,7 @@ class Model:
     Attributes:
         start: Where its weights come from, in words.
         is_fresh: Whether none of them come from anywhere.
+        view: Key of the tokens that it reads, in texts and batches: models of one tokenizer have the same.
     """
 
     name: str
@@ -20,3 +21,4 @@ class Model:
     tokenizer: Any
     start: str = ""
     is_fresh: bool = False
+    view: int = 0

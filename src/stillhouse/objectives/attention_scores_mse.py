@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stillhouse.data.batch import Batch, Unit
+from stillhouse.data.batch import Batch
+from stillhouse.data.text import Unit
 from stillhouse.features import Feature, FeatureName, Features
 from stillhouse.objective import LayerObjective, check_heads
 from stillhouse.speed.blocks import MapRows, blocked_loss, near_pairs
@@ -83,7 +84,7 @@ class AttentionScoresMSE(LayerObjective):
         return "pairs" if self.pairs == "valid" else "rows"
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
-        mask = batch.student_inputs["attention_mask"]
+        mask = batch.learner.mask
         values = []
         for own, its in self.layers:
             ours, theirs = _factors(student, own), _factors(teacher, its)

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from stillhouse.data.batch import IGNORED, Batch, Unit
+from stillhouse.data.batch import IGNORED, Batch
+from stillhouse.data.text import Unit
 from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
 from stillhouse.objective import Objective
 

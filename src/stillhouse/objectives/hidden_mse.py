@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stillhouse.data.batch import Batch, Unit
+from stillhouse.data.batch import Batch
+from stillhouse.data.text import Unit
 from stillhouse.features import Feature, FeatureName, Features
 from stillhouse.objective import LayerObjective, LayerPairs
 
@@ -55,7 +56,7 @@ class HiddenMSE(LayerObjective):
         return "tokens" if self.tokens == "valid" else "rows"
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
-        mask = batch.student_inputs["attention_mask"]
+        mask = batch.learner.mask
         values = [
             hidden_mse(student[Feature("hidden_state", own)], teacher[Feature("hidden_state", its)], mask, self.tokens)
             for own, its in self.layers

@@ -110,7 +110,7 @@ class RelationKL(Objective):
         return needs_of(self._parts_read, (self.teacher_layer,))
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
-        mask = batch.student_inputs["attention_mask"]
+        mask = batch.learner.mask
         values = []
         for relation, weight in zip(self.relations, self.weights or (1.0,) * len(self.relations), strict=True):
             # Attention itself is local where its layer is; the other relations are ours to define, over all tokens.

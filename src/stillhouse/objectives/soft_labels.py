@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stillhouse.config import PositiveFloat
-from stillhouse.data.batch import Batch, Unit
+from stillhouse.data.batch import Batch
+from stillhouse.data.text import Unit
 from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
 from stillhouse.objective import Objective
 from stillhouse.objectives.hard_labels import HardLabels

@@ -113,7 +113,7 @@ def check_teacher(prepared: Prepared, accelerator: Accelerator) -> Iterator[Find
     """What the teacher knows of the task: one finding, by scoring the selection rows."""
     teacher, selection = prepared.teacher, prepared.splits["selection"]
     try:
-        predictions = predict_split(teacher.encoder.to(accelerator.device), selection, "teacher", accelerator)
+        predictions = predict_split(teacher.encoder.to(accelerator.device), selection, accelerator, view=teacher.view)
     except NotFinite as error:
         fix = "check its weights, or use --precision fp32"
         yield Finding(f"teacher {teacher.name}: {error}", expected="numbers", fix=fix)

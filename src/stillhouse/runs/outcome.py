@@ -158,7 +158,7 @@ def _split_sizes(prepared: Prepared) -> dict[str, int]:
 
 def _latency(prepared: Prepared, models: Mapping[str, Model]) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """Milliseconds a single text of the usual length takes, all models measured in turn."""
-    tokens = max(LATENCY_TOKENS_MINIMUM, int(np.median(prepared.splits["validation"].tokens.student.lengths)))
+    tokens = max(LATENCY_TOKENS_MINIMUM, int(np.median(prepared.splits["validation"].tokens.lengths)))
     inputs = {
         role: random_inputs(model.encoder, batch=1, tokens=tokens, names=input_names(model.encoder))
         for role, model in models.items()

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from stillhouse.data.batch import tokenized_split
 from stillhouse.data.dataset import align_labels, load_dataset, open_data
 from stillhouse.data.examples import Dataset, Examples
+from stillhouse.data.seeds import FRESH_STUDENT, FRESH_TEACHER, stage_seed
 from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.machine.engine import resolve_precision
@@ -30,10 +31,6 @@ from stillhouse.runs.rehearsal import rehearse
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, is_shape, load_student, plan_student
 from stillhouse.task import Kind, Task
-from stillhouse.training.seeding import stage_seed
-
-# Streams of the run's seed from which fresh weights are drawn, apart from those of the stages.
-STUDENT_STREAM, TEACHER_STREAM = 1000, 1001
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -62,23 +59,24 @@ def prepare(config: RunConfig) -> Prepared:
     if unused and (config.data.labels == "gold" or not config.method.uses_plain_text):
         data_notes.append(f"train: the {unused:,} rows without a label are left out")
 
-    torch.manual_seed(stage_seed(config.teacher.seed, TEACHER_STREAM))
+    torch.manual_seed(stage_seed(config.teacher.seed, FRESH_TEACHER))
     encoder, has_head_weights = load_encoder(checkpoint, task)
-    teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
-    torch.manual_seed(stage_seed(config.seed, STUDENT_STREAM))
+    teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given", view=0 if one_tokenizer else 1)
+    torch.manual_seed(stage_seed(config.seed, FRESH_STUDENT))
     student, start = _student(config, teacher, own, student_tokenizer, task)
     model_notes = [] if config.starts_from_fitted_teacher else [f"student starts from {student.start}: {start.sentence()}"]
     model_notes += _layer_notes(stages, config, *layers)
     models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
     length = max_length(config.data.max_length, task.kind, models)
     config = _completed(config, {**dataset.columns, "task": task.kind.name, "max_length": length})
+    tokenizers = (student.tokenizer,) if one_tokenizer else (student.tokenizer, tokenizer)
     splits = {
-        name: _tokens(examples, task, student.tokenizer, None if one_tokenizer else tokenizer, config)
+        name: _tokens(examples, task, tokenizers, config)
         for name in ("train", "selection", "validation", "test")
         if (examples := getattr(dataset, name)) is not None
     }
-    rehearse(stages, student.encoder, encoder, splits["train"].tokens)
-    data_notes += refuse_first(check_lengths({name: split.tokens.student for name, split in splits.items()}, task, length))
+    rehearse(stages, student.encoder, encoder, splits["train"].tokens, view=teacher.view)
+    data_notes += refuse_first(check_lengths({name: split.tokens.learner for name, split in splits.items()}, task, length))
     notes = tuple(data_notes), tuple(model_notes)
     return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, *notes)
 
@@ -166,9 +164,9 @@ def _layer_notes(stages: Sequence[Stage], config: RunConfig, own_layers: int, it
     return list(notes)
 
 
-def _tokens(examples: Examples, task: Task, student: Any, teacher: Any | None, config: RunConfig) -> Split:
+def _tokens(examples: Examples, task: Task, tokenizers: Sequence[Any], config: RunConfig) -> Split:
+    """Rows in one view for each tokenizer."""
     assert config.data.max_length is not None
     limits = {"max_length": config.data.max_length, "stride": config.data.stride}
-    student_tokens = encode(examples, task, student, **limits)
-    teacher_tokens = None if teacher is None else encode(examples, task, teacher, **limits)
-    return Split(examples, tokenized_split(examples, task, student_tokens, teacher_tokens))
+    views = (encode(examples, task, tokenizer, **limits) for tokenizer in tokenizers)
+    return Split(examples, tokenized_split(examples, task, *views))

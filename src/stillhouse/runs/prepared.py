@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stillhouse.data.batch import TokenizedSplit
 from stillhouse.data.examples import Dataset
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.method import Stage
@@ -59,10 +59,11 @@ class Prepared:
         Raises:
             UserError: It learns from gold labels alone, and there are none.
         """
-        train, labels = self.splits["train"].tokens, self.config.data.labels
-        if stage.student == "teacher":
-            train = train.for_teacher()
-        elif not stage.needs_gold and labels == "teacher":
+        is_fit, labels = stage.student == "teacher", self.config.data.labels
+        # The baseline, which has no teacher, learns from the words that the student learns from: those that both models see.
+        views = (self.teacher.view,) if is_fit else (self.student.view, self.teacher.view)
+        train = self.splits["train"].tokens.seen_by(*views)
+        if not is_fit and not stage.needs_gold and labels == "teacher":
             return train.without_labels()
         if not stage.needs_gold and labels != "gold":
             return train

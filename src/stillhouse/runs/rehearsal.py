@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stillhouse.data.batch import TokenizedSplit
+from stillhouse.data.text import Text
 from stillhouse.errors import UserError
 from stillhouse.features import ONLY_LOGITS
 from stillhouse.method import Stage
@@ -18,25 +18,26 @@ from stillhouse.students.side import StageSide
 WHOLE = ONLY_LOGITS  # no pass ends before the last layer, so that how often a model attends is looked at
 
 
-def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, rows: TokenizedSplit) -> None:
+def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, view: int = 0) -> None:
     """Leaves both models, and torch's generator, as they were.
 
     Args:
         stages: What will be run.
         student: Encoder of the student.
         teacher: Encoder of the teacher.
-        rows: Of which the first is used.
+        text: Of which the first row is used.
+        view: Key of the tokens that the teacher reads.
 
     Raises:
         UserError: A model does not give what a stage needs of it.
     """
-    batch = rows.batch(np.zeros(1, dtype=np.int64))
+    batch = text.batch(np.zeros(1, dtype=np.int64))
     implementations = [(model, model.config._attn_implementation) for model in (student, teacher)]
     for stage in stages:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(student), evaluating(teacher):
-            side = stage.side.build(student, teacher, stage.student_needs | WHOLE, 0)
+            side = stage.side.build(student, teacher, stage.student_needs | WHOLE)
             try:
-                forward(teacher, batch, "teacher", stage.teacher_needs | WHOLE)
+                forward(teacher, batch.views[view], stage.teacher_needs | WHOLE)
                 side.try_out(batch)
             except UserError:
                 raise

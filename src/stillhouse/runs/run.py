@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.console import Console, OnProgress
-from stillhouse.data.batch import TokenizedSplit
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.predictor import remember
 from stillhouse.files import CHECKPOINTS, LOG, STUDENT, TEACHER, write_folder
 from stillhouse.method import Role, Stage
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.digest import weights_digest
-from stillhouse.models.forward import Side
 from stillhouse.models.model import Model
 from stillhouse.models.saving import save_model
 from stillhouse.runs.checks import check_teacher
@@ -98,7 +97,7 @@ class StagedRun:
         """Where the features of a model come from, as it is now."""
         model, shared = self.models[role], self.teachers is not None
         name = f"{model.name} on {self.prepared.task.name}"
-        return Source(self.config.teacher, name, weights_digest(model.encoder), is_shared=shared)
+        return Source(self.config.teacher, name, weights_digest(model.encoder), is_shared=shared, view=model.view)
 
     def _train(self, stages: Sequence[Stage]) -> None:
         """The stages of one model, one after the other."""
@@ -150,7 +149,7 @@ class StagedRun:
         encoder, seed = self.models["teacher"].encoder, self.config.teacher.seed
         selection = self.prepared.splits["selection"].fingerprint()
         parts = [RECIPE, weights_digest(encoder), rows.fingerprint(), selection, stage.config.model_dump(), seed]
-        parts += [str(self.accelerator.mixed_precision), rows.student.pad_token_id]
+        parts += [str(self.accelerator.mixed_precision), rows.learner.pad_token_id]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def _train_student(self, stages: Sequence[Stage]) -> None:
@@ -180,8 +179,8 @@ class StagedRun:
         write_model_card(path, self.prepared)
 
     def _predict(self, role: Role, split: Split, **options: Any) -> Predictions:
-        encoder, side = self.models[role].encoder.to(self.accelerator.device), _side_of(role)
-        return predict_split(encoder, split, side, self.accelerator, **options)
+        model = self.models[role]
+        return predict_split(model.encoder.to(self.accelerator.device), split, self.accelerator, view=model.view, **options)
 
     def _remember_use(self, role: Role) -> None:
         """Writes into a model's configuration how its inputs are cut and when it gives no answer."""
@@ -214,8 +213,3 @@ class StagedRun:
 
     def _report_scoring(self, role: Role, split: str) -> OnProgress:
         return lambda step, steps, _name: self.console.scoring(step, steps, f"{role} on {split}")
-
-
-def _side_of(role: Role) -> Side:
-    """In whose tokens a model reads."""
-    return "teacher" if role == "teacher" else "student"

@@ -10,11 +10,13 @@ it is decayed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -108,14 +110,14 @@ class _LookedUp(torch.autograd.Function):
 
 
 @contextmanager
-def trained_rows(encoder: Any, tokens: Tensor, *, is_on: bool) -> Iterator[list[RowEmbedding]]:
+def trained_rows(encoder: Any, tokens: Callable[[], NDArray[np.int64]], *, is_on: bool) -> Iterator[list[RowEmbedding]]:
     """Inside the block an encoder's token embeddings are trained in the rows of `tokens` alone.
 
     Its other tables are left alone: a model may read their weights directly, as DeBERTa does with its relative positions.
 
     Args:
         encoder: Of transformers.
-        tokens: All that it is going to be trained on, each once.
+        tokens: Gives all that it is going to be trained on; asked where the trick is worth it, for it may take a while.
         is_on: Off where the gradient has to be an ordinary one: where processes average it, and on other devices than the
             CPU, whose memory is not asked of the system.
 
@@ -129,7 +131,7 @@ def trained_rows(encoder: Any, tokens: Tensor, *, is_on: bool) -> Iterator[list[
     # A model may pad what it is given once more, with its own number.
     padding = (layer.padding_idx, getattr(getattr(encoder, "config", None), "pad_token_id", None))
     added = torch.tensor([row for row in padding if row is not None], dtype=torch.int64)
-    rows = torch.unique(torch.cat((tokens, added)))
+    rows = torch.unique(torch.cat((torch.from_numpy(tokens()), added)))
     RowEmbedding.begin(layer, rows)
     try:
         yield [layer]

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from stillhouse.config import Fraction, NonNegativeFloat, PositiveInt
-from stillhouse.data.batch import Batch, Rows
+from stillhouse.data.batch import Batch
+from stillhouse.data.seeds import GATES
+from stillhouse.data.text import Rows, Step
 from stillhouse.features import Features, Needs
 from stillhouse.models.adapter import layer_stack
 from stillhouse.students.side import StageSide, StudentSide
 
 Schedule = Literal["constant", "curriculum", "decreasing"]
-GATES = 1  # a stream of its own: the order of the rows is drawn from (seed, epoch)
 
 
 def replacing_rate(step: int, *, schedule: Schedule, base: float, slope: float, constant_steps: int | None = None) -> float:
@@ -68,29 +69,28 @@ class Replacing(StageSide):
     predecessor_dropout: bool = True
     official: bool = False
 
-    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs, seed: int) -> StudentSide:
+    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs) -> StudentSide:
         assert isinstance(encoder, PreTrainedModel)
         assert isinstance(teacher, PreTrainedModel)
-        return ReplacingSide(encoder, teacher, needs, self, seed)
+        return ReplacingSide(encoder, teacher, needs, self)
 
 
 class ReplacingSide(StudentSide):
     """See the head of this file.
+
+    A gate depends on the step's seed and number and on the module alone, so that it is the same in every process and after a
+    resume. Where no successor was drawn, the step trains nothing.
 
     Args:
         encoder: The successor: a plain model of M layers. Its layers' forward is replaced until `release`.
         predecessor: The task's teacher, N layers; it gets no gradient and belongs to no state that is saved.
         needs: What the stage reads.
         spec: Rate and granularity.
-        seed: Of the gates: a gate depends on seed, step and module alone, so that it is the same in every process and after
-            a resume. Where no successor was drawn, the step trains nothing.
     """
 
     may_rest: ClassVar[bool] = True
 
-    def __init__(
-        self, encoder: PreTrainedModel, predecessor: PreTrainedModel, needs: Needs, spec: Replacing, seed: int
-    ) -> None:
+    def __init__(self, encoder: PreTrainedModel, predecessor: PreTrainedModel, needs: Needs, spec: Replacing) -> None:
         super().__init__(encoder, needs)
         successors, layers = layer_stack(encoder), layer_stack(predecessor)
         size = len(layers) // len(successors)
@@ -104,7 +104,6 @@ class ReplacingSide(StudentSide):
             self.measured = [parameter for parameter in encoder.parameters() if id(parameter) not in trained]
             self.measured += [parameter for layer in layers for parameter in layer.parameters()]
         self._spec = spec
-        self._seed = seed
         self._rate = spec.base
         self._gates = np.ones((1, len(successors)), dtype=bool)
         self._rows: Rows = np.zeros(1, dtype=np.int64)
@@ -114,15 +113,15 @@ class ReplacingSide(StudentSide):
         for index, layer in enumerate(self._successors):
             layer.forward = self._gated(index, layer.forward)
 
-    def before_step(self, step: int, steps: int, rows: Rows) -> None:
+    def before_step(self, step: Step) -> None:
         spec = self._spec
-        slope = spec.slope if spec.slope is not None else (1 - spec.base) / max(1, steps // 2)
+        slope = spec.slope if spec.slope is not None else (1 - spec.base) / max(1, step.of // 2)
         self._rate = replacing_rate(
-            step, schedule=spec.schedule, base=spec.base, slope=slope, constant_steps=spec.constant_steps
+            step.number, schedule=spec.schedule, base=spec.base, slope=slope, constant_steps=spec.constant_steps
         )
-        draws = (len(rows) if spec.per_example else 1, len(self._successors))
-        self._gates = np.random.default_rng((self._seed, step, GATES)).random(draws) < self._rate
-        self._rows = rows
+        draws = (len(step.rows) if spec.per_example else 1, len(self._successors))
+        self._gates = step.random(GATES).random(draws) < self._rate
+        self._rows = step.rows
         if spec.official:
             self._drawn |= self._gates.any(axis=0)
             for layer in compress(self._successors, self._drawn):

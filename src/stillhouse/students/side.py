@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from stillhouse.config import Frozen
-from stillhouse.data.batch import Batch, Rows
+from stillhouse.data.batch import Batch
+from stillhouse.data.text import Step
 from stillhouse.features import Features, Needs
 from stillhouse.models.forward import forward
 
@@ -46,7 +47,7 @@ class StudentSide(nn.Module):
         self.models: list[nn.Module] = [encoder]
 
     def forward(self, batch: Batch) -> Features:
-        features = forward(self.encoder, batch, "student", self.needs)
+        features = forward(self.encoder, batch.learner, self.needs)
         if not self._projection_of:
             return features
         mapped = {
@@ -56,8 +57,8 @@ class StudentSide(nn.Module):
         }
         return features.replaced(mapped)
 
-    def before_step(self, step: int, steps: int, rows: Rows) -> None:
-        """Told before every optimiser step: how many were taken, how many there will be, and the step's rows."""
+    def before_step(self, step: Step) -> None:
+        """Told before every optimiser step."""
 
     def try_out(self, batch: Batch) -> None:
         """One forward pass by every way that training may take."""
@@ -74,14 +75,13 @@ class StudentSide(nn.Module):
 class StageSide(Frozen):
     """How a stage's student side is made: the student alone. Its subclasses make others."""
 
-    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs, seed: int) -> StudentSide:  # noqa: ARG002
-        """The module.
+    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs) -> StudentSide:  # noqa: ARG002
+        """The module; its fresh weights come from torch's global generator.
 
         Args:
             encoder: The student.
             teacher: The teacher; parts of it may be used, without gradient.
             needs: What the stage reads of the student.
-            seed: Of everything that is drawn while the stage runs; fresh weights come from torch's global generator.
         """
         return StudentSide(encoder, needs)
 
@@ -103,7 +103,7 @@ class ProjectedSide(StageSide):
     teacher_width: int
     sharing: Sharing = "per_layer"
 
-    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs, seed: int) -> StudentSide:  # noqa: ARG002
+    def build(self, encoder: nn.Module, teacher: nn.Module | None, needs: Needs) -> StudentSide:  # noqa: ARG002
         groups = {layer: self._group(layer) for layer in self.layers}
         maps = {group: nn.Linear(self.student_width, self.teacher_width) for group in dict.fromkeys(groups.values())}
         for projection in maps.values():

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.data.batch import Rows, TokenizedSplit
+from stillhouse.data.batch import Inputs
 from stillhouse.data.examples import Examples
 from stillhouse.data.read_examples import read_string
 from stillhouse.data.readers.table import Table
+from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded, encode_texts
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.fidelity import share_equal
 from stillhouse.task import Kind
@@ -38,7 +40,7 @@ class RowKind(Kind):
         cut = int((encoded.lengths >= max_length).sum())
         return f"{cut:,} of {len(encoded):,} rows fill {max_length} tokens; longer ones are cut (--max-length)" if cut else ""
 
-    def targets(self, split: TokenizedSplit, rows: Rows, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def targets(self, split: TokenizedSplit, rows: Rows, inputs: Inputs) -> dict[str, Tensor]:
         assert isinstance(split.labels, np.ndarray)
         return {"labels": torch.from_numpy(split.labels[rows]), "positions": torch.ones(len(rows), dtype=torch.bool)}
 

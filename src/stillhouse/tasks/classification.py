@@ -27,7 +27,6 @@ from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.fidelity import softmax_confidence, softmax_kl
 from stillhouse.evaluation.metrics import Metric, accuracy, macro_f1, mcc
-from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, soft_labels
 from stillhouse.task import Task
@@ -126,8 +125,8 @@ class Classification(RowKind):
 
     # Decoding.
 
-    def decode(self, split: Split, logits: NDArray[np.float32], side: Side) -> Predictions:
-        return Predictions(logits, logits.argmax(axis=1).tolist(), side)
+    def decode(self, split: Split, logits: NDArray[np.float32], view: int) -> Predictions:
+        return Predictions(logits, logits.argmax(axis=1).tolist(), view)
 
     def written(self, split: Split, predictions: Predictions, row: int) -> dict[str, Any]:
         assert isinstance(predictions.logits, np.ndarray)

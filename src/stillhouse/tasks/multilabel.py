@@ -26,7 +26,6 @@ from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.fidelity import bernoulli_kl, sigmoid_confidence
 from stillhouse.evaluation.metrics import Metric, micro_f1, multilabel_macro_f1
-from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import binary_cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, binary_soft_labels
 from stillhouse.task import Task
@@ -112,8 +111,8 @@ class Multilabel(RowKind):
 
     # Decoding.
 
-    def decode(self, split: Split, logits: NDArray[np.float32], side: Side) -> Predictions:
-        return Predictions(logits, [tuple(np.flatnonzero(row >= 0).tolist()) for row in logits], side)
+    def decode(self, split: Split, logits: NDArray[np.float32], view: int) -> Predictions:
+        return Predictions(logits, [tuple(np.flatnonzero(row >= 0).tolist()) for row in logits], view)
 
     def written(self, split: Split, predictions: Predictions, row: int) -> dict[str, Any]:
         assert isinstance(predictions.logits, np.ndarray)

@@ -19,20 +19,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stillhouse.data.batch import Batch, Rows, TokenizedSplit
+from stillhouse.data.batch import Batch, Inputs
 from stillhouse.data.columns import Columns
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.read_examples import read_string
 from stillhouse.data.readers.table import Table
+from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded, encode_questions
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.evaluation.answer_scores import question_scores, total_scores
 from stillhouse.evaluation.answers import Window, best_answers, best_threshold
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.fidelity import mean_by_group, share_equal, span_kl
 from stillhouse.evaluation.metrics import Metric, answer_exact, answer_f1
-from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import span_cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, span_soft_labels
 from stillhouse.task import Answer, Kind, Task
@@ -119,9 +120,9 @@ class QuestionAnswering(Kind):
                 places[row] = inside[0], inside[-1]
         return places
 
-    def targets(self, split: TokenizedSplit, rows: Rows, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def targets(self, split: TokenizedSplit, rows: Rows, inputs: Inputs) -> dict[str, Tensor]:
         assert isinstance(split.labels, np.ndarray)
-        return {"labels": torch.from_numpy(split.labels[rows]), "positions": inputs["attention_mask"].bool()}
+        return {"labels": torch.from_numpy(split.labels[rows]), "positions": inputs.mask.bool()}
 
     def scored(self, encoded: Encoded) -> Ragged:
         return encoded.input_ids
@@ -166,11 +167,10 @@ class QuestionAnswering(Kind):
         """Of a question the mean over its windows; none where both cut text into different tokens."""
         assert isinstance(teacher.logits, Ragged)
         assert isinstance(student.logits, Ragged)
-        tokens = split.tokens.student
-        if split.tokens.teacher is not tokens:
+        if teacher.view != student.view:
             return None, None
         by_window = span_kl(teacher.logits.values, student.logits.values, student.logits.offsets)
-        by_question = mean_by_group(by_window, tokens.example, len(split))
+        by_question = mean_by_group(by_window, split.tokens.views[student.view].example, len(split))
         return float(by_question.mean()), by_question
 
     def decisions(self, split: Split, predictions: Predictions) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -178,8 +178,8 @@ class QuestionAnswering(Kind):
 
     # Decoding.
 
-    def decode(self, split: Split, logits: Ragged, side: Side) -> Predictions:
-        encoded, contexts = split.tokens.of(side), split.examples.text_pair
+    def decode(self, split: Split, logits: Ragged, view: int) -> Predictions:
+        encoded, contexts = split.tokens.views[view], split.examples.text_pair
         assert contexts is not None
         characters = _characters(encoded)
         windows = [Window(int(question), characters[row], logits[row]) for row, question in enumerate(encoded.example)]
@@ -187,7 +187,7 @@ class QuestionAnswering(Kind):
         threshold = np.inf
         if split.task.unanswerable and len(split.examples.labelled) == len(split):
             threshold = best_threshold(answers, _references(split.examples))
-        return Predictions(logits, answers.given(threshold), side, threshold, answers)
+        return Predictions(logits, answers.given(threshold), view, threshold, answers)
 
     def written(self, split: Split, predictions: Predictions, row: int) -> dict[str, Any]:
         start, end = predictions.spans[row].tolist()

@@ -24,7 +24,6 @@ from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.metrics import Metric, mse, pearson, spearman
-from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import squared_error
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.task import Task
@@ -99,8 +98,8 @@ class Regression(RowKind):
 
     # Decoding.
 
-    def decode(self, split: Split, logits: NDArray[np.float32], side: Side) -> Predictions:
-        return Predictions(logits, logits[:, 0].tolist(), side)
+    def decode(self, split: Split, logits: NDArray[np.float32], view: int) -> Predictions:
+        return Predictions(logits, logits[:, 0].tolist(), view)
 
     def written(self, split: Split, predictions: Predictions, row: int) -> dict[str, Any]:
         return {"value": predictions.decoded[row]}

@@ -18,19 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stillhouse.data.batch import IGNORED, Batch, Rows, TokenizedSplit
+from stillhouse.data.batch import IGNORED, Batch, Inputs
 from stillhouse.data.columns import TAG, Columns
 from stillhouse.data.examples import Examples
 from stillhouse.data.labels import is_missing, one_label
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.read_examples import read_string
 from stillhouse.data.readers.table import Table, check_surrogates
+from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded, encode_words
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.fidelity import mean_by_group, softmax_confidence, softmax_kl
 from stillhouse.evaluation.metrics import Metric, span_f1, token_accuracy
-from stillhouse.models.forward import Side
 from stillhouse.objectives.hard_labels import tagging_cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, tagging_soft_labels
 from stillhouse.task import Kind, Task
@@ -88,22 +89,18 @@ class Tagging(Kind):
         tags = [missing[row] if label is None else label for row, label in enumerate(examples.labels)]
         return Ragged.from_rows(tags, np.int64)
 
-    def targets(self, split: TokenizedSplit, rows: Rows, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def targets(self, split: TokenizedSplit, rows: Rows, inputs: Inputs) -> dict[str, Tensor]:
         assert isinstance(split.labels, Ragged)
-        student_words, _ = _words(split.student).padded(rows, -1)
-        teacher_words, _ = _words(split.teacher).padded(rows, -1)
         tags, _ = split.labels.padded(rows, IGNORED)
-        is_word = (student_words >= 0) & (teacher_words >= 0)
+        seen = _seen_by_all(_words(view).select(rows) for view in split.views.values())
+        is_word, _ = seen.padded(np.arange(len(rows)), False)
         return {
             "labels": torch.from_numpy(np.where(is_word & split.has_label[rows][:, None], tags, IGNORED)),
             "positions": torch.from_numpy(is_word),
-            "student_words": torch.from_numpy(student_words.clip(0)),
-            "teacher_words": torch.from_numpy(teacher_words.clip(0)),
         }
 
     def count_targets(self, split: TokenizedSplit, rows: Rows) -> int:
-        ours, theirs = _words(split.student).select(rows).values, _words(split.teacher).select(rows).values
-        return int(((ours >= 0) & (theirs >= 0)).sum())
+        return int(_seen_by_all(_words(view).select(rows) for view in split.views.values()).values.sum())
 
     def scored(self, encoded: Encoded) -> Ragged:
         return _words(encoded)
@@ -134,27 +131,27 @@ class Tagging(Kind):
         """The mean over all words that neither model cut off, and over each sentence's words."""
         assert isinstance(teacher.logits, Ragged)
         assert isinstance(student.logits, Ragged)
-        ours, theirs = _words(split.tokens.student), _words(split.tokens.teacher)
-        is_word = (ours.values >= 0) & (theirs.values >= 0)
+        words = _seen_by_all(_words(split.tokens.views[one.view]) for one in (teacher, student))
+        is_word = words.values
         by_word = softmax_kl(teacher.logits.values[is_word], student.logits.values[is_word])
-        sentence = np.repeat(np.arange(len(split)), ours.lengths)[is_word]
+        sentence = np.repeat(np.arange(len(split)), words.lengths)[is_word]
         return float(by_word.mean()), mean_by_group(by_word, sentence, len(split))
 
     def decisions(self, split: Split, predictions: Predictions) -> tuple[NDArray[Any], NDArray[Any]]:
         assert isinstance(predictions.logits, Ragged)
         gold = split.examples.labels
         right = np.concatenate([np.equal(tags, given) for tags, given in zip(gold, predictions.decoded, strict=True)])
-        is_word = _words(split.tokens.of(predictions.side)).values >= 0
+        is_word = _words(split.tokens.views[predictions.view]).values >= 0
         return softmax_confidence(predictions.logits.values)[is_word], right[is_word]
 
     # Decoding.
 
-    def decode(self, split: Split, logits: Ragged, side: Side) -> Predictions:
-        words, labels = _words(split.tokens.of(side)), split.task.labels
+    def decode(self, split: Split, logits: Ragged, view: int) -> Predictions:
+        words, labels = _words(split.tokens.views[view]), split.task.labels
         outside = labels.index("O") if "O" in labels else 0
         tags = np.where(words.values >= 0, logits.values.argmax(axis=1), outside)
         start = words.offsets
-        return Predictions(logits, [tuple(tags[start[row] : start[row + 1]].tolist()) for row in range(len(words))], side)
+        return Predictions(logits, [tuple(tags[start[row] : start[row + 1]].tolist()) for row in range(len(words))], view)
 
     def written(self, split: Split, predictions: Predictions, row: int) -> dict[str, Any]:
         return {"tags": self.to_names(predictions.decoded[row], split.task)}
@@ -166,6 +163,12 @@ class Tagging(Kind):
 def _words(encoded: Encoded) -> Ragged:
     assert encoded.words is not None
     return encoded.words
+
+
+def _seen_by_all(words: Iterable[Ragged]) -> Ragged:
+    """Which words have a token, by row, in every one of several views of the same rows."""
+    views = list(words)
+    return Ragged(np.logical_and.reduce([view.values >= 0 for view in views]), views[0].offsets)
 
 
 def _tags(value: Any, words: Any, table: Table, row: int) -> tuple[str, ...] | None:

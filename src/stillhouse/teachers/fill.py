@@ -1,4 +1,4 @@
-"""Computes what a store lacks of a split: every row once, in eval mode, at the run's precision."""
+"""Computes what a store lacks of a text: every row once, in eval mode, at the run's precision."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stillhouse.console import OnProgress
-from stillhouse.data.batch import Rows, TokenizedSplit, scoring_order
+from stillhouse.data.text import Rows, Text, scoring_order
 from stillhouse.errors import NotFinite
 from stillhouse.features import LOGITS, PARTS, Feature, Needs
 from stillhouse.models.adapter import compute_features, dimensions
 from stillhouse.models.capture import short_texts_in_blocks
 from stillhouse.models.forward import evaluating
 from stillhouse.task import Task
-from stillhouse.teachers.shard import Keys
-from stillhouse.teachers.store import FeatureStore
+from stillhouse.teachers.store import FeatureStore, Index
 
 # After so much a shard is written: what is lost by a kill, and what is held in memory.
 SHARD_BYTES, SHARD_SECONDS = 64 * 2**20, 60.0
@@ -64,12 +63,13 @@ class _Block:
 
 def fill_store(
     store: FeatureStore,
-    keys: Keys,
+    index: Index,
     rows: Rows,
     missing: Needs,
     encoder: nn.Module,
-    split: TokenizedSplit,
+    text: Text,
     *,
+    view: int,
     accelerator: Any,
     report: OnProgress | None = None,
 ) -> None:
@@ -77,11 +77,12 @@ def fill_store(
 
     Args:
         store: Where to.
-        keys: Of all rows of the split.
+        index: Of all rows of the text.
         rows: Those to add. With several processes each computes its share.
         missing: The features to add.
         encoder: The teacher.
-        split: The rows.
+        text: The rows.
+        view: Key of the tokens that the teacher reads.
         accelerator: Gives device and precision.
         report: Told about the progress.
 
@@ -90,8 +91,7 @@ def fill_store(
         UserError: The disk is full, or refuses, and the store keeps nothing in memory.
     """
     rows = rows[accelerator.process_index :: accelerator.num_processes]
-    lengths = split.teacher.lengths
-    by_token = frozenset(feature for feature in missing if _is_by_token(feature, split.task))
+    by_token = frozenset(feature for feature in missing if _is_by_token(feature, text.task))
     attentions: dict[int, dict[str, Any]] = {}
     block = _Block()
 
@@ -102,16 +102,16 @@ def fill_store(
                 raise NotFinite("the model's outputs are NaN or infinite")
             where = np.concatenate(block.rows)
             whole = {name: torch.cat(parts) for name, parts in block.columns.items()}
-            store.add(keys[where], lengths[where], whole, by_token, attentions)
+            store.add(index.keys[where], index.lengths[where], whole, by_token, attentions)
         block = _Block()
 
     autocast = accelerator.autocast()
     with evaluating(encoder.to(accelerator.device)), torch.inference_mode(), autocast, short_texts_in_blocks():
-        parts = list(scoring_order(lengths[rows]))
+        parts = list(scoring_order(index.lengths[rows]))
         for number, part in enumerate(parts, 1):
-            batch = split.batch(rows[part]).to(accelerator.device)
-            features = compute_features(encoder, batch.teacher_inputs, missing)
-            real = batch.teacher_inputs["attention_mask"].bool()
+            inputs = text.batch(rows[part]).to(accelerator.device).views[view]
+            features = compute_features(encoder, inputs.arguments(), missing)
+            real = inputs.mask.bool()
             for feature, tensor in features.tensors.items():
                 value = tensor
                 if feature.name in PARTS:

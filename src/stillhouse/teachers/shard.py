@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stillhouse.data.batch import Rows
+from stillhouse.data.text import Rows
 from stillhouse.features import Feature, parse_feature
 from stillhouse.files import write_atomically
 

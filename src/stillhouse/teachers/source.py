@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from stillhouse.config import TeacherConfig
 from stillhouse.console import OnProgress
-from stillhouse.data.batch import Batch, Rows, TokenizedSplit
+from stillhouse.data.batch import Batch
+from stillhouse.data.text import Rows, Text
 from stillhouse.errors import UserError
 from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
 from stillhouse.files import free_space
@@ -48,25 +49,27 @@ class OnlineTeacher:
         encoder: The teacher; its parameters are frozen here, and it is put into eval mode before every pass.
         needs: What the stage reads.
         accelerator: Gives device and precision.
+        view: Key of the tokens that it reads.
     """
 
-    def __init__(self, encoder: nn.Module, needs: Needs, accelerator: Any) -> None:
+    def __init__(self, encoder: nn.Module, needs: Needs, accelerator: Any, view: int = 0) -> None:
         self.encoder = encoder.to(accelerator.device).requires_grad_(False)
         self.needs = needs
+        self.view = view
         self._accelerator = accelerator
 
     def features(self, batch: Batch) -> Features:
         self.encoder.eval()
         with torch.no_grad(), self._accelerator.autocast(), short_texts_in_blocks():
-            features = forward(self.encoder, batch, "teacher", self.needs).detach()
+            features = forward(self.encoder, batch.views[self.view], self.needs).detach()
         return _rounded(features, kept_dtype(self._accelerator))
 
 
 class StoredTeacher:
-    """Reads Features of rows that a store has; others, and text that is no row of the split, go through the model.
+    """Reads Features of rows that a store has; others, and text that is no row of it, go through the model.
 
     Args:
-        index: Of the split in the store.
+        index: Of the text in the store.
         needs: What the stage reads.
         online: The model beside it.
         device: Where the batches are.
@@ -89,8 +92,9 @@ class StoredTeacher:
         return _merged(parts, (stored, other))
 
     def _read(self, batch: Batch, rows: Rows) -> Features:
-        features = self.index.features(self.needs, rows, batch.teacher_inputs["input_ids"].shape[1])
-        return at_words(features.changed(self._moved), batch.teacher_words)
+        inputs = batch.views[self.online.view]
+        features = self.index.features(self.needs, rows, inputs.ids.shape[1])
+        return at_words(features.changed(self._moved), inputs.words)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         # From memory that the system may move a copy to a GPU would make the CPU wait.
@@ -130,12 +134,14 @@ class Source:
         name: What people call the teacher.
         digest: Of the teacher's class, configuration and weights.
         is_shared: Whether other runs will want the same features: a comparison's.
+        view: Key of the tokens that the teacher reads.
     """
 
     config: TeacherConfig
     name: str = ""
     digest: str = ""
     is_shared: bool = False
+    view: int = 0
 
     @property
     def root(self) -> Path:
@@ -144,7 +150,7 @@ class Source:
 
 def build_teacher(
     encoder: nn.Module | None,
-    split: TokenizedSplit,
+    text: Text,
     needs: Needs,
     source: Source,
     *,
@@ -157,7 +163,7 @@ def build_teacher(
 
     Args:
         encoder: The teacher; None where there is none.
-        split: The training rows.
+        text: The training rows; what of them is not the same every time is never kept.
         needs: What the stage reads of the teacher.
         source: `online` runs the teacher every time; `store` keeps everything; `auto` keeps what is read more than once, as
             far as there is room.
@@ -171,19 +177,22 @@ def build_teacher(
     if accelerator.device.type == "cpu":
         attend_in_blocks(encoder)
     config = source.config
-    if config.features == "online":
-        return OnlineTeacher(encoder, needs, accelerator)
+    online = OnlineTeacher(encoder, needs, accelerator, source.view)
+    if config.features == "online" or not text.repeats:
+        return online
     precision = "bf16" if kept_dtype(accelerator) == torch.bfloat16 else "fp32"
     # Logits are small: where they cannot be written they are kept here.
     store = FeatureStore(source.root, source.digest, precision, name=source.name, may_hold=needs == ONLY_LOGITS, say=say)
-    keys, lengths = row_keys(split.teacher), split.teacher.lengths
+    encoded = text.encoded(source.view)
+    keys, lengths = row_keys(encoded), encoded.lengths
     index = store.index(keys, lengths, needs)
     missing = [_Missing(rows, features) for features, rows in index.missing()]
     is_read_once = not source.is_shared and (epochs < 1 or (epochs == 1 and needs != ONLY_LOGITS))
     if config.features == "auto" and is_read_once:
         missing = []
     limit = source.config.store_limit_gib if config.features == "auto" else math.inf
-    missing = _what_fits(missing, limit, store, encoder, split, say)
+    sizes = [stored_bytes(encoder, part.needs, store.dtype, text.task, lengths[part.rows]) for part in missing]
+    missing = _what_fits(missing, sizes, limit, store, say)
     # Processes may have found different things: the first one's view holds, so that each computes its share of one list.
     (missing,) = broadcast_object_list([missing])
     if missing:
@@ -192,11 +201,12 @@ def build_teacher(
             for part in missing:
                 fill_store(
                     store,
-                    keys,
+                    index,
                     part.rows,
                     part.needs,
                     encoder,
-                    split,
+                    text,
+                    view=source.view,
                     accelerator=accelerator,
                     report=report,
                 )
@@ -207,7 +217,6 @@ def build_teacher(
             )
         accelerator.wait_for_everyone()
         index = store.index(keys, lengths, needs)
-    online = OnlineTeacher(encoder, needs, accelerator)
     return online if index.lacking().all() else StoredTeacher(index, needs, online, accelerator.device)
 
 
@@ -216,7 +225,7 @@ class _Missing:
     """Features that some rows lack.
 
     Attributes:
-        rows: Numbers in the split.
+        rows: Numbers in the text.
         needs: The features.
     """
 
@@ -226,21 +235,19 @@ class _Missing:
 
 def _what_fits(
     missing: list[_Missing],
+    sizes: list[NDArray[np.int64]],
     limit: float,
     store: FeatureStore,
-    encoder: nn.Module,
-    split: TokenizedSplit,
     say: Callable[[str], None],
 ) -> list[_Missing]:
     """As many of the rows as there is room for: within the limit of all stores, GiB, and half of what the disk has left.
 
-    What may be held in memory is never cut.
+    What may be held in memory is never cut. `sizes` are the bytes that each row takes.
     """
     if not missing:
         return []
     root = store.folder.parent
     room = min(limit * 2**30 - used_bytes(root), free_space(root) / 2)
-    sizes = [stored_bytes(encoder, part.needs, store.dtype, split.task, split.teacher.lengths[part.rows]) for part in missing]
     rows, asked = sum(len(part.rows) for part in missing), sum(int(size.sum()) for size in sizes)
     if asked <= room:
         return missing

@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stillhouse.data.batch import Rows
 from stillhouse.data.ragged import Ragged, spans
+from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.features import PARTS, Attention, Feature, Features, Needs, layers_of

@@ -44,9 +44,8 @@ def save_checkpoint(
     identity: str,
     module: dict[str, Tensor],
     optimizer: dict[str, Any],
-    random: dict[str, Tensor],
 ) -> None:
-    """Writes a checkpoint atomically.
+    """Writes a checkpoint, with the state of torch's generators, atomically.
 
     Args:
         path: The file.
@@ -54,14 +53,13 @@ def save_checkpoint(
         identity: Fingerprint of data, configuration and start; a checkpoint of another identity is not continued.
         module: State of everything that is trained.
         optimizer: State of the optimiser.
-        random: State of the random generators.
     """
     content = {
         "identity": identity,
         "progress": asdict(progress),
         "module": module,
         "optimizer": optimizer,
-        "random": random,
+        "random": _random_state(),
     }
 
     def write(temporary: Path) -> None:
@@ -88,6 +86,22 @@ def load_checkpoint(path: Path, identity: str) -> tuple[Progress, dict[str, Any]
     if found != identity:
         raise foreign(f"the checkpoint {path}")
     return progress, content
+
+
+def _random_state() -> dict[str, Tensor]:
+    """State of torch's generators on CPU and, where used, on the accelerators."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda:{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def restore_random_state(states: dict[str, Tensor]) -> None:
+    """Puts torch's generators back to a state that a checkpoint holds."""
+    torch.set_rng_state(states["cpu"].cpu())
+    for name, state in states.items():
+        if name.startswith("cuda:") and int(name.removeprefix("cuda:")) < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state.cpu(), device=name)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

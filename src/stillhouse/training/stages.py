@@ -16,7 +16,8 @@ from torch import nn
 
 from stillhouse.config import EngineConfig, TeacherConfig
 from stillhouse.console import Console
-from stillhouse.data.batch import TokenizedSplit
+from stillhouse.data.seeds import FRESH_BESIDE, stage_seed
+from stillhouse.data.text import Text
 from stillhouse.errors import NotFinite
 from stillhouse.files import write_atomically, write_json
 from stillhouse.method import Stage
@@ -25,11 +26,7 @@ from stillhouse.teachers.source import Source, build_teacher
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import let_rest
 from stillhouse.training.resume import damaged, foreign, read_weights
-from stillhouse.training.seeding import stage_seed
 from stillhouse.training.trainer import StageResult, Trainer, contiguous, stage_steps, steps_an_epoch
-
-# Streams of the run's seed from which fresh weights beside the student are drawn, apart from those of the stages.
-FRESH_STREAM = 2000
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class TrainingContext:
 def train_stage(
     stage: Stage,
     encoder: nn.Module,
-    split: TokenizedSplit,
+    text: Text,
     score: Callable[[], float],
     context: TrainingContext,
     *,
@@ -69,7 +66,7 @@ def train_stage(
     Args:
         stage: What to minimise.
         encoder: The student, at the stage's start.
-        split: The training rows; those without a gold label are left out where nothing else is learnt from.
+        text: The training rows.
         score: Score of the encoder on the selection rows.
         context: Engine, log and checkpoints.
         number: Of the stage among those of this student, from 0: each draws from a stream of its own.
@@ -78,22 +75,21 @@ def train_stage(
         teacher: The teacher's encoder, where the stage needs one.
         source: Where the teacher's features come from, with the teacher's digest.
     """
-    split = split.labelled() if stage.needs_gold else split
     source = source or Source(TeacherConfig(), digest="" if teacher is None else weights_digest(teacher))
     folder = context.checkpoints / stage.name
-    identity = _identity(stage, seed, (split.fingerprint(), selection, weights_digest(encoder), source.digest), context)
+    identity = _identity(stage, seed, (text.fingerprint(), selection, weights_digest(encoder), source.digest), context)
     finished = _load_finished(folder, encoder, identity)
     if finished is not None:
         return finished
     started = time.perf_counter()
-    steps, _ = stage_steps(stage, len(split))
+    steps, _ = stage_steps(stage, len(text.lengths))
     try:
         features = build_teacher(
             teacher,
-            split,
+            text,
             stage.teacher_needs,
             source,
-            epochs=steps / steps_an_epoch(stage, len(split)),
+            epochs=steps / steps_an_epoch(stage, len(text.lengths)),
             accelerator=context.accelerator,
             report=context.console.scoring,
             say=context.console.warn,
@@ -103,13 +99,13 @@ def train_stage(
     teacher_seconds = time.perf_counter() - started
     if teacher is not None:
         teacher.to(context.accelerator.device)
-    torch.manual_seed(stage_seed(seed, FRESH_STREAM + number))
-    side = stage.side.build(encoder, teacher, stage.student_needs, stage_seed(seed, number))
+    torch.manual_seed(stage_seed(seed, FRESH_BESIDE + number))
+    side = stage.side.build(encoder, teacher, stage.student_needs)
     let_rest(encoder, stage.trained)
     trainer = Trainer(
         stage,
         side,
-        split,
+        text,
         features,
         score,
         accelerator=context.accelerator,

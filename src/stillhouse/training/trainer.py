@@ -17,7 +17,9 @@ from torch import Tensor
 
 from stillhouse.config import EngineConfig
 from stillhouse.console import OnProgress
-from stillhouse.data.batch import Batch, Rows, TokenizedSplit, Unit, training_order
+from stillhouse.data.batch import Batch
+from stillhouse.data.seeds import process_seed
+from stillhouse.data.text import Rows, Step, Text, Unit, training_order
 from stillhouse.errors import CheckpointError, NotFinite, TrainingDiverged
 from stillhouse.features import LOGITS
 from stillhouse.files import write_atomically
@@ -30,8 +32,7 @@ from stillhouse.teachers.source import Teacher
 from stillhouse.training.learning_rate import learning_rate_factor
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
-from stillhouse.training.resume import Progress, load_checkpoint, read_weights, save_checkpoint
-from stillhouse.training.seeding import random_state, restore_random_state
+from stillhouse.training.resume import Progress, load_checkpoint, read_weights, restore_random_state, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Trainer:
     Args:
         stage: What is minimised and how.
         student: The student side.
-        split: The training rows.
+        text: The training rows.
         teacher: Source of the teacher's features.
         score: Score of the student on the selection rows, higher is better.
         accelerator: The engine.
@@ -96,7 +97,7 @@ class Trainer:
         self,
         stage: Stage,
         student: StudentSide,
-        split: TokenizedSplit,
+        text: Text,
         teacher: Teacher,
         score: Callable[[], float],
         *,
@@ -109,7 +110,7 @@ class Trainer:
         report: OnProgress,
     ) -> None:
         self.stage = stage
-        self.split = split
+        self.text = text
         self.teacher = teacher
         self.score = score
         self.accelerator = accelerator
@@ -119,8 +120,8 @@ class Trainer:
         self.identity = identity
         self.log = log
         self.report = report
-        self.steps, self.evaluate_every = stage_steps(stage, len(split))
-        self.steps_per_epoch = steps_an_epoch(stage, len(split))
+        self.steps, self.evaluate_every = stage_steps(stage, len(text.lengths))
+        self.steps_per_epoch = steps_an_epoch(stage, len(text.lengths))
         self.student = student.to(accelerator.device)
         self.weights = torch.tensor([objective.weight for objective in stage.objectives], device=accelerator.device)
         self.progress = Progress()
@@ -147,13 +148,13 @@ class Trainer:
         if on_cpu:
             for model in self.student.models:
                 attend_in_blocks(model)
-        tokens = torch.from_numpy(self.split.student.vocabulary())
-        embeddings = trained_rows(self.student.encoder, tokens, is_on=on_cpu and self.accelerator.num_processes == 1)
+        is_alone = on_cpu and self.accelerator.num_processes == 1
+        embeddings = trained_rows(self.student.encoder, self.text.tokens, is_on=is_alone)
         with fast_dropout(self.student.models), embeddings as self.row_layers:
             self._prepare()
             self._resume()
             if self.accelerator.process_index:  # the first process goes on with its own stream; no other draws the same
-                torch.manual_seed(self.seed + self.progress.step * 1_000 + self.accelerator.process_index)
+                torch.manual_seed(process_seed(self.seed, self.progress.step, self.accelerator.process_index))
             self.module.train(self.stage.dropout)
             return self._train()
 
@@ -171,8 +172,8 @@ class Trainer:
     def _train(self) -> StageResult:
         started = last_checkpoint = last_log = time.perf_counter()
         spent, logged_examples = self.progress.seconds, self.progress.examples
-        for rows in self._remaining():
-            self._step(rows)
+        for coming in self._remaining():
+            self._step(coming)
             step = self.progress.step
             now = time.perf_counter()
             at_end = step == self.steps
@@ -202,36 +203,36 @@ class Trainer:
             self.progress.best_step or self.steps,
         )
 
-    def _remaining(self) -> Iterator[Rows]:
-        """The rows of every step that is still to be taken."""
+    def _remaining(self) -> Iterator[Step]:
+        """Every step that is still to be taken."""
         epoch, position = 0, 0
         while position < self.steps:
-            order = training_order(self.split.student.lengths, self.stage.config.batch_size, (self.seed, epoch))
+            order = training_order(self.text.lengths, self.stage.config.batch_size, (self.seed, epoch))
             for rows in order[: self.steps - position]:
                 if position >= self.progress.step:
-                    yield rows
+                    yield Step(position, self.steps, rows, self.seed)
                 position += 1
             epoch += 1
 
-    def _step(self, rows: Rows) -> None:
+    def _step(self, step: Step) -> None:
         """One optimiser step on the mean loss of all its rows, however many processes and micro-batches share them.
 
         Gradients are averaged over processes, hence the factor: each process sees only its own part of the mean.
         """
-        processes = self.accelerator.num_processes
+        rows, processes = step.rows, self.accelerator.num_processes
         is_shared = 1 < processes <= len(rows)
         share = rows[self.accelerator.process_index :: processes] if is_shared else rows
-        counts = self.split.counts(rows)
+        counts = self.text.counts(rows, step)
         parts = _cut(share, min(self.stage.config.accumulate, len(share)))
-        batches = [self.split.batch(part).to(self.accelerator.device) for part in parts]
-        factor = learning_rate_factor(self.progress.step, self.steps, self.stage.config)
+        batches = [self.text.batch(part, step).to(self.accelerator.device) for part in parts]
+        factor = learning_rate_factor(step.number, self.steps, self.stage.config)
         for parameter_group in self.optimizer.param_groups:
             parameter_group["lr"] = parameter_group["peak"] * factor
-        self.student.before_step(self.progress.step, self.steps, rows)
+        self.student.before_step(step)
         totals = torch.zeros(len(self.stage.objectives) + 1, device=self.accelerator.device)
         for number, (part, batch) in enumerate(zip(parts, batches, strict=True)):
             last = number == len(batches) - 1
-            own = counts if len(part) == len(rows) else self.split.counts(part)
+            own = counts if len(part) == len(rows) else self.text.counts(part, step)
             with nullcontext() if last else self.accelerator.no_sync(self.module):
                 values = self._objectives(batch, self._shares(own, counts, processes if is_shared else 1))
                 loss = (values * self.weights).sum()
@@ -258,7 +259,7 @@ class Trainer:
         return clip_gradients([*self.trainable, *self.student.measured], self.row_layers, self.stage.config.max_grad_norm)
 
     def _shares(self, own: Mapping[Unit, int], counts: Mapping[Unit, int], processes: int) -> list[float]:
-        """For each objective the share of the whole step's mean that a batch makes up; see `TokenizedSplit.counts`."""
+        """For each objective the share of the whole step's mean that a batch makes up; see `Text.counts`."""
         units = [objective.unit for objective in self.stage.objectives]
         return [processes * own[unit] / max(1, counts[unit]) for unit in units]
 
@@ -342,7 +343,6 @@ class Trainer:
             identity=self.identity,
             module=self.student.state_dict(),
             optimizer=self.optimizer.state_dict(),
-            random=random_state(),
         )
         for older in self.folder.glob("best-*.safetensors"):
             if older != self._best:
