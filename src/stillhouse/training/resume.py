@@ -119,8 +119,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def foreign(what: str) -> CheckpointError:
     """The error for what an interrupted run left and another run meets."""
     return CheckpointError(
-        f"{what} belongs to other data, another teacher or another configuration than this run",
-        expected="the same data and teacher as when the run was interrupted",
+        f"{what} belongs to other data, another teacher or another configuration than this run, or another version wrote it",
+        expected="the same data, teacher and version as when the run was interrupted",
         fix="restore them, or start anew with --overwrite",
     )
 
