@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bare_stage import first_stage, refuse, train_stage
+from bare_stage import Refusing, first_stage, train_stage
 from stillhouse_loop import load_model, load_split
 
 from stillhouse.config import EngineConfig, TeacherConfig
@@ -45,7 +45,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             source = Source(TeacherConfig(features="store", store=f"{folder}/store"), digest="teacher")
             accelerator = build_accelerator(EngineConfig())
-            kept = build_teacher(teacher, split, stage.teacher_needs, source, epochs=2, accelerator=accelerator, say=refuse)
+            say = Refusing(quiet=True).warn
+            kept = build_teacher(teacher, split, stage.teacher_needs, source, epochs=2, accelerator=accelerator, say=say)
             assert isinstance(kept, StoredTeacher)
             milliseconds, mib = _reading(kept, split)
             result = train_stage(stage, student, split, teacher=teacher, source=source)

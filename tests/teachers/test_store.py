@@ -8,19 +8,24 @@ import torch
 from tests.commands import leave
 from tests.features import needing
 from tests.teachers.toy_store import EVERYTHING, build, check, shards_of, texts
-from tests.tiny_models import make_tiny_checkpoint
+from tests.tiny_models import make_tiny_checkpoint, make_tokenizer, tiny_config
 from tests.toy_data import TASKS
+from tests.toy_splits import TOY_TASKS
 from tests.training.toy_stage import toy_encoder, toy_split, workshop
 
+from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
+from stillhouse.data.tokenize import encode
+from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.features import LOGITS, Feature
+from stillhouse.models.loading import build_encoder
 from stillhouse.runs.defaults import with_defaults
 from stillhouse.runs.options import config_from_options
 from stillhouse.runs.prepare import prepare
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.shard import open_shard
 from stillhouse.teachers.source import OnlineTeacher, StoredTeacher
-from stillhouse.teachers.store import FeatureStore, Index, used_bytes
+from stillhouse.teachers.store import FeatureStore, Index, row_keys, used_bytes
 
 
 def test_what_is_read_is_what_the_model_gives(tmp_path, passes):
@@ -54,6 +59,26 @@ def test_every_task(tmp_path, task):
     assert ours[LOGITS].shape == theirs[LOGITS].shape
     where = batch.positions if task in ("tagging", "qa") else ...
     assert torch.allclose(ours[LOGITS][where], theirs[LOGITS][where], atol=1e-5)
+
+
+def test_a_teacher_with_a_tokenizer_of_its_own_reads_its_own_view(tmp_path):
+    task, columns = TOY_TASKS["tagging"]
+    examples = Examples(**columns)
+    lengths = {"bert": 48, "roberta": 8}
+    views = [encode(examples, task, make_tokenizer(family), max_length=length) for family, length in lengths.items()]
+    split, teacher = tokenized_split(examples, task, *views), build_encoder(tiny_config("roberta", layers=2), task)
+    needs = needing(logits=True, hidden_states=frozenset({1}))
+    stored = build(tmp_path, needs, split=split, encoder=teacher, view=1)
+    assert isinstance(stored, StoredTeacher)
+    assert stored.index.keys.tolist() == row_keys(views[1]).tolist() != row_keys(views[0]).tolist()
+    batch = split.batch(np.arange(7))
+    ours = stored.features(batch)
+    theirs = OnlineTeacher(teacher, needs, workshop(tmp_path).accelerator, view=1).features(batch)
+    assert ours[LOGITS].shape == (*batch.positions.shape, 3)
+    assert torch.allclose(ours[LOGITS][batch.positions], theirs[LOGITS][batch.positions], atol=1e-5)
+    mask = batch.views[1].mask.bool()
+    assert mask.shape != batch.learner.mask.shape
+    assert torch.allclose(*(features[Feature("hidden_state", 1)][mask] for features in (ours, theirs)), atol=1e-5)
 
 
 def test_more_features_serve_whoever_needs_fewer(tmp_path, passes):

@@ -22,7 +22,7 @@ EVERYTHING = needing(
 )
 
 
-def build(folder, needs, said=None, split=None, features="store", epochs=3.0, encoder=None, is_shared=False, **options):
+def build(folder, needs, said=None, split=None, features="store", epochs=3.0, encoder=None, is_shared=False, view=0, **options):
     encoder = toy_encoder(3) if encoder is None else encoder
     config = TeacherConfig(features=features, store=str(folder / "store"), **options)
     accelerator = workshop(folder).accelerator
@@ -30,7 +30,7 @@ def build(folder, needs, said=None, split=None, features="store", epochs=3.0, en
         encoder,
         toy_split() if split is None else split,
         needs,
-        Source(config, "toy", weights_digest(encoder), is_shared=is_shared),
+        Source(config, "toy", weights_digest(encoder), is_shared=is_shared, view=view),
         epochs=epochs,
         accelerator=accelerator,
         say=(said if said is not None else []).append,
