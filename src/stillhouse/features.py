@@ -80,7 +80,7 @@ class Dimensions:
         attention_width: Width of queries, keys and values, all heads together; MobileBERT's is narrower than its layers.
         windows: For each layer how far its attention reaches; None = everywhere.
         is_shared: Whether layers share their weights (ALBERT).
-        family: FeatureName of the architecture.
+        family: Name of the architecture.
     """
 
     layers: int

@@ -50,7 +50,7 @@ class Stage:
         dropout: Whether the student's dropout is active.
         side: How the student side is made: what is trained beside the encoder.
         student: Who learns; set by the run, not by a method.
-        teacher: Whom it learns from; None = nobody. Set by the run.
+        teacher: Whom it learns from; None = nobody. Who that is, the run sets.
     """
 
     name: str

@@ -14,6 +14,7 @@ from stillhouse.data.text import Unit
 from stillhouse.errors import UserError
 from stillhouse.features import NOTHING, FeatureName, Features, Needs, needs_of
 
+Origin = Literal["gold", "teacher", "text"]
 LayerPairs = Annotated[tuple[tuple[int, int], ...], Field(min_length=1)]  # (student layer, teacher layer), 0 = embeddings
 
 
@@ -27,7 +28,7 @@ class Objective(Frozen, ABC):
     """
 
     name: ClassVar[str]
-    learns_from: ClassVar[Literal["gold", "teacher", "text"]] = "teacher"
+    learns_from: ClassVar[Origin] = "teacher"
     weight: NonNegativeFloat = 1.0
 
     @property

@@ -21,7 +21,7 @@ class Answer:
     start: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # a value without fields: two of one class are equal
 class Kind(ABC):
     """One kind of task: all that is its own, from the head of its models to what is written of their predictions.
 

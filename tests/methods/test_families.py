@@ -17,7 +17,7 @@ from tests.methods.stage_names import stage_names
 from tests.tiny_models import FAMILIES, make_tiny_checkpoint, make_tokenizer, tiny_config
 from tests.toy_data import TASKS
 from tests.toy_splits import TOY_TASKS, toy_rows
-from tests.training.toy_stage import run_stages, workshop
+from tests.training.toy_stage import train_stages, training_context
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stillhouse.errors import UserError
@@ -52,8 +52,8 @@ def trained(method_name, family, kind, folder):
         replace(stage, evaluate_every=2, config=stage.config.model_copy(update={"batch_size": 4, "steps": 2}))
         for stage in method.plan(load_kind(kind), dimensions(student.config), dimensions(teacher.config))
     ]
-    bench = workshop(folder, log_every=1)
-    results = run_stages(plan, student, toy_rows(kind, family), lambda: 0.0, bench, teacher=teacher, seed=0)
+    context = training_context(folder, log_every=1)
+    results = train_stages(plan, student, toy_rows(kind, family), lambda: 0.0, context, teacher=teacher, seed=0)
     assert [result.steps for result in results] == [2] * len(stage_names(method_name))
     logged = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     losses = [value for line in logged for value in line.get("objectives", {}).values()]

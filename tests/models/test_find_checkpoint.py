@@ -8,7 +8,7 @@ from tests.tiny_models import make_tiny_checkpoint, tiny_config
 from transformers import BertConfig
 
 from stillhouse.errors import UserError
-from stillhouse.models.checkpoint import BUNDLED_PACKAGE, find_checkpoint, head_kind, head_labels
+from stillhouse.models.checkpoint import BUNDLED_PACKAGE, check_weights, find_checkpoint, head_kind, head_labels
 from stillhouse.task import load_kind
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -180,7 +180,7 @@ def test_a_bundled_encoder_with_other_weights_is_refused(good, tmp_path, monkeyp
         find_checkpoint("offline")
     shutil.copytree(good, package / "model")
     with pytest.raises(UserError, match=r"SHA-256 is [0-9a-f]{64}\n  expected: 53aa5117"):
-        find_checkpoint("offline")
+        check_weights(find_checkpoint("offline"))
 
 
 def test_a_bundled_encoder_that_is_not_installed(monkeypatch):

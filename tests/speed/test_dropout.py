@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tests.training.toy_stage import hard_stage, run_stages, toy_encoder, toy_split, workshop
+from tests.training.toy_stage import hard_stage, toy_encoder, toy_split, train_stages, training_context
 from torch import nn
 
 from stillhouse.models.capture import IMPLEMENTATION
@@ -68,6 +68,8 @@ def test_students_are_trained_with_it(tmp_path):
     for layer in student.modules():
         if type(layer) is nn.Dropout:
             layer.register_forward_hook(lambda layer, *_: seen.add((type(layer), student.config._attn_implementation)))
-    run_stages((hard_stage(epochs=1, select_on="none"),), student, toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+    train_stages(
+        (hard_stage(epochs=1, select_on="none"),), student, toy_split(), lambda: 0.0, training_context(tmp_path), seed=1
+    )
     assert seen == {(FastDropout, IMPLEMENTATION)}
     assert FastDropout not in {type(layer) for layer in student.modules()}

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tests.training.toy_stage import SILENT, hard_stage, run_stages, same, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import SILENT, hard_stage, same, toy_encoder, toy_split, train_stages, training_context, weights
 from torch import nn
 
 from stillhouse.speed import embedding
@@ -185,8 +185,8 @@ def test_training_row_by_row_is_training(tmp_path, monkeypatch):
         layer = student.bert.embeddings.word_embeddings
         layer.register_forward_hook(lambda layer, *_, seen=seen: seen.add(type(layer)))
         stage = hard_stage(batch_size=16, accumulate=2, max_grad_norm=0.1, weight_decay=1.0)
-        shop = workshop(tmp_path / str(least))
-        run_stages((stage,), student, toy_split(), lambda: 0.0, shop, seed=1)
+        context = training_context(tmp_path / str(least))
+        train_stages((stage,), student, toy_split(), lambda: 0.0, context, seed=1)
         assert RowEmbedding in seen if least == 60 else seen == {nn.Embedding}
         states.append(weights(student))
     for name, tensor in states[0].items():

@@ -15,7 +15,8 @@ from stillhouse.models.adapter import compute_features
 from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_encoder
 from stillhouse.models.quiet import quiet_transformers
-from stillhouse.students.build import build_student, is_shape, load_student
+from stillhouse.students.build import build_student, find_student, load_student
+from stillhouse.students.shape import is_shape
 from stillhouse.task import Task, load_kind
 
 TASK = Task("t", load_kind("classification"), labels=("low", "mid", "high"))
@@ -108,7 +109,7 @@ def classifier(tmp_path_factory):
 
 
 def test_a_folder_keeps_its_weights_and_its_head(classifier):
-    student, start = load_student(str(classifier), TASK)
+    student, start = load_student(find_student(str(classifier)), TASK)
     assert start.description == "weights of mine, with its own head"
     assert start.fresh == ()
     assert start.sentence() == f"{len(student.state_dict())} tensors copied, 0 skipped, 0 fresh"
@@ -127,7 +128,7 @@ def test_a_folder_keeps_its_weights_and_its_head(classifier):
     ],
 )
 def test_a_head_is_kept_only_where_its_labels_are_the_tasks(classifier, labels, kept):
-    student, start = load_student(str(classifier), Task("t", load_kind("classification"), labels=labels))
+    student, start = load_student(find_student(str(classifier)), Task("t", load_kind("classification"), labels=labels))
     original, _ = load_encoder(find_checkpoint(str(classifier)), TASK)
     same = torch.equal(student.pre_classifier.weight, original.pre_classifier.weight)
     assert same is kept
@@ -139,7 +140,7 @@ def test_a_head_is_kept_only_where_its_labels_are_the_tasks(classifier, labels, 
 
 
 def test_a_folder_for_another_task_gets_a_fresh_head(classifier):
-    student, start = load_student(str(classifier), QUESTIONS)
+    student, start = load_student(find_student(str(classifier)), QUESTIONS)
     assert start.description == "weights of mine, with a fresh head"
     assert set(start.fresh) == {"qa_outputs.weight", "qa_outputs.bias"}
     assert logits(student).shape == (2, 5, 2)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.features import needing
 from tests.teachers.toy_store import EVERYTHING, assert_alike, build, check, shards_of
-from tests.training.toy_stage import SILENT, run_stages, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import SILENT, toy_encoder, toy_split, train_stages, training_context, weights
 
 from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.errors import UserError
@@ -70,7 +70,7 @@ def test_text_that_is_no_row_of_the_split_goes_through_the_model(tmp_path, monke
     )
     found = stored.features(mixed)
     assert passes == [3]
-    online = OnlineTeacher(toy_encoder(3), EVERYTHING, workshop(tmp_path).accelerator).features(mixed)
+    online = OnlineTeacher(toy_encoder(3), EVERYTHING, training_context(tmp_path).accelerator).features(mixed)
     assert_alike(found, online, batch.learner.mask.bool())
 
 
@@ -154,8 +154,8 @@ def test_online_and_store_train_alike(tmp_path, precision):
             config = StageConfig(epochs=2, batch_size=16, learning_rate=1e-4, select_on="none")
             stages = (dataclasses.replace(stage, config=config),)
             source = Source(TeacherConfig(features=features, store=str(tmp_path / "store")), "toy")
-            shop = workshop(tmp_path / name / features, precision=precision)
-            run_stages(stages, student, toy_split(), lambda: 0.0, shop, teacher=teacher, source=source, seed=0)
+            context = training_context(tmp_path / name / features, precision=precision)
+            train_stages(stages, student, toy_split(), lambda: 0.0, context, teacher=teacher, source=source, seed=0)
             assert bool(shards_of(tmp_path)) == (features == "store")
             shutil.rmtree(tmp_path / "store", ignore_errors=True)
             states.append(weights(student))

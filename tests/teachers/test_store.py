@@ -11,7 +11,7 @@ from tests.teachers.toy_store import EVERYTHING, build, check, shards_of, texts
 from tests.tiny_models import make_tiny_checkpoint, make_tokenizer, tiny_config
 from tests.toy_data import TASKS
 from tests.toy_splits import TOY_TASKS
-from tests.training.toy_stage import toy_encoder, toy_split, workshop
+from tests.training.toy_stage import toy_encoder, toy_split, training_context
 
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
@@ -53,7 +53,7 @@ def test_every_task(tmp_path, task):
     split, needs = prepared.splits["train"].tokens, needing(logits=True, hidden_states=frozenset({1}))
     stored = build(tmp_path, needs, split=split, encoder=prepared.teacher.encoder)
     assert isinstance(stored, StoredTeacher)
-    online = OnlineTeacher(prepared.teacher.encoder, needs, workshop(tmp_path).accelerator)
+    online = OnlineTeacher(prepared.teacher.encoder, needs, training_context(tmp_path).accelerator)
     batch = split.batch(np.arange(11))
     ours, theirs = stored.features(batch), online.features(batch)
     assert ours[LOGITS].shape == theirs[LOGITS].shape
@@ -73,7 +73,7 @@ def test_a_teacher_with_a_tokenizer_of_its_own_reads_its_own_view(tmp_path):
     assert stored.index.keys.tolist() == row_keys(views[1]).tolist() != row_keys(views[0]).tolist()
     batch = split.batch(np.arange(7))
     ours = stored.features(batch)
-    theirs = OnlineTeacher(teacher, needs, workshop(tmp_path).accelerator, view=1).features(batch)
+    theirs = OnlineTeacher(teacher, needs, training_context(tmp_path).accelerator, view=1).features(batch)
     assert ours[LOGITS].shape == (*batch.positions.shape, 3)
     assert torch.allclose(ours[LOGITS][batch.positions], theirs[LOGITS][batch.positions], atol=1e-5)
     mask = batch.views[1].mask.bool()

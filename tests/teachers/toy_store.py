@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import torch
 from tests.features import needing
-from tests.training.toy_stage import toy_encoder, toy_split, workshop
+from tests.training.toy_stage import toy_encoder, toy_split, training_context
 
 from stillhouse.config import TeacherConfig
 from stillhouse.data.text import scoring_order
@@ -25,7 +25,7 @@ EVERYTHING = needing(
 def build(folder, needs, said=None, split=None, features="store", epochs=3.0, encoder=None, is_shared=False, view=0, **options):
     encoder = toy_encoder(3) if encoder is None else encoder
     config = TeacherConfig(features=features, store=str(folder / "store"), **options)
-    accelerator = workshop(folder).accelerator
+    accelerator = training_context(folder).accelerator
     return build_teacher(
         encoder,
         toy_split() if split is None else split,
@@ -68,6 +68,6 @@ def shards_of(folder):
 def check(stored, folder, rows=None, needs=EVERYTHING, split=None):
     """What is read is what the model gives."""
     split = toy_split() if split is None else split
-    online = OnlineTeacher(toy_encoder(3), needs, workshop(folder).accelerator)
+    online = OnlineTeacher(toy_encoder(3), needs, training_context(folder).accelerator)
     batch = split.batch(np.arange(97) if rows is None else np.array(rows))
     assert_alike(stored.features(batch), online.features(batch), batch.learner.mask.bool())

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 import torch
 from tests.features import attended, needing
-from tests.training.toy_stage import SILENT, run_stages, toy_encoder, toy_split, workshop
+from tests.training.toy_stage import SILENT, toy_encoder, toy_split, train_stages, training_context
 
 from stillhouse.config import StageConfig
 from stillhouse.method import Stage
@@ -43,10 +43,10 @@ class Probe(Objective):
 def test_features_are_bf16_and_losses_float32(tmp_path):
     Probe.seen.clear()
     stage = Stage("probe", (Probe(),), StageConfig(epochs=1, batch_size=32, select_on="none"))
-    shop = workshop(tmp_path, precision="bf16")
+    context = training_context(tmp_path, precision="bf16")
     student = toy_encoder(2, **SILENT)
     before = student.bert.encoder.layer[1].attention.self.query.weight.clone()
-    run_stages((stage,), student, toy_split(), lambda: 0.0, shop, teacher=toy_encoder(1, **SILENT), seed=0)
+    train_stages((stage,), student, toy_split(), lambda: 0.0, context, teacher=toy_encoder(1, **SILENT), seed=0)
     assert len(Probe.seen) == 4
     assert set(Probe.seen) == {(torch.bfloat16, torch.float32, True)}
     assert not torch.equal(before, student.bert.encoder.layer[1].attention.self.query.weight)
@@ -62,7 +62,9 @@ def test_a_method_learns_the_same_as_in_float32(name, tmp_path):
         config = StageConfig(epochs=1, batch_size=97, learning_rate=1e-4, select_on="none")
         log = tmp_path / precision
         stage = Stage(stage.name, stage.objectives, config, side=stage.side)
-        run_stages((stage,), student, toy_split(), lambda: 0.0, workshop(log, precision=precision), teacher=teacher, seed=0)
+        train_stages(
+            (stage,), student, toy_split(), lambda: 0.0, training_context(log, precision=precision), teacher=teacher, seed=0
+        )
         losses[precision] = first_objectives(log / "log.jsonl")
     assert losses["bf16"].keys() == losses["fp32"].keys()
     for objective, value in losses["fp32"].items():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.killed import Killed
 from tests.methods.stage_names import stage_names
-from tests.training.toy_stage import SILENT, run_stages, same, toy_encoder, toy_split, unwatched, weights, workshop
+from tests.training.toy_stage import SILENT, same, toy_encoder, toy_split, train_stages, training_context, unwatched, weights
 
 from stillhouse.config import StageConfig
 from stillhouse.methods import load_method, method_names
@@ -30,8 +30,8 @@ def train(name, folder, seed=0, width=24, dropout=SILENT, report=unwatched, stag
     method = method.model_copy(update={"stages": type(method.stages)(**configs)})
     plan = method.plan(CLASSES, dimensions(student.config), dimensions(teacher.config))
     before = weights(teacher)
-    results = run_stages(
-        plan[:stages], student, toy_split(), lambda: 0.0, workshop(folder, report=report), teacher=teacher, seed=seed
+    results = train_stages(
+        plan[:stages], student, toy_split(), lambda: 0.0, training_context(folder, report=report), teacher=teacher, seed=seed
     )
     assert same(before, teacher.state_dict())
     assert all(parameter.grad is None for parameter in teacher.parameters())
@@ -125,7 +125,9 @@ def test_theseus_moves_its_successor_alone(settings, trains_head, tmp_path):
     for number, stage in enumerate(plan):
         config = StageConfig(epochs=1, batch_size=16, learning_rate=1e-3, select_on="last")
         stages = (dataclasses.replace(stage, config=config),)
-        run_stages(stages, student, toy_split(), lambda: 0.0, workshop(tmp_path / str(number)), teacher=teacher, seed=0)
+        train_stages(
+            stages, student, toy_split(), lambda: 0.0, training_context(tmp_path / str(number)), teacher=teacher, seed=0
+        )
         states.append(weights(student))
     for number, (before, after) in enumerate(pairwise(states)):
         moved = {key for key in before if not torch.equal(before[key], after[key])}

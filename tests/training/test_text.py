@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 from tests.killed import Killed
-from tests.training.toy_stage import SILENT, TASK, hard_stage, run_stages, same, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import (
+    SILENT,
+    TASK,
+    hard_stage,
+    same,
+    toy_encoder,
+    toy_split,
+    train_stages,
+    training_context,
+    weights,
+)
 
 from stillhouse.config import TeacherConfig
 from stillhouse.features import Feature
@@ -63,8 +73,8 @@ def plan(**config):
 def train(folder, text, stages, report=None):
     student = toy_encoder(2, **SILENT)
     source = Source(TeacherConfig(features="store", store=str(folder / "store")), "toy")
-    context = workshop(folder) if report is None else workshop(folder, report=report)
-    run_stages(stages, student, text, lambda: 0.0, context, teacher=toy_encoder(1, **SILENT), source=source, seed=3)
+    context = training_context(folder) if report is None else training_context(folder, report=report)
+    train_stages(stages, student, text, lambda: 0.0, context, teacher=toy_encoder(1, **SILENT), source=source, seed=3)
     return student
 
 
@@ -79,7 +89,7 @@ def test_two_stages_train_on_it_and_nothing_is_kept(tmp_path):
 
 def test_its_teacher_runs_beside_the_student(tmp_path):
     config = TeacherConfig(features="store", store=str(tmp_path / "store"))
-    needs, accelerator = frozenset({Feature("hidden_state", 2)}), workshop(tmp_path).accelerator
+    needs, accelerator = frozenset({Feature("hidden_state", 2)}), training_context(tmp_path).accelerator
     built = build_teacher(toy_encoder(1), Masked(), needs, Source(config, "toy"), epochs=3.0, accelerator=accelerator)
     assert isinstance(built, OnlineTeacher)
 

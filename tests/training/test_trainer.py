@@ -8,7 +8,17 @@ import pytest
 import torch
 from tests.killed import Killed
 from tests.tiny_models import tiny_config
-from tests.training.toy_stage import TASK, VOCABULARY, hard_stage, run_stages, same, toy_encoder, toy_split, weights, workshop
+from tests.training.toy_stage import (
+    TASK,
+    VOCABULARY,
+    hard_stage,
+    same,
+    toy_encoder,
+    toy_split,
+    train_stages,
+    training_context,
+    weights,
+)
 
 from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.errors import TrainingDiverged, UserError
@@ -37,12 +47,12 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(tmp_path):
     states = []
     for run in ("one", "two"):
         encoder = toy_encoder()
-        (result,) = run_stages(
+        (result,) = train_stages(
             (hard_stage(epochs=8, learning_rate=5e-3),),
             encoder,
             toy_split(),
             lambda: 0.0,
-            workshop(tmp_path / run),
+            training_context(tmp_path / run),
             seed=3,
         )
         states.append(weights(encoder))
@@ -59,7 +69,7 @@ def test_a_killed_run_ends_with_the_same_weights_and_the_same_log(tmp_path, kill
     stage = hard_stage(epochs=2)
     scores = iter([0.3, 0.7])
     whole = toy_encoder()
-    run_stages((stage,), whole, toy_split(), lambda: next(scores), workshop(tmp_path / "whole"), seed=1)
+    train_stages((stage,), whole, toy_split(), lambda: next(scores), training_context(tmp_path / "whole"), seed=1)
 
     def die(step, steps, name):
         if step == killed_at:
@@ -67,11 +77,13 @@ def test_a_killed_run_ends_with_the_same_weights_and_the_same_log(tmp_path, kill
 
     scores = iter([0.3, 0.7] if killed_at < 7 else [0.3])
     with pytest.raises(Killed):
-        run_stages((stage,), toy_encoder(), toy_split(), lambda: next(scores), workshop(tmp_path / "part", report=die), seed=1)
+        train_stages(
+            (stage,), toy_encoder(), toy_split(), lambda: next(scores), training_context(tmp_path / "part", report=die), seed=1
+        )
     torch.manual_seed(99)
     rest = toy_encoder()
     later = iter([0.3, 0.7] if killed_at < 7 else [0.7])
-    run_stages((stage,), rest, toy_split(), lambda: next(later), workshop(tmp_path / "part"), seed=1)
+    train_stages((stage,), rest, toy_split(), lambda: next(later), training_context(tmp_path / "part"), seed=1)
     assert same(weights(whole), weights(rest))
 
     def steps(folder):
@@ -83,22 +95,22 @@ def test_a_killed_run_ends_with_the_same_weights_and_the_same_log(tmp_path, kill
 
 def test_a_finished_stage_is_not_run_again(tmp_path):
     encoder = toy_encoder()
-    run_stages((hard_stage(),), encoder, toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+    train_stages((hard_stage(),), encoder, toy_split(), lambda: 0.0, training_context(tmp_path), seed=1)
     trained = weights(encoder)
 
     def never(step, steps, name):
         raise Killed
 
     again = toy_encoder()
-    (result,) = run_stages((hard_stage(),), again, toy_split(), lambda: 0.0, workshop(tmp_path, report=never), seed=1)
+    (result,) = train_stages((hard_stage(),), again, toy_split(), lambda: 0.0, training_context(tmp_path, report=never), seed=1)
     assert same(trained, weights(again))
     assert result.steps == 14
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path):
-    run_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+    train_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, training_context(tmp_path), seed=1)
     with pytest.raises(UserError, match="belongs to other data"):
-        run_stages((hard_stage(),), toy_encoder(), toy_split(seed=5), lambda: 0.0, workshop(tmp_path), seed=1)
+        train_stages((hard_stage(),), toy_encoder(), toy_split(seed=5), lambda: 0.0, training_context(tmp_path), seed=1)
 
 
 def test_a_checkpoint_of_another_kind_of_machine_is_refused(tmp_path, monkeypatch):
@@ -108,10 +120,10 @@ def test_a_checkpoint_of_another_kind_of_machine_is_refused(tmp_path, monkeypatc
         raise Killed
 
     with pytest.raises(Killed):
-        run_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path, report=die), seed=1)
+        train_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, training_context(tmp_path, report=die), seed=1)
     monkeypatch.setattr(embedding, "LEAST_ROWS", 10**6)
     with pytest.raises(UserError, match="another kind of device"):
-        run_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path), seed=1)
+        train_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.0, training_context(tmp_path), seed=1)
 
 
 @pytest.mark.parametrize(("select_on", "kept"), [("selection", 0), ("last", 2)])
@@ -127,14 +139,14 @@ def test_the_best_state_on_the_selection_rows_is_kept_or_the_last(tmp_path, sele
         return scores[len(states) - 1]
 
     stage = hard_stage(epochs=3, select_on=select_on)
-    (result,) = run_stages((stage,), encoder, toy_split(), score, workshop(tmp_path), seed=1)
+    (result,) = train_stages((stage,), encoder, toy_split(), score, training_context(tmp_path), seed=1)
     assert (result.score, result.step) == (scores[kept], 7 * (kept + 1))
     assert same(weights(encoder), states[kept])
     assert not same(states[0], states[2])
 
 
 def test_a_tie_goes_to_the_later_state(tmp_path):
-    (result,) = run_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.5, workshop(tmp_path), seed=1)
+    (result,) = train_stages((hard_stage(),), toy_encoder(), toy_split(), lambda: 0.5, training_context(tmp_path), seed=1)
     assert result.step == 14
 
 
@@ -145,12 +157,12 @@ def test_accumulation_does_not_change_the_result(tmp_path):
         config = tiny_config("bert", layers=2, hidden=24, heads=2, vocab_size=VOCABULARY)
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
         encoder = build_encoder(config, TASK)
-        run_stages(
+        train_stages(
             (hard_stage(epochs=1, accumulate=parts, max_grad_norm=0.1),),
             encoder,
             toy_split(),
             lambda: 0.0,
-            workshop(tmp_path / str(parts)),
+            training_context(tmp_path / str(parts)),
             seed=1,
         )
         results[parts] = weights(encoder)
@@ -173,7 +185,9 @@ def test_a_nan_loss_names_stage_step_and_objective_and_keeps_the_last_good_state
     objectives = (HardLabels(), Exploding())
     stage = Stage("distil", objectives, StageConfig(epochs=2, batch_size=16))
     with pytest.raises(TrainingDiverged, match=r"stage 'distil', step 6: objective 'exploding' is nan") as caught:
-        run_stages((stage,), toy_encoder(), toy_split(), lambda: 0.0, workshop(tmp_path, checkpoint_seconds=0.0), seed=1)
+        train_stages(
+            (stage,), toy_encoder(), toy_split(), lambda: 0.0, training_context(tmp_path, checkpoint_seconds=0.0), seed=1
+        )
     assert caught.value.exit_status == 1
     checkpoint = torch.load(tmp_path / "checkpoints" / "distil" / "checkpoint.pt", weights_only=True)
     assert checkpoint["progress"]["step"] == 4
@@ -190,7 +204,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 
     stage = hard_stage(max_grad_norm=0.0)
     with pytest.raises(TrainingDiverged, match=r"(objective|weights)"):
-        run_stages((stage,), encoder, toy_split(), lambda: 0.0, workshop(tmp_path, report=poison), seed=1)
+        train_stages((stage,), encoder, toy_split(), lambda: 0.0, training_context(tmp_path, report=poison), seed=1)
     checkpoint = torch.load(tmp_path / "checkpoints" / "distil" / "checkpoint.pt", weights_only=True)
     assert checkpoint["progress"]["step"] == 2
 
@@ -203,12 +217,12 @@ def test_the_teacher_is_never_changed(tmp_path):
     for features in ("auto", "online"):
         student = toy_encoder()
         teacher.train()
-        run_stages(
+        train_stages(
             (stage,),
             student,
             toy_split(),
             lambda: 0.0,
-            workshop(tmp_path / features),
+            training_context(tmp_path / features),
             teacher=teacher,
             source=Source(TeacherConfig(features=features)),
             seed=1,
@@ -223,13 +237,13 @@ def test_the_teacher_answers_without_dropout_whatever_mode_it_was_in(tmp_path, f
     states = []
     for mode in (True, False):
         student, teacher = toy_encoder(), toy_encoder(seed=7).train(mode)
-        shop = workshop(tmp_path / str(mode))
-        run_stages(
+        context = training_context(tmp_path / str(mode))
+        train_stages(
             (stage,),
             student,
             toy_split(),
             lambda: 0.0,
-            shop,
+            context,
             teacher=teacher,
             source=Source(TeacherConfig(features=features)),
             seed=1,
@@ -243,12 +257,12 @@ def test_kept_and_online_teachers_train_alike(tmp_path):
     states = []
     for features in ("auto", "online"):
         student = toy_encoder()
-        run_stages(
+        train_stages(
             (stage,),
             student,
             toy_split(),
             lambda: 0.0,
-            workshop(tmp_path / features),
+            training_context(tmp_path / features),
             teacher=toy_encoder(seed=7),
             source=Source(TeacherConfig(features=features)),
             seed=1,
@@ -264,7 +278,7 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path, monkeypatch):
     frozen = next(encoder.parameters())
     frozen.requires_grad_(False)
     before = frozen.clone()
-    shop = workshop(tmp_path)
+    context = training_context(tmp_path)
     from stillhouse.students.side import StudentSide
     from stillhouse.teachers.source import NoTeacher
 
@@ -275,13 +289,13 @@ def test_clipping_is_over_trainable_parameters_only(tmp_path, monkeypatch):
         toy_split(),
         NoTeacher(),
         lambda: 0.0,
-        accelerator=shop.accelerator,
+        accelerator=context.accelerator,
         folder=tmp_path / "c",
-        engine=shop.engine,
+        engine=context.engine,
         seed=0,
         identity="x",
-        log=shop.log,
-        report=shop.console.progress,
+        log=context.log,
+        report=context.console.progress,
     )
     norms = []
     clip = trainer_module.clip_gradients
@@ -318,8 +332,8 @@ def test_official_theseus_clips_by_the_norm_over_everything(tmp_path, monkeypatc
         side = Replacing(schedule="constant", base=0.5, official=is_official)
         config, trained = StageConfig(epochs=1, batch_size=16), Trained(embeddings=0.0, head=0.0)
         stage = Stage("replacing", (HardLabels(),), config, trained=trained, side=side)
-        shop = workshop(tmp_path / str(is_official))
-        run_stages((stage,), successor, toy_split(), lambda: 0.0, shop, teacher=predecessor, seed=1)
+        context = training_context(tmp_path / str(is_official))
+        train_stages((stage,), successor, toy_split(), lambda: 0.0, context, teacher=predecessor, seed=1)
         assert not any(parameter.requires_grad or parameter.grad is not None for parameter in predecessor.parameters())
     layers = sum(1 for _ in layer_stack(successor).parameters())
     everything = sum(1 for _ in successor.parameters()) + layers

@@ -50,7 +50,7 @@ def unwatched(step, steps, name):
     """Nothing happens at any step."""
 
 
-def workshop(folder, *, report=unwatched, **engine):
+def training_context(folder, *, report=unwatched, **engine):
     """Where something happens at a step, such as a kill, a checkpoint follows each; elsewhere that would be half the time."""
     folder.mkdir(parents=True, exist_ok=True)
     seconds = 3600.0 if report is unwatched else 0.0
@@ -59,9 +59,9 @@ def workshop(folder, *, report=unwatched, **engine):
     return TrainingContext(build_accelerator(config), config, folder / "checkpoints", log, Reporting(report))
 
 
-def run_stages(stages, encoder, split, score, context, **options):
+def train_stages(stages, encoder, text, score, context, **options):
     """One after the other, as a run does."""
-    return [train_stage(stage, encoder, split, score, context, number=number, **options) for number, stage in enumerate(stages)]
+    return [train_stage(stage, encoder, text, score, context, number=number, **options) for number, stage in enumerate(stages)]
 
 
 def hard_stage(**config):

@@ -21,8 +21,8 @@ from stillhouse.runs.names import data_name, short_name
 from stillhouse.runs.prepare import prepare
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
-from stillhouse.students.build import find_student, is_shape
-from stillhouse.students.shape import Shape, parse_shape, student_config
+from stillhouse.students.build import find_student
+from stillhouse.students.shape import Shape, is_shape, parse_shape, student_config
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stillhouse.config import DataConfig
-from stillhouse.data.alignment import align_labels
 from stillhouse.data.columns import LABELS, Columns, built_in_columns, find_columns, find_texts, first_column
 from stillhouse.data.examples import Dataset, Examples
 from stillhouse.data.labels import check_known, check_training_labels, label_names, to_ids
@@ -19,8 +18,6 @@ from stillhouse.data.readers.table import Table
 from stillhouse.data.splits import sample, sample_groups, share_of, without_texts_of
 from stillhouse.errors import UserError
 from stillhouse.task import Kind, Task
-
-__all__ = ["align_labels", "load_dataset", "load_evaluation", "read_texts"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from stillhouse.config import DataConfig
-from stillhouse.data.dataset import align_labels, load_evaluation, read_texts
+from stillhouse.data.alignment import align_labels
+from stillhouse.data.dataset import load_evaluation, read_texts
 from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
@@ -54,6 +55,7 @@ def evaluate_models(models: Mapping[str, Predictor], data: DataConfig) -> dict[s
         own, its = (splits[role].tokens.learner for role in ("student", "teacher"))
         same = own.fingerprint() == its.fingerprint()
         split = Split(rows, tokenized_split(rows, task, *((own,) if same else (own, its))))
+        # Beside the student's tokens its own are the second view.
         teacher = replace(predictions["teacher"], view=0 if same else 1)
         likeness = likeness_to_teacher(split, teacher, predictions["student"])
         result |= {"agreement": likeness.agreement, "kl": likeness.kl}

@@ -79,7 +79,7 @@ class Predictor:
 
     @classmethod
     def of_model(cls, model: Model, task: Task, accelerator: Any) -> Predictor:
-        """A live model, on the engine's device and in its precision."""
+        """A live model, on the engine's device and in its precision; it reads view 0, the only one that `tokenize` makes."""
         encoder = model.encoder.to(accelerator.device)
 
         def compute(rows: TokenizedSplit) -> Logits:

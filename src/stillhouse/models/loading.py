@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stillhouse.errors import UserError
-from stillhouse.models.checkpoint import Checkpoint, head_kind
+from stillhouse.models.checkpoint import Checkpoint, check_weights, head_kind
 from stillhouse.models.model_folder import weight_files
 from stillhouse.models.quiet import quiet_transformers
 from stillhouse.task import Kind, Task
@@ -122,6 +122,7 @@ def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) 
         task: Which head the model has.
         keep_head: Whether the checkpoint's own head is used where it fits.
     """
+    check_weights(checkpoint)
     config = task_config(checkpoint.config, task)
     cls = _head_class(config, task.kind)
     has = head_kind(checkpoint.config)

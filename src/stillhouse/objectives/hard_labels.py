@@ -6,7 +6,7 @@ what each example asks for, whatever share of them is labelled.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from stillhouse.data.batch import IGNORED, Batch
 from stillhouse.data.text import Unit
 from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
-from stillhouse.objective import Objective
+from stillhouse.objective import Objective, Origin
 
 
 def cross_entropy(
@@ -71,7 +71,7 @@ class HardLabels(Objective):
     """
 
     name: ClassVar[str] = "hard_labels"
-    learns_from: ClassVar[Literal["gold", "teacher", "text"]] = "gold"
+    learns_from: ClassVar[Origin] = "gold"
 
     @property
     def unit(self) -> Unit:

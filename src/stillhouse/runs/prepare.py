@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from stillhouse.data.dataset import align_labels, load_dataset, open_data
+from stillhouse.data.alignment import align_labels
+from stillhouse.data.dataset import load_dataset, open_data
 from stillhouse.data.examples import Dataset, Examples
 from stillhouse.data.seeds import FRESH_STUDENT, FRESH_TEACHER, stage_seed
 from stillhouse.data.tokenize import encode
@@ -16,7 +17,7 @@ from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.machine.engine import resolve_precision
-from stillhouse.method import Stage
+from stillhouse.method import Stage, TextName
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import Checkpoint, find_checkpoint, head_kind, head_labels
 from stillhouse.models.limits import max_length
@@ -29,14 +30,17 @@ from stillhouse.runs.names import data_name
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.rehearsal import rehearse
 from stillhouse.runs.run_config import RunConfig
-from stillhouse.students.build import build_student, find_student, is_shape, load_student, plan_student
+from stillhouse.students.build import build_student, find_student, load_student, plan_student
+from stillhouse.students.shape import is_shape
 from stillhouse.task import Kind, Task
+
+THERE: frozenset[TextName] = frozenset({"task"})  # what a stage can train on; the plan's others are left out
 
 
 def prepare(config: RunConfig) -> Prepared:
     """Loads data, teacher and student and checks that they fit.
 
-    What a method cannot do is known from configurations and columns alone: it is refused before any weight is read.
+    What a method cannot do is known from configurations and columns alone: it is refused before any weight is loaded.
 
     Args:
         config: As `with_defaults` gives it.
@@ -86,13 +90,14 @@ def _named_student(config: RunConfig) -> Checkpoint | None:
     shape, method = str(config.student.shape), config.method
     if is_shape(shape):
         return None
+    found = find_student(shape)
     if config.starts_from_fitted_teacher:
         what = f"method {method.name}" if method.starts_from_fitted_teacher else "student.start: fitted"
         raise UserError(
             f"{what} makes its student out of its teacher, but --student names a model, {shape}",
             expected="LxH such as 3x384 (layers x width), or half",
         )
-    return find_student(shape)
+    return found
 
 
 def _plan(
@@ -109,7 +114,7 @@ def _plan(
                 fix="choose such a student, or leave student.layers and student.start out",
             )
     sizes = dimensions(student if own is None else own.config), dimensions(teacher.config)
-    stages = config.method.plan(kind, *sizes)
+    stages = tuple(stage for stage in config.method.plan(kind, *sizes) if THERE & {*stage.text})
     refuse_first(check_stages(stages, config, *(one.layers for one in sizes)))
     return stages, (sizes[0].layers, sizes[1].layers)
 
@@ -135,7 +140,7 @@ def _student(config: RunConfig, teacher: Model, own: Checkpoint | None, tokenize
     """A new student of the teacher's family, or one that is a model already."""
     shape = str(config.student.shape)
     if own is not None:
-        encoder, start = load_student(shape, task)
+        encoder, start = load_student(own, task)
         return Model(own.name, encoder, tokenizer, start.description), start
     encoder, start = build_student(
         shape, teacher=teacher.encoder, teacher_checkpoint_name=teacher.name, task=task, layers_rule=config.copied_layers

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from stillhouse.data.examples import Dataset
 from stillhouse.data.tokenized_split import TokenizedSplit
-from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.method import Stage
 from stillhouse.models.model import Model
@@ -54,11 +53,7 @@ class Prepared:
         return self.config.needs_fitted_teacher and not self.teacher_has_head
 
     def rows_of(self, stage: Stage) -> TokenizedSplit:
-        """The training rows that a stage sees, with the labels that it may use.
-
-        Raises:
-            UserError: It learns from gold labels alone, and there are none.
-        """
+        """The training rows that a stage sees, with the labels that it may use."""
         is_fit, labels = stage.student == "teacher", self.config.data.labels
         # The baseline, which has no teacher, learns from the words that the student learns from: those that both models see.
         views = (self.teacher.view,) if is_fit else (self.student.view, self.teacher.view)
@@ -67,23 +62,8 @@ class Prepared:
             return train.without_labels()
         if not stage.needs_gold and labels != "gold":
             return train
-        rows = train.labelled()
-        if len(rows) == 0:
-            raise _no_labels(stage)
-        return rows
+        return train.labelled()
 
     def step_counts(self) -> list[tuple[int, int]]:
         """For each stage of the student its optimiser steps, and the steps between two scores on the selection rows."""
         return [stage_steps(stage, len(self.rows_of(stage))) for stage in self.stages]
-
-
-def _no_labels(stage: Stage) -> UserError:
-    if stage.student == "teacher":
-        return UserError(
-            "the teacher has no head for this task and no training row has a label",
-            expected="a teacher that was fine-tuned for the task, or labels to fine-tune it",
-            fix="give --teacher a model with a head, or data with labels",
-        )
-    return UserError(
-        "no training row has a label", expected="labels to train on", fix="use --labels teacher, or data with labels"
-    )

@@ -15,8 +15,6 @@ from stillhouse.method import Stage
 from stillhouse.models.forward import evaluating, forward
 from stillhouse.students.side import StageSide
 
-WHOLE = ONLY_LOGITS  # no pass ends before the last layer, so that how often a model attends is looked at
-
 
 def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, view: int = 0) -> None:
     """Leaves both models, and torch's generator, as they were.
@@ -35,9 +33,10 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, vi
     implementations = [(model, model.config._attn_implementation) for model in (student, teacher)]
     for stage in stages:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(student), evaluating(teacher):
-            side = stage.side.build(student, teacher, stage.student_needs | WHOLE)
+            # With logits no pass ends before the last layer, so that how often a model attends is looked at.
+            side = stage.side.build(student, teacher, stage.student_needs | ONLY_LOGITS)
             try:
-                forward(teacher, batch.views[view], stage.teacher_needs | WHOLE)
+                forward(teacher, batch.views[view], stage.teacher_needs | ONLY_LOGITS)
                 side.try_out(batch)
             except UserError:
                 raise

@@ -13,10 +13,8 @@ from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint, h
 from stillhouse.models.loading import build_encoder, load_weights
 from stillhouse.models.start import Start, fresh_start
 from stillhouse.students.copy_layers import check_layers, copy_layers
-from stillhouse.students.shape import is_shape, parse_shape, student_config
+from stillhouse.students.shape import parse_shape, student_config
 from stillhouse.task import Task
-
-__all__ = ["build_student", "find_student", "is_shape", "load_student", "plan_student"]
 
 LayersRule = Callable[[int, int], tuple[int, ...]]
 
@@ -79,16 +77,15 @@ def find_student(spec: str) -> Checkpoint:
     return find_checkpoint(spec)
 
 
-def load_student(spec: str, task: Task) -> tuple[PreTrainedModel, Start]:
-    """Takes a folder or hub id as the student, with its own weights.
+def load_student(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, Start]:
+    """A model of its own as the student, with its own weights.
 
     Its head is kept where it is one for the task with the same labels in the same order; names that are mere numbers
     (`LABEL_0`, `0`) agree with any. Otherwise it gets a fresh one.
 
     Raises:
-        UserError: As `find_student` and `load_encoder`.
+        UserError: As `load_encoder`.
     """
-    checkpoint = find_student(spec)
     has_head = head_kind(checkpoint.config) is not None
     keep = not has_head or _same_labels(checkpoint, task)
     student, fresh = load_weights(checkpoint, task, keep_head=keep)

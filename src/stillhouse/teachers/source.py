@@ -66,7 +66,7 @@ class OnlineTeacher:
 
 
 class StoredTeacher:
-    """Reads Features of rows that a store has; others, and text that is no row of it, go through the model.
+    """Reads Features of rows that a store has; others, and rows that are none of the text's, go through the model.
 
     Args:
         index: Of the text in the store.

@@ -57,7 +57,7 @@ def _rows(ragged: Ragged) -> Iterator[bytes]:
 
 @dataclass
 class Index:
-    """Where the rows of a split are in a store.
+    """Where the rows of a text are in a store.
 
     Attributes:
         keys: Of the rows.
@@ -93,7 +93,7 @@ class Index:
 
         Args:
             feature: Of heads side by side.
-            rows: Numbers in the split; the store has all of them.
+            rows: Numbers in the text; the store has all of them.
             tokens: Of the longest row in the batch.
         """
         shards, numbers = self.places[feature][0][rows], self.places[feature][1][rows]
@@ -236,7 +236,7 @@ class FeatureStore:
             firsts = np.searchsorted(ranked[:, 0], shard.keys[:, 0], side="left")
             lasts = np.searchsorted(ranked[:, 0], shard.keys[:, 0], side="right")
             counts = lasts - firsts
-            numbers = np.repeat(np.arange(len(shard.keys)), counts)  # a text may stand in the split several times
+            numbers = np.repeat(np.arange(len(shard.keys)), counts)  # the same words may stand in it several times
             rows = order[spans(firsts, counts)]
             same = keys[rows, 1] == shard.keys[numbers, 1]
             rows, numbers = rows[same], numbers[same]
