@@ -259,7 +259,7 @@ def test_cache_that_cannot_be_written_is_not_used(site: Path) -> None:
 def test_installed_packages_give_text_and_are_not_imported() -> None:
     program = """
 import json, sys
-from stillhouse.data.pydocs import Limits, build_pydocs
+from stillhouse.data.pydocs.pydocs import Limits, build_pydocs
 splits = build_pydocs(limits=Limits(files=40, docstrings=60, validation=7, labelled=5, unlabelled=3))
 imported = {name.partition(".")[0] for name in sys.modules}
 json.dump({"splits": splits, "imported": sorted(imported)}, sys.stdout)
