@@ -34,6 +34,10 @@ LONGEST = (
 )
 
 
+# What imports nearly all that a run, or a comparison of BERTs, needs.
+EVERYTHING = ("stillhouse.comparison.compare", "transformers.models.bert.modeling_bert")
+
+
 def pytest_collection_modifyitems(items):
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
@@ -42,7 +46,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """What is imported stays: a run asks for a whole collection after each stage, which would look through all of it."""
     if "PYTEST_XDIST_WORKER" in os.environ:  # which needs all of it in the end
-        for name in ("stillhouse.comparison.compare", "transformers.models.bert.modeling_bert"):
+        for name in EVERYTHING:
             importlib.import_module(name)
     gc.collect()
     gc.freeze()
@@ -123,7 +127,7 @@ def server():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["stillhouse.runs.session", "stillhouse.cli.main"])
+        context.set_forkserver_preload([*EVERYTHING, "stillhouse.cli.main"])
         yield context
 
 

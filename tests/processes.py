@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from pathlib import Path
@@ -53,6 +54,7 @@ def run_command(arguments: list[str], cache: str, output: str, environment: dict
     from stillhouse.cli.main import main
     from stillhouse.speed import embedding
 
+    gc.freeze()  # what is imported stays, see conftest
     embedding.LEAST_ROWS = SMALL_TABLE
     measure_little(PLAIN)
     os.environ.update(environment, STILLHOUSE_CACHE=cache)

@@ -9,9 +9,9 @@ import pytest
 
 FREED = """
 import os, torch
-from stillhouse.benchmark.memory import forget_peak_memory, peak_memory_mib
+from stillhouse.machine.memory import forget_peak_memory, peak_memory_mib
 from stillhouse.config import EngineConfig
-from stillhouse.training.engine import build_accelerator
+from stillhouse.machine.engine import build_accelerator
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
