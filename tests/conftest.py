@@ -35,7 +35,7 @@ LONGEST = (
 
 
 # What imports nearly all that a run, or a comparison of BERTs, needs.
-EVERYTHING = ("stillhouse.comparison.compare", "transformers.models.bert.modeling_bert")
+EVERYTHING = ("stillhouse.comparison.compare", "transformers.models.bert.modeling_bert", "matplotlib.backends.backend_svg")
 
 
 def pytest_collection_modifyitems(items):
