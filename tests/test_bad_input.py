@@ -180,6 +180,7 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
         (["--method", "logits"], "unknown method 'logits'.*expected: one of finetune, logit.*did you mean 'logit'"),
         (["--set", "method.name=3"], "unknown method '3'"),
         (["--set", "method=[1]"], r"method is \[1\].*expected: a name"),
+        (["--set", "method.epochs=3"], "unknown key 'method.epochs': did you mean 'stages.distil.epochs'"),
         (["--set", "method.temprature=3"], "unknown key 'method.temprature': did you mean 'temperature'"),
         (["--set", "teecher.source=x"], "unknown key 'teecher': did you mean 'teacher'"),
         (["--set", "method.stages.distil.lr=1"], "unknown key 'method.stages.distil.lr': .*learning_rate"),

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from stillhouse.config import StageConfig
 from stillhouse.errors import UserError, nearest
 from stillhouse.method import Method
 from stillhouse.methods import load_method
@@ -142,6 +143,8 @@ def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[
     if problem["type"] == "extra_forbidden":
         valid = _keys(location[:-1], method)
         close = nearest(location[-1], valid)
+        if location[:-1] == ["method"] and location[-1] in StageConfig.model_fields:
+            close = f"stages.{method.last_stage()}.{location[-1]}"
         hint = f"did you mean {close!r}? " if close else ""
         where = ".".join(location[:-1]) or "the configuration"
         return f"unknown key {name!r}: {hint}{where} has {', '.join(sorted(valid))}"
