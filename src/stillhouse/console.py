@@ -33,9 +33,10 @@ class Console:
         self._first_step = 0
 
     def only_progress(self) -> Console:
-        """A console without lines of text: what a run says of itself is too much where there are many."""
+        """The same console without lines of text: what a run says of itself is too much where there are many."""
         other = Console(quiet=self._quiet)
         other._is_silent = True
+        other._warned = self._warned
         return other
 
     def say(self, text: str = "") -> None:
