@@ -34,7 +34,8 @@ coverage: $(STAMP)
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=json:.coverage.json
 	$(BIN)/python tests/coverage_floor.py .coverage.json
 
-# What needs nothing but time: whole runs of every family and kind of task, two processes as a user launches them.
+# What needs nothing but time: whole runs of every family and kind of task, two processes as a user
+# launches them, comparisons of two processes and after a kill.
 test-long: $(STAMP)
 	$(PYTEST) -m long
 

@@ -30,7 +30,6 @@ LONGEST = (
     "comparison/test_compare_refusals.py",
     "test_bad_input.py",
     "training/test_inside.py",
-    "comparison/test_kill_compare.py",
 )
 
 

@@ -125,6 +125,7 @@ def test_a_foreign_folder_that_is_made_meanwhile_is_refused(here, capsys, monkey
     assert [path.name for path in (here / "run").iterdir()] == ["mine"]
 
 
+@pytest.mark.long
 def test_two_processes_compare_as_one_does(tmp_path, start_ranks):
     """And begin anew over what is there: a comparison whose rows, copied, name another folder as their own."""
     teacher = make_teacher(tmp_path / "bare", layers=2)

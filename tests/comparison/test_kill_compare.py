@@ -3,6 +3,7 @@
 import json
 import time
 
+import pytest
 from tests import toy_data
 from tests.processes import LIMIT, finish
 from tests.records import timeless
@@ -13,6 +14,7 @@ def weights(out):
     return {path.relative_to(out): path.read_bytes() for path in sorted(out.glob("rows/*/*/student/model.safetensors"))}
 
 
+@pytest.mark.long
 def test_kill_minus_nine_while_theseus_replaces(tmp_path, start):
     data = toy_data.classification(tmp_path / "data.csv", rows=80, unlabelled=20)
     teacher = make_tiny_checkpoint(tmp_path / "bare", "bert", layers=2)
