@@ -68,13 +68,16 @@ def test_every_room_has_a_floor():
     assert sorted(FLOOR) == sorted({room_of(module) for module in FILES})
 
 
+def imports_of(room):
+    """Pairs of a module of the room and what it imports."""
+    return [(module, name) for module in FILES if room_of(module) == room for name in imported(module)]
+
+
 @pytest.mark.parametrize("room", FLOOR)
 def test_no_import_runs_back_up(room):
     wrong = [
         f"{module} imports {name}"
-        for module in FILES
-        if room_of(module) == room
-        for name in imported(module)
+        for module, name in imports_of(room)
         if name in FILES and room_of(name) != room and FLOOR[room_of(name)] >= FLOOR[room]
     ]
     assert not wrong
@@ -88,9 +91,7 @@ def test_no_files_import_each_other():
 def test_rooms_do_without(room):
     wrong = [
         f"{module} imports {name}"
-        for module in FILES
-        if room_of(module) == room
-        for name in imported(module)
+        for module, name in imports_of(room)
         if any(name == barred or name.startswith(f"{barred}.") for barred in WITHOUT[room])
     ]
     assert not wrong

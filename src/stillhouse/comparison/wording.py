@@ -28,7 +28,7 @@ def said_in_comparison(message: str, label: str) -> str:
         label: What the comparison calls the method.
     """
     for pattern, words in IN_COMPARISON:
-        message = re.sub(pattern, words.format(label=label).replace("\\", r"\\"), message, flags=re.MULTILINE)
+        message = re.sub(pattern, words.format(label=label), message, flags=re.MULTILINE)
     return message
 
 
