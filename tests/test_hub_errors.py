@@ -23,6 +23,7 @@ def test_a_hub_that_is_switched_off(here, capsys, change):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.long
 def test_a_hub_that_cannot_be_reached_is_said_at_once(here):
     # Nothing listens on port 9: every connection is refused. The libraries read their settings when they are imported.
     script = """

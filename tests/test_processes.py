@@ -100,13 +100,9 @@ def launched(tmp_path, start_ranks, task, method, changes):
     assert_same_runs(one, two)
 
 
-def test_two_processes_that_a_user_launches(tmp_path, start_ranks):
-    launched(tmp_path, start_ranks, *METHODS[0])
-
-
 @pytest.mark.long
-@pytest.mark.parametrize(("task", "method", "changes"), METHODS[1:])
-def test_two_processes_that_a_user_launches_with_every_method(tmp_path, start_ranks, task, method, changes):
+@pytest.mark.parametrize(("task", "method", "changes"), METHODS)
+def test_two_processes_that_a_user_launches(tmp_path, start_ranks, task, method, changes):
     launched(tmp_path, start_ranks, task, method, changes)
 
 

@@ -75,7 +75,9 @@ def uninterrupted(shelf, start, tmp_path_factory):
     return expected
 
 
-@pytest.mark.parametrize("stage", ["teacher", "distil", "baseline"])
+@pytest.mark.parametrize(
+    "stage", [pytest.param("teacher", marks=pytest.mark.long), "distil", pytest.param("baseline", marks=pytest.mark.long)]
+)
 def test_kill_minus_nine(shelf, start, uninterrupted, tmp_path, stage):
     # Labelled rows: 100 - 10 (validation) - 9 (selection) = 81, so the teacher takes 5 x 11 = 55 steps of 8 rows. With the
     # unlabelled ones 111, so the student takes 5 x 14 = 70, and its baseline as many. The kill comes soon after the 10th.
@@ -104,6 +106,7 @@ def test_kill_minus_nine(shelf, start, uninterrupted, tmp_path, stage):
     assert_same(out, uninterrupted)
 
 
+@pytest.mark.long
 def test_an_end_at_any_write(shelf, tmp_path, monkeypatch, empty_report):
     """The process ends just before or just after a file is moved into place: every ninth of those moments is tried."""
     real = os.replace

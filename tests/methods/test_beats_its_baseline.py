@@ -16,6 +16,7 @@ def little_measured():
     """Intervals are looked at here."""
 
 
+@pytest.mark.long
 def test_soft_labels_of_a_good_teacher_beat_gold_labels_alone(tmp_path, empty_report):
     """40 gold labels, 500 texts, a teacher that learnt from all labels: over three seeds its student is the better one."""
     data = tmp_path / "data"

@@ -75,7 +75,8 @@ def _attend(
     in_blocks = query.device.type == "cpu" and (dropout > 0 or (_short_texts.get() and is_short(query)))
     if in_blocks and can_attend(query, key, value, attention_mask, dropout) and not _asks_for_more(options):
         return block_attention(query, key, value, attention_mask, scaling, dropout), None
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    return output, None
 
 
 def _asks_for_more(options: Mapping[str, Any]) -> bool:

@@ -53,7 +53,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
             f"the tokenizer of {checkpoint.source} has {len(tokenizer)} entries, its model knows {size}",
             expected="the tokenizer that the model was trained with",
         )
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def same_tokens(one: Any, other: Any) -> bool:
@@ -77,7 +77,7 @@ def task_config(config: PreTrainedConfig, task: Task) -> PreTrainedConfig:
     own.return_dict = True
     own.dtype = torch.float32
     own.architectures = [_head_class(own, task.kind).__name__]
-    return own  # type: ignore[no-any-return]
+    return own
 
 
 def build_encoder(config: PreTrainedConfig, task: Task) -> PreTrainedModel:
@@ -98,7 +98,7 @@ def build_encoder(config: PreTrainedConfig, task: Task) -> PreTrainedModel:
             expected="a student smaller than its teacher",
             fix="ask for fewer layers or a smaller width",
         ) from error
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
 def load_encoder(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, bool]:

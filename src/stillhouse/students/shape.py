@@ -94,7 +94,7 @@ def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int
     if types:  # ModernBERT: full and sliding attention
         chosen = [layer - 1 for layer in copied] or [index % layers for index in range(shape.layers)]
         config.layer_types = [types[index] for index in chosen]
-    return config  # type: ignore[no-any-return]
+    return config
 
 
 def _check_heads(shape: Shape, teacher: PreTrainedConfig) -> None:
