@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from stillhouse.config import StageConfig
 from stillhouse.documents import read_yaml
 from stillhouse.errors import UserError, nearest, shown
+from stillhouse.files import given_path
 from stillhouse.method import Method
 from stillhouse.methods import load_method
 from stillhouse.runs.run_config import RunConfig
@@ -89,6 +90,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing, is not YAML, or does not hold keys and values.
     """
+    path = given_path(path, "--config")
     try:
         text = path.read_bytes()
     except OSError as error:
