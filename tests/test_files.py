@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 from stillhouse import UserError
-from stillhouse.files import require_writable, sweep, write_atomically, write_text
+from stillhouse.files import given_path, require_writable, sweep, write_atomically, write_text
 from tests.commands import distil, leave, refused
 
 
@@ -95,7 +95,7 @@ def test_what_the_system_refuses_at_the_output(here, capsys, monkeypatch, number
 
 def test_outputs_are_ordinary_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="pipe is no ordinary file"):
+    with pytest.raises(UserError, match="pipe' is no ordinary file"):
         require_writable(tmp_path / "pipe")
     (tmp_path / "real").write_text("before")
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -113,3 +113,78 @@ def test_what_killed_writers_left_is_swept_when_they_are_long_gone(tmp_path):
         os.utime(tmp_path / name, (0, 0))
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".new.1-b.tmp", "mine"]
+
+
+def loop(path: Path) -> str:
+    path.symlink_to(path)
+    return str(path)
+
+
+def pipe(path: Path) -> str:
+    os.mkfifo(path)
+    return str(path)
+
+
+# By what is wrong with it: what is given, of a place where nothing is, and what is said.
+PATHS = {
+    "loop": (loop, "cannot be read: Too many levels of symbolic links"),
+    "pipe": (pipe, "is no ordinary file"),
+    "device": (lambda path: "/dev/zero", "is no ordinary file"),
+    "nul": (lambda path: f"{path}\0.csv", "can be no path: it holds a NUL character"),
+    "bytes": (lambda path: f"{path}\udcff.csv", "is not UTF-8"),
+    "long": (lambda path: f"{path}{'x' * 300}", "cannot be read: File name too long"),
+    "longer": (lambda path: "x/" * 5_000, "cannot be read: File name too long"),
+    "nobody": (lambda path: "~stillhouse-has-no-such-user/x", "begins with an unknown user"),
+}
+
+
+@pytest.mark.parametrize("fault", PATHS)
+def test_paths_that_can_be_none(tmp_path, fault):
+    make, said = PATHS[fault]
+    given = make(tmp_path / "place")
+    with pytest.raises(UserError, match=f"--data .*{said}") as caught:
+        given_path(given, "--data")
+    assert len(str(caught.value)) < 500
+
+
+def test_paths_that_are_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "é.csv").write_text("a")
+    (tmp_path / "link").symlink_to(tmp_path / "é.csv")
+    assert given_path("~/é.csv", "--data").read_text() == given_path(tmp_path / "link", "--data").read_text()
+    for name in ("~/nothing/there", "~/é.csv/below", "hub:owner/name:config"):
+        assert not given_path(name, "--data").exists()
+
+
+@pytest.mark.parametrize("option", ["--data", "--transfer", "--teacher", "--student", "--out", "--store", "--config"])
+@pytest.mark.parametrize("fault", ["pipe", "loop", "nobody", "long", "bytes"])
+def test_options_that_name_files(here, capsys, option, fault):
+    given = PATHS[fault][0](here / "place")
+    assert PATHS[fault][1] in refused(here, capsys, *distil(option, given))
+    if option in ("--data", "--out", "--store", "--config", "--teacher"):
+        assert PATHS[fault][1] in refused(here, capsys, "compare", *distil(option, given)[1:9], option, given)
+
+
+@pytest.mark.parametrize("fault", ["pipe", "nobody", "long"])
+def test_other_commands_that_name_files(here, capsys, monkeypatch, fault):
+    given, said = PATHS[fault][0](here / "place"), PATHS[fault][1]
+    for command in (
+        ["predict", given, "--text", "a"],
+        ["predict", "headed", "--data", given],
+        ["predict", "headed", "--text", "a", "--out", given],
+        ["evaluate", "headed", "--data", given],
+        ["evaluate", "headed", "--data", "data.csv", "--out", given],
+        ["evaluate", given, "--data", "data.csv"],
+        ["report", given],
+        ["store", "ls", "--store", given],
+    ):
+        assert said in refused(here, capsys, *command), command
+    monkeypatch.setenv("STILLHOUSE_CACHE", given)
+    assert said in refused(here, capsys, "store", "ls")
+
+
+def test_a_run_folder_in_the_home(here, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    assert leave(*distil("--out", "~/runs/a", "--allow-weak-teacher")) == 0
+    assert (here / "home" / "runs" / "a" / "metrics.json").is_file()
+    assert not (here / "~").exists()

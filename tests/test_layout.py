@@ -17,7 +17,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 # Every file and folder of the package, from the ground up: each imports from lower floors alone.
 FLOORS = (
     ("errors", "console", "task", "features", "speed", "measure"),
-    ("files", "config", "layer_maps"),
+    ("documents", "files", "config", "layer_maps"),
     ("machine",),
     ("data",),
     ("models", "objective"),

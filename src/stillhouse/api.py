@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from stillhouse.comparison.compare_options import COMPARE, CompareOptions
 from stillhouse.console import Console
 from stillhouse.errors import UserError
-from stillhouse.files import REPORT, RUN_CONFIG, STUDENT
+from stillhouse.files import REPORT, RUN_CONFIG, STUDENT, given_path
 from stillhouse.runs.option_table import DISTILL, EVALUATE, PREDICT, ColumnOptions, DistillOptions, ScoringOptions
 from stillhouse.runs.options import config_from_options, given_options, scoring_config
 from stillhouse.runs.run_config import RunConfig
@@ -24,7 +24,7 @@ class Run:
     """
 
     def __init__(self, folder: RunFolder | Path | str) -> None:
-        self._folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
+        self._folder = folder if isinstance(folder, RunFolder) else RunFolder(given_path(folder, "the run"))
 
     @property
     def folder(self) -> Path:
@@ -104,7 +104,7 @@ class Comparison:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+        self.folder = given_path(folder, "the comparison")
 
     @property
     def report(self) -> Path:
@@ -220,5 +220,5 @@ def predict(
 
 def model_folder(model: str | Path) -> str:
     """Where a model is: the student of a run folder, else the name as it was given."""
-    folder = RunFolder(Path(model))
+    folder = RunFolder(given_path(model, "the model"))
     return str(folder / STUDENT) if (folder / RUN_CONFIG).exists() and (folder / STUDENT).exists() else str(model)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from stillhouse.task import kind_names
 
@@ -19,6 +20,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 if TYPE_CHECKING:
     KindName = str
 else:
@@ -36,6 +38,17 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
     group: ClassVar[str] = ""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        """True and false are 1 and 0 to Python; nobody who writes them means a number."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        may_hold = annotation is Any or annotation is bool or bool in get_args(annotation)
+        given = value if isinstance(value, list | tuple) else [value]
+        if not may_hold and any(isinstance(one, bool) for one in given):
+            raise PydanticCustomError("truth", "Input should be neither true nor false")
+        return value
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -100,7 +113,7 @@ class DataConfig(Frozen):
     stride: PositiveInt = 128
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     selection_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class StageConfig(Frozen):
@@ -159,7 +172,7 @@ class TeacherConfig(Frozen):
         bool, Option("Go on with a teacher no better than the majority class.", name="allow_weak_teacher")
     ] = False
     finetune: StageConfig = StageConfig(epochs=2, least_steps=300, learning_rate=5e-5)
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class StudentConfig(Frozen):
@@ -234,5 +247,5 @@ class RunSettings(Frozen):
         None
     )
     engine: EngineConfig = EngineConfig()
-    seed: Annotated[int, Field(ge=0), Option("Seed of the student's training. [0]", group=TRAINING)] = 0
+    seed: Annotated[Seed, Option("Seed of the student's training. [0]", group=TRAINING)] = 0
     out: Annotated[str | None, Option("Run folder. [runs/<data>-<method>-<student>]", group=OUTPUT, given=str | Path)] = None

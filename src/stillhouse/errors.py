@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+SHOWN = 200  # characters of what was given that a message shows
+
 
 class StillhouseError(Exception):
     """Base of every error raised on purpose. The command line prints its text and leaves with `exit_status`."""
@@ -61,6 +63,19 @@ def unknown_name(kind: str, given: str, valid: Iterable[str]) -> UserError:
     close = nearest(given, names)
     fix = f"did you mean {close!r}?" if close else "use one of the names above"
     return UserError(f"unknown {kind} {given!r}", expected=f"one of {', '.join(names)}", fix=fix)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: as Python spells it, cut."""
+    try:
+        return cut(repr(value))
+    except (ValueError, RecursionError):  # a number of more digits than Python writes; what is nested too deep
+        return f"a {type(value).__name__} that is too long to show"
+
+
+def cut(text: str) -> str:
+    """The beginning of a text, where it is too long for a message."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
 
 
 def option_name(name: str) -> str:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stillhouse.errors import StillhouseError, UserError
+from stillhouse.errors import StillhouseError, UserError, shown
 
 # What the folder of a run holds, and that of a comparison.
 RUN_CONFIG, METRICS, LOG, PREDICTIONS, REPORT = "run.yaml", "metrics.json", "log.jsonl", "predictions.jsonl", "report.html"
@@ -71,6 +72,39 @@ def _error_number(error: BaseException) -> int | None:
     return None
 
 
+def given_path(given: str | Path, what: str) -> Path:
+    """The path that somebody gave, with `~` as their home; what is there, if anything, is a file or a folder.
+
+    Args:
+        given: As it was given; not blank.
+        what: What it was given as, for messages: `--data`.
+
+    Raises:
+        UserError: No file can be there, the system does not say what is there, or it is a pipe, a device or a socket.
+    """
+    text = os.fspath(given)
+    fault, fix = "", "check the path"
+    try:
+        text.encode()
+        path = Path(text).expanduser()
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            fault, fix = "is no ordinary file", "write what it gives to a file first"
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except UnicodeEncodeError:
+        fault, fix = "is not UTF-8, which records are written in", "rename the file, or link to it under another name"
+    except RuntimeError:
+        fault, fix = "begins with an unknown user", f"give its full path, or {shown(f'./{text}')} if it begins so"
+    except ValueError:
+        fault = "can be no path: it holds a NUL character"
+    except OSError as error:
+        fault = f"cannot be read: {error.strerror}"
+    if fault:
+        raise UserError(f"{what} {shown(text)} {fault}", expected="a file or a folder", fix=fix)
+    return path
+
+
 def free_space(path: Path) -> float:
     """Bytes that are free where `path` is or will be; infinite on a file system that is no disk and says 0 of 0."""
     place = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
@@ -78,17 +112,21 @@ def free_space(path: Path) -> float:
     return disk.free if disk.total else math.inf
 
 
-def require_writable(path: Path) -> None:
-    """Checks that a file can be written at `path`, before the work whose result goes there."""
+def require_writable(given: Path) -> Path:
+    """The path of a file that is to be written, before the work whose result goes there.
+
+    Raises:
+        UserError: It cannot be.
+    """
+    path = given_path(given, "--out")
     if path.is_dir():
         raise UserError(f"{path} is a folder", expected="a file to write", fix="name a file in it")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no ordinary file", expected="a file to write", fix="leave --out out for the screen")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = temporary_beside(path)
         probe.touch()
         probe.unlink()
+    return path
 
 
 def temporary_beside(path: Path) -> Path:
@@ -167,5 +205,5 @@ def cache_folder(kind: str) -> Path:
     """The folder for one kind of kept thing: below `STILLHOUSE_CACHE`, else the user's cache folder. Not created here."""
     root = os.environ.get("STILLHOUSE_CACHE")
     if root:
-        return Path(root) / kind
+        return given_path(root, "STILLHOUSE_CACHE") / kind
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stillhouse" / kind

@@ -72,7 +72,7 @@ def test_a_run_folder_points_to_the_student_inside(folder):
 @pytest.mark.parametrize("text", ["{", "[1]", ""])
 def test_a_config_that_is_no_json_object(folder, text):
     (folder / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"cannot be read|no JSON object"):
+    with pytest.raises(UserError, match=r"is not JSON|no JSON object"):
         find_checkpoint(str(folder))
 
 

@@ -201,3 +201,33 @@ def test_epochs_that_are_asked_for_are_taken_at_their_word():
     both = parse_config({"method": {"stages": {"distil": {"epochs": 2, "least_steps": 50}}}}).method.stages.distil
     assert (both.epochs, both.least_steps) == (2, 50)
     assert parse_config(yaml.safe_load(parse_config({}).to_yaml())).method.stages.distil == usual
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=true",
+        "data.max_train=true",
+        "method.temperature=true",
+        "method.stages.distil.epochs=false",
+        "student.layers=[true, 2]",
+        "engine.log_every=true",
+        "data.selection_share=true",
+    ],
+)
+def test_true_is_no_number(change):
+    with pytest.raises(UserError, match="input should be neither true nor false, given"):
+        config_from_options({}, changes=[change])
+
+
+def test_true_where_it_belongs():
+    config = config_from_options({}, changes=["baseline=true", "teacher.allow_weak=true"])
+    assert config.baseline
+    assert config.teacher.allow_weak
+
+
+@pytest.mark.parametrize("content", ["seed: 1\nseed: 2\n", "method: {name: pkd, temperature: 1, temperature: 2}\n"])
+def test_a_run_file_that_says_a_thing_twice(tmp_path, content):
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(UserError, match="stands twice"):
+        config_from_options({}, config=tmp_path / "run.yaml")

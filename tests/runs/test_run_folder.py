@@ -36,7 +36,7 @@ def test_the_folder_of_another_run(here, capsys):
         ("bare", "bare is not a run folder and is not empty.*expected: a new folder"),
         ("data.csv", r"data\.csv is a file.*expected: a new folder"),
         ("data.csv/run", r"data\.csv/run is in the way: a file stands where a folder is needed"),
-        ("x" * 300, "cannot be written: File name too long"),
+        ("x" * 300, "--out 'x.*File name too long"),
     ],
 )
 def test_a_folder_that_is_something_else(here, capsys, out, said):

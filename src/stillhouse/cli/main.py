@@ -99,7 +99,7 @@ def evaluate(
     from stillhouse.files import require_writable, write_json
 
     if out is not None:
-        require_writable(out)
+        out = require_writable(out)
     scores = run_evaluate(model, data, teacher=teacher, **options)
     typer.echo(scores_table(scores))
     if out is not None:
@@ -124,7 +124,7 @@ def predict(
     from stillhouse.files import require_writable, write_text
 
     if out is not None:
-        require_writable(out)
+        out = require_writable(out)
     rows = run_predict(model, text=text, text_pair=text_pair, data=data, **options)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if out is None:
@@ -152,9 +152,10 @@ def methods(
 @app.command(cls=Command)
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of a comparison.")]) -> None:
     """Write the report of a finished run, or of a comparison, again."""
-    from stillhouse.files import COMPARISON, METRICS
+    from stillhouse.files import COMPARISON, METRICS, given_path
     from stillhouse.report import write_comparison_report, write_report
 
+    run = given_path(run, "RUN")
     if (run / COMPARISON).exists():
         typer.echo(str(write_comparison_report(run)))
     elif (run / METRICS).exists():

@@ -47,7 +47,7 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
         UserError: A mistake in what was given; what was finished stays.
         StillhouseError: Not one method's run was finished.
     """
-    folder = ComparisonFolder(Path(comparison_out(config)))
+    folder = ComparisonFolder(comparison_out(config))
     folder.check(config, overwrite=overwrite)
     if folder.is_finished and not overwrite:
         if is_first_process():

@@ -13,6 +13,7 @@ from stillhouse.comparison.compare_options import COMPARE, CompareSettings
 from stillhouse.comparison.wording import in_comparison
 from stillhouse.config import BASELINE_METHOD, StageConfig
 from stillhouse.errors import UserError, nearest, option_name
+from stillhouse.files import given_path
 from stillhouse.method import Method
 from stillhouse.methods import load_method, method_names
 from stillhouse.runs.option_table import COMPAT, LAST_STAGE
@@ -226,7 +227,7 @@ def _list(name: str, value: Any) -> tuple[str, ...]:
 def _students(value: Any) -> tuple[str, ...]:
     """Each once, whatever path it is reached by."""
     students = _list("students", value)
-    places = [Path(student).expanduser() for student in students]
+    places = [given_path(student, "--students") for student in students]
     _unique("students", tuple(str(place.resolve()) if place.exists() else str(place) for place in places))
     return students
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from stillhouse.comparison.compare_config import CompareConfig, with_rate
@@ -12,6 +13,7 @@ from stillhouse.comparison.wording import in_comparison
 from stillhouse.config import BASELINE_METHOD, StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
+from stillhouse.files import given_path
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.checkpoint import find_checkpoint
@@ -249,6 +251,11 @@ def _free_name(name: str, taken: Sequence[str]) -> str:
     return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
-def comparison_out(config: CompareConfig) -> str:
-    """The folder that was asked for, or `runs/<data>-compare`."""
-    return config.out or f"runs/{data_name(config.data.source)}-compare"
+def comparison_out(config: CompareConfig) -> Path:
+    """The folder that was asked for, or `runs/<data>-compare`.
+
+    Raises:
+        UserError: It can be none, or the data cannot.
+    """
+    given_path(config.data.source, "--data")
+    return given_path(config.out or f"runs/{data_name(config.data.source)}-compare", "--out")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from stillhouse.config import DataConfig
@@ -17,6 +16,7 @@ from stillhouse.data.readers.sources import SplitTables, read_source
 from stillhouse.data.readers.table import Table
 from stillhouse.data.splits import sample, sample_groups, share_of, without_texts_of
 from stillhouse.errors import UserError
+from stillhouse.files import given_path
 from stillhouse.task import Kind, Task
 
 
@@ -288,7 +288,7 @@ def _read_transfer(config: DataConfig, columns: Columns, notes: list[str]) -> li
     """Texts of the transfer files, without labels, under ids that no training row has."""
     texts = []
     for number, given in enumerate(config.transfer):
-        table = read_table(Path(given).expanduser())
+        table = read_table(given_path(given, "--transfer"))
         named = _with_usual(
             config.model_copy(update={"text": None, "text_pair": None}),
             table,

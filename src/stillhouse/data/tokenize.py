@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stillhouse.data.examples import Examples
 from stillhouse.data.ragged import Ragged
+from stillhouse.documents import read_json
 from stillhouse.task import Task
 
 Array = NDArray[Any]
@@ -136,14 +137,14 @@ def _space_before_words(tokenizer: Any) -> Iterator[None]:
     """
     backend = tokenizer.backend_tokenizer
     before = backend.pre_tokenizer
-    state = json.loads(backend.to_str())["pre_tokenizer"]
+    state = read_json(backend.to_str(), "the tokenizer")["pre_tokenizer"]
     if state is None or '"ByteLevel"' not in json.dumps(state):
         yield
         return
     for rule in [state, *state.get("pretokenizers", ())]:
         if rule["type"] == "ByteLevel":
             rule["add_prefix_space"] = True
-    content = json.loads(backend.to_str()) | {"pre_tokenizer": state}
+    content = read_json(backend.to_str(), "the tokenizer") | {"pre_tokenizer": state}
     backend.pre_tokenizer = type(backend).from_str(json.dumps(content)).pre_tokenizer
     try:
         yield

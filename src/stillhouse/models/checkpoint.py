@@ -12,6 +12,7 @@ from pathlib import Path
 from transformers import PreTrainedConfig
 
 from stillhouse.errors import UserError
+from stillhouse.files import given_path
 from stillhouse.models.download import cached_folder, download_folder
 from stillhouse.models.model_folder import WEIGHTS, check_folder, is_complete
 from stillhouse.task import Kind, kind_names, load_kind
@@ -53,7 +54,7 @@ def find_checkpoint(source: str) -> Checkpoint:
     if source == OFFLINE:
         folder = _bundled_folder()
         return Checkpoint(BUNDLED_NAME, folder, check_folder(folder, f"the bundled {BUNDLED_NAME}"), source)
-    path = Path(source).expanduser()
+    path = given_path(source, "the model")
     if source.strip() and path.is_dir():
         return Checkpoint(path.resolve().name, path, check_folder(path, source), source)
     if source.strip() and path.exists():

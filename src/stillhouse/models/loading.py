@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from stillhouse.documents import read_json
 from stillhouse.errors import UserError
 from stillhouse.models.checkpoint import Checkpoint, check_weights, head_kind
 from stillhouse.models.model_folder import weight_files
@@ -60,7 +60,7 @@ def same_tokens(one: Any, other: Any) -> bool:
     """Whether two tokenizers cut text alike; how they were last asked to truncate and pad does not matter."""
 
     def rules(tokenizer: Any) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+        content: dict[str, Any] = read_json(tokenizer.backend_tokenizer.to_str(), "the tokenizer")
         return {name: value for name, value in content.items() if name not in ("truncation", "padding")}
 
     return one is other or rules(one) == rules(other)

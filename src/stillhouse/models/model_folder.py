@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError
 from stillhouse.models.quiet import quiet_transformers
 
@@ -77,10 +77,11 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder} has no weights", expected=f"{WEIGHTS} beside config.json", fix="write them with save_pretrained"
         )
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted(set(read_json(index.read_bytes(), str(index))["weight_map"].values()))
         outside = [shard for shard in shards if Path(shard).name != shard]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{index} is damaged: {error}", fix="copy or download it again") from error
+    except (OSError, DocumentError, KeyError, TypeError, AttributeError) as error:
+        reason = error.reason if isinstance(error, DocumentError) else error
+        raise UserError(f"{index} is damaged: {reason}", fix="copy or download it again") from error
     if outside or not shards:
         raise UserError(f"{index} is damaged: its files are {outside}", expected="names of files beside it")
     return [folder / shard for shard in shards]
@@ -93,9 +94,9 @@ def _read_config(folder: Path, source: str) -> PreTrainedConfig:
         fix = f"did you mean {folder / inside[0]}?" if inside else "name the folder that save_pretrained wrote"
         raise UserError(f"{source} has no config.json", expected="a model folder: config, weights, tokenizer", fix=fix)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}", expected="JSON that save_pretrained wrote") from error
+        content = read_json(file.read_bytes(), str(file), expected="JSON that save_pretrained wrote")
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}", expected="JSON that save_pretrained wrote") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} holds no JSON object", expected="JSON that save_pretrained wrote")
     _check_architecture(content, source)

@@ -16,7 +16,7 @@ from stillhouse.errors import NotFinite
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import floor_score, is_within_noise
 from stillhouse.features import ONLY_LOGITS
-from stillhouse.files import explained, free_space
+from stillhouse.files import explained, free_space, given_path
 from stillhouse.method import Stage
 from stillhouse.models.model import Model
 from stillhouse.runs.findings import Finding, refusal
@@ -27,8 +27,16 @@ from stillhouse.teachers.store import store_root
 
 
 def check_settings(config: RunConfig) -> Iterator[Finding]:
-    """Settings that contradict each other, and a store that can be none."""
+    """Paths that can be none, and settings that contradict each other."""
     method = config.method
+    given: list[tuple[str, str | None]] = [
+        ("--data", config.data.source),
+        *(("--transfer", one) for one in config.data.transfer),
+    ]
+    given += [("--teacher", config.teacher.source), ("--student", config.student.shape), ("--out", config.out)]
+    for option, path in given:
+        if path is not None:
+            yield from refusal(partial(given_path, path, option))
     if config.teacher.store is not None:
         yield from refusal(partial(store_root, config.teacher.store))
     if not method.uses_teacher and config.baseline:

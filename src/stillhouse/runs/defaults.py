@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from stillhouse.files import given_path
 from stillhouse.runs.checks import check_settings
 from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.names import data_name, short_name
@@ -20,10 +19,11 @@ def with_defaults(config: RunConfig) -> RunConfig:
     method = config.method
     shape = config.student.shape or method.default_student
     baseline = config.data.source == "pydocs" and method.uses_teacher if config.baseline is None else config.baseline
+    out = config.out or f"runs/{data_name(config.data.source)}-{method.name}-{short_name(shape)}"
     return config.model_copy(
         update={
             "student": config.student.model_copy(update={"shape": shape}),
             "baseline": baseline,
-            "out": config.out or str(Path("runs") / f"{data_name(config.data.source)}-{method.name}-{short_name(shape)}"),
+            "out": str(given_path(out, "--out")),
         }
     )

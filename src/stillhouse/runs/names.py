@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from stillhouse.data.readers.formats import SUFFIXES
+from stillhouse.files import given_path
 
 
 def data_name(source: str) -> str:
@@ -16,7 +15,8 @@ def data_name(source: str) -> str:
 
 def short_name(source: str) -> str:
     """The last part of a path or hub id, without endings such as `.csv.gz`."""
-    name = Path(source).expanduser().resolve().name if Path(source).expanduser().exists() else source.rpartition("/")[2]
+    path = given_path(source, "the name")
+    name = path.resolve().name if path.exists() else source.rpartition("/")[2]
     for ending in (".gz", *SUFFIXES):
         name = name.removesuffix(ending)
     return name or "run"

@@ -7,9 +7,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
-from stillhouse.errors import UserError, nearest, option_name
+from stillhouse.documents import read_yaml
+from stillhouse.errors import UserError, cut, nearest, option_name, shown
 from stillhouse.methods import load_method
 from stillhouse.runs.option_table import DISTILL, LAST_STAGE, OptionTable
 from stillhouse.runs.reading import merged, method_settings, parse_config, read_config, set_value, spelled_out
@@ -92,11 +91,9 @@ def changed(config: Path | None, changes: Sequence[str]) -> dict[str, Any]:
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
-            raise UserError(f"--set {change!r}", expected="key=value, such as --set method.temperature=4")
-        try:
-            set_value(mapping, key.strip(), yaml.safe_load(value))
-        except yaml.YAMLError:
-            raise UserError(f"--set {change!r}: the value is not YAML", expected="a number, a word, or [a, list]") from None
+            raise UserError(f"--set {shown(change)}", expected="key=value, such as --set method.temperature=4")
+        given = read_yaml(value, f"--set {shown(change)}: the value", expected="a number, a word, or [a, list]")
+        set_value(mapping, key.strip(), given)
     return mapping
 
 
@@ -113,7 +110,7 @@ def refuse_two_values(changes: Sequence[str], places: Mapping[str, str]) -> None
     for change in changes:
         for key in _keys(spelled_out(changed(None, [change]))):
             if key in places:
-                raise UserError(f"{places[key]} and --set {change} are given, which set the same", expected="one of them")
+                raise UserError(f"{places[key]} and --set {cut(change)} are given, which set the same", expected="one of them")
 
 
 def _keys(mapping: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
 from stillhouse.errors import UserError
-from stillhouse.files import LEFTOVERS, explained, write_text
+from stillhouse.files import LEFTOVERS, explained, given_path, write_text
 from stillhouse.runs.reading import read_config, spelled_out
 
 # Settings of the teacher that change neither what is learnt nor by which precision.
@@ -177,7 +177,7 @@ class OwnedFolder:
     def _check_inputs(self, config: WholeConfig) -> None:
         """Overwriting must not delete what the new work is made from, such as the teacher of the run that is there."""
         for source in config.inputs:
-            path = Path(source).expanduser()
+            path = given_path(source, "the input")
             if source and path.exists() and path.resolve().is_relative_to(self.path.resolve()):
                 raise UserError(
                     f"--overwrite would delete {source}, which this {self.noun} needs, in {self.path}",

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from stillhouse.config import StageConfig
-from stillhouse.errors import UserError, nearest
+from stillhouse.documents import read_yaml
+from stillhouse.errors import UserError, nearest, shown
+from stillhouse.files import given_path
 from stillhouse.method import Method
 from stillhouse.methods import load_method
 from stillhouse.runs.run_config import RunConfig
@@ -60,7 +61,7 @@ def method_settings(mapping: Mapping[str, Any]) -> dict[str, Any]:
         return {**method, "name": str(method["name"])} if "name" in method else dict(method)
     if method is None or isinstance(method, str):
         return {} if method is None else {"name": method}
-    raise UserError(f"method is {method!r}", expected="a name such as logit, or keys and values such as {name: logit}")
+    raise UserError(f"method is {shown(method)}", expected="a name such as logit, or keys and values such as {name: logit}")
 
 
 def spelled_out(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,12 +90,12 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing, is not YAML, or does not hold keys and values.
     """
+    path = given_path(path, "--config")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", fix="check --config") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {error}", fix="see the run.yaml of a finished run") from None
+    content = read_yaml(text, str(path), fix="see the run.yaml of a finished run")
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -115,7 +116,7 @@ def set_value(mapping: dict[str, Any], path: str, value: Any) -> None:
             child = {SHORT_FORMS[parent]: child}
         if child is not None and not isinstance(child, dict):
             place = ".".join(parents[: depth + 1])
-            raise UserError(f"{place} is {child!r}, so that {path} cannot be set", expected="keys and values")
+            raise UserError(f"{place} is {shown(child)}, so that {path} cannot be set", expected="keys and values")
         mapping[parent] = child = {} if child is None else child
         mapping = child
     mapping[last] = value
@@ -148,7 +149,7 @@ def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[
         hint = f"did you mean {close!r}? " if close else ""
         where = ".".join(location[:-1]) or "the configuration"
         return f"unknown key {name!r}: {hint}{where} has {', '.join(sorted(valid))}"
-    return f"{name}: {problem['msg'][0].lower()}{problem['msg'][1:]}, given {problem['input']!r}"
+    return f"{name}: {problem['msg'][0].lower()}{problem['msg'][1:]}, given {shown(problem['input'])}"
 
 
 def _keys(location: list[str], method: type[Method]) -> list[str]:

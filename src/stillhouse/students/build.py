@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from stillhouse.errors import UserError
+from stillhouse.files import given_path
 from stillhouse.models.adapter import hidden_size, layer_count
 from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint, head_kind, head_labels
 from stillhouse.models.loading import build_encoder, load_weights
@@ -69,7 +69,7 @@ def find_student(spec: str) -> Checkpoint:
     Raises:
         UserError: It is neither; or as `find_checkpoint`.
     """
-    if spec != OFFLINE and "/" not in spec and not Path(spec).expanduser().exists():
+    if spec != OFFLINE and "/" not in spec and not given_path(spec, "--student").exists():
         raise UserError(
             f"student {spec!r} is no shape, and there is no folder of that name",
             expected="LxH such as 3x384 (layers x width), half, a model folder, or a hub id owner/name",

@@ -31,7 +31,7 @@ from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.features import PARTS, Attention, Feature, Features, Needs, layers_of
-from stillhouse.files import cache_folder, sweep, write_json
+from stillhouse.files import cache_folder, given_path, sweep, write_json
 from stillhouse.teachers.shard import FORMAT, Damaged, Keys, Shard, open_shard, write_shard
 
 ABOUT = "store.json"
@@ -138,15 +138,12 @@ def store_root(folder: str | None) -> Path:
     """The folder of all stores: the given one, else in the user's cache.
 
     Raises:
-        UserError: An empty name is given, or one of an unknown user.
+        UserError: It can be none.
     """
     if folder is None:
         return cache_folder("features")
-    try:
-        if folder:
-            return Path(folder).expanduser()
-    except RuntimeError:
-        pass
+    if folder:
+        return given_path(folder, "--store")
     raise UserError(f"--store {folder!r} names no folder", expected="a folder", fix="leave --store out for the user's cache")
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from stillhouse.data.pydocs.docstrings import Reading, rank, read_apart, read_docstrings
 from stillhouse.data.readers.table import Table
+from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError
 from stillhouse.files import cache_folder, write_text
 
@@ -279,13 +280,13 @@ def _load(path: Path) -> dict[str, list[dict[str, Any]]] | None:
     """The kept rows; None where there are none, or the file is damaged."""
     try:
         head, _, body = path.read_text(encoding="utf-8").partition("\n")
-        if json.loads(head) != {"sha256": _digest(body)}:
+        if read_json(head, str(path)) != {"sha256": _digest(body)}:
             return None
         splits: dict[str, list[dict[str, Any]]] = {split: [] for split in PYDOCS_SPLITS}
         for line in body.split("\n")[:-1]:
-            row = json.loads(line)
+            row = read_json(line, str(path))
             splits[row["split"]].append({"text": row["text"], "label": row["label"]})
-    except (OSError, ValueError):
+    except (OSError, ValueError, DocumentError):
         return None
     return splits
 

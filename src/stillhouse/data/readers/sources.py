@@ -11,6 +11,7 @@ from stillhouse.data.readers.formats import SUFFIXES, read_table, stem_and_forma
 from stillhouse.data.readers.hub import read_hub
 from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError, nearest
+from stillhouse.files import given_path
 
 BUILT_IN = ("pydocs",)
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
@@ -63,7 +64,7 @@ def read_source(given: str) -> SplitTables:
     Raises:
         UserError: If it is neither; the message lists what it could be.
     """
-    path = Path(given).expanduser()
+    path = given_path(given, "--data")
     if given.strip() and path.is_dir():
         return SplitTables(path.resolve().name, read_folder(path))
     if given.strip() and path.exists():
