@@ -1,6 +1,7 @@
 """What a user may give that is wrong: one clear message, exit status 2, nothing trained and nothing left behind."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -186,8 +187,12 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
         (["--set", "method.stages.distil.lr=1"], "unknown key 'method.stages.distil.lr': .*learning_rate"),
         (["--set", "seed"], "--set 'seed'.*expected: key=value"),
         (["--set", "seed=[1"], "the value is not YAML"),
+        (["--set", "=4"], "--set '=4'.*expected: key=value"),
+        (["--set", "method.=4"], "--set 'method.=4'.*expected: key=value"),
+        (["--set", "method.stages.distil.steps=5"], "--epochs and method.stages.distil.steps are given"),
         (["--set", "seed.x=1"], r"--seed \(seed\): input should be a valid integer"),
         (["--config", "nope.yaml"], r"cannot read nope\.yaml.*fix: check --config"),
+        (["--config", os.devnull], "is empty.*expected: keys and values"),
         (["--config", "data.csv"], r"data\.csv (holds a str|is not YAML)"),
         (["--label-map", "positive"], "--label-map 'positive'.*expected: data=teacher"),
         (["--label-map", "positive=good"], "the teacher has no labels of its own.*fix: leave --label-map out"),

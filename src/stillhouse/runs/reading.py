@@ -96,7 +96,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {error}", fix="see the run.yaml of a finished run") from None
     if content is None:
-        return {}
+        raise UserError(f"{path} is empty", expected="keys and values, such as `seed: 1`")
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}", expected="keys and values, such as `seed: 1`")
     return content
