@@ -186,6 +186,9 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
         (["--set", "method.stages.distil.lr=1"], "unknown key 'method.stages.distil.lr': .*learning_rate"),
         (["--set", "seed"], "--set 'seed'.*expected: key=value"),
         (["--set", "seed=[1"], r"--set 'seed=\[1': the value, line 1 is not YAML"),
+        (["--set", "=4"], "--set '=4'.*expected: key=value"),
+        (["--set", "method.=4"], "--set 'method.=4'.*expected: key=value"),
+        (["--set", "method.stages.distil.steps=5"], "--epochs and method.stages.distil.steps are given"),
         (["--set", "seed.x=1"], r"--seed \(seed\): input should be a valid integer"),
         (["--config", "nope.yaml"], r"cannot read nope\.yaml.*fix: check --config"),
         (["--config", "data.csv"], r"data\.csv (holds a str|is not YAML)"),
@@ -213,6 +216,11 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
 )
 def test_options_and_keys(here, capsys, changes, said):
     assert re.search(said, refused(here, capsys, *distil(*changes)), re.DOTALL)
+
+
+def test_an_empty_run_file_is_no_demo(here, capsys):
+    put("run.yaml", "# data: {source: data.csv}\n")
+    assert "run.yaml is empty" in refused(here, capsys, "distill", "--config", "run.yaml", "--out", "run")
 
 
 def test_unknown_keys_of_a_run_file(here, capsys):

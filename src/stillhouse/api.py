@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 from stillhouse.comparison.compare_options import COMPARE, CompareOptions
 from stillhouse.console import Console
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, shown
 from stillhouse.files import REPORT, RUN_CONFIG, STUDENT, given_path
 from stillhouse.runs.option_table import DISTILL, EVALUATE, PREDICT, ColumnOptions, DistillOptions, ScoringOptions
 from stillhouse.runs.options import config_from_options, given_options, scoring_config
@@ -84,12 +84,15 @@ def distill(
         TrainingDiverged: A loss became NaN; the last good checkpoint is kept.
     """
     given = given_options(distill, DISTILL, options)
+    _check_type("config", config, (RunConfig, str, Path), "a RunConfig, or the path of a run file")
     if isinstance(config, RunConfig):
         if given or changes:
             raise UserError("a whole configuration and single options were given", fix="change the configuration itself")
         resolved = config
     else:
-        resolved = config_from_options(given, config=None if config is None else Path(config), changes=changes)
+        resolved = config_from_options(
+            given, config=None if config is None else Path(config), changes=_listed("changes", changes) or ()
+        )
     from stillhouse.runs.session import Session
 
     with Session(Console(quiet=quiet)) as session:
@@ -148,6 +151,7 @@ def compare(
         StillhouseError: Not one method's run was finished.
     """
     given = given_options(compare, COMPARE, options)
+    _check_type("config", config, (str, Path), "the path of a comparison file")
     if given.get("grid") is True:
         raise UserError("grid is True", expected="learning rates, or False for none")
     if given.get("grid") is False:
@@ -155,12 +159,14 @@ def compare(
     from stillhouse.comparison.compare import execute_comparison
     from stillhouse.comparison.compare_config import comparison_from_options
 
-    resolved = comparison_from_options(given, config=None if config is None else Path(config), changes=changes)
+    resolved = comparison_from_options(
+        given, config=None if config is None else Path(config), changes=_listed("changes", changes) or ()
+    )
     return Comparison(execute_comparison(resolved, Console(quiet=quiet), overwrite=overwrite).path)
 
 
 def evaluate(
-    model: str | Path, data: str, *, teacher: str | Path | None = None, **options: Unpack[ColumnOptions]
+    model: str | Path, data: str | Path, *, teacher: str | Path | None = None, **options: Unpack[ColumnOptions]
 ) -> dict[str, Any]:
     """Scores a model on labelled data: metrics with intervals, calibration and, with a teacher, agreement.
 
@@ -176,7 +182,8 @@ def evaluate(
     from stillhouse.evaluation.given_data import evaluate_models
     from stillhouse.evaluation.predictor import Predictor
 
-    config = scoring_config(given_options(evaluate, EVALUATE, options), data)
+    _check_type("data", data, (str, Path), "a file, a folder or a name", required=True)
+    config = scoring_config(given_options(evaluate, EVALUATE, options), str(data))
     models = {"student": model_folder(model)} | ({} if teacher is None else {"teacher": model_folder(teacher)})
     return evaluate_models({role: Predictor.of_folder(one, config.engine) for role, one in models.items()}, config.data)
 
@@ -186,7 +193,7 @@ def predict(
     *,
     text: str | Sequence[str] | None = None,
     text_pair: str | Sequence[str] | None = None,
-    data: str | None = None,
+    data: str | Path | None = None,
     **options: Unpack[ScoringOptions],
 ) -> list[dict[str, Any]]:
     """Labels, values, tags or answers for texts, in their order.
@@ -207,18 +214,35 @@ def predict(
     given = given_options(predict, PREDICT, options)
     if (text is None) == (data is None):
         raise UserError("neither or both of text and data were given", expected="one of them", fix="give --text or --data")
-    texts = None if text is None else ([text] if isinstance(text, str) else list(text))
-    pairs = None if text_pair is None else ([text_pair] if isinstance(text_pair, str) else list(text_pair))
+    _check_type("data", data, (str, Path), "the path of a file")
+    texts, pairs = _listed("text", text), _listed("text_pair", text_pair)
     if pairs is not None and (texts is None or len(texts) != len(pairs)):
         raise UserError(f"{len(texts or ())} texts and {len(pairs)} second texts", expected="one second text for each text")
     config = scoring_config(given)
     predictor = Predictor.of_folder(model_folder(model), config.engine)
     if data is not None:
-        return predict_file(predictor, data, max_length=config.data.max_length)
+        return predict_file(predictor, str(data), max_length=config.data.max_length)
     return predictor.predict(texts or (), pairs, max_length=config.data.max_length)
 
 
 def model_folder(model: str | Path) -> str:
     """Where a model is: the student of a run folder, else the name as it was given."""
+    _check_type("model", model, (str, Path), "a folder or a hub id", required=True)
     folder = RunFolder(given_path(model, "the model"))
     return str(folder / STUDENT) if (folder / RUN_CONFIG).exists() and (folder / STUDENT).exists() else str(model)
+
+
+def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
+    """One text or several as a list; None where there are none."""
+    if texts is None or isinstance(texts, str):
+        return None if texts is None else [texts]
+    many = list(texts) if isinstance(texts, Iterable) else [texts]
+    for text in many:
+        _check_type(name, text, (str,), "a text, or a list of texts", required=True)
+    return many
+
+
+def _check_type(name: str, value: Any, kinds: tuple[type, ...], expected: str, *, required: bool = False) -> None:
+    """Refuses what has no place here; None means that nothing was given."""
+    if not isinstance(value, kinds) and (required or value is not None):
+        raise UserError(f"{name} is {shown(value)}, of type {type(value).__name__}", expected=expected)

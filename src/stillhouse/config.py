@@ -91,7 +91,9 @@ class DataConfig(Frozen):
 
     group: ClassVar[str] = DATA
 
-    source: Annotated[str, Option("File, folder, built-in or GLUE name, hub:owner/name. [pydocs]", name="data")] = "pydocs"
+    source: Annotated[
+        str, Option("File, folder, built-in or GLUE name, hub:owner/name. [pydocs]", name="data", given=str | Path)
+    ] = "pydocs"
     text: Annotated[str | None, Option("Column of the text. [found]")] = None
     text_pair: Annotated[str | None, Option("Column of the second text. [found]")] = None
     label: Annotated[str | None, Option("Column of the label. [found]")] = None
@@ -106,7 +108,7 @@ class DataConfig(Frozen):
     )
     transfer: Annotated[
         tuple[str, ...],
-        Option("Files with more text without labels: --transfer A B.", given=Sequence[str], takes_many=True),
+        Option("Files with more text without labels: --transfer A B.", given=Sequence[str | Path], takes_many=True),
     ] = ()
     labels: Annotated[Literal["gold", "teacher", "mixed"], Option("Which labels train the student. [mixed]")] = "mixed"
     max_length: Annotated[PositiveInt | None, Option("Longest input in tokens. [128; qa 384]")] = None
@@ -161,7 +163,9 @@ class TeacherConfig(Frozen):
 
     group: ClassVar[str] = TEACHER
 
-    source: Annotated[str, Option("Local folder or hub id. [the bundled encoder]", name="teacher")] = "offline"
+    source: Annotated[str, Option("Local folder or hub id. [the bundled encoder]", name="teacher", given=str | Path)] = (
+        "offline"
+    )
     features: Annotated[
         Literal["auto", "online", "store"],
         Option("Whether its features are computed beside the student or kept. [auto]", name="teacher_features"),
@@ -186,7 +190,9 @@ class StudentConfig(Frozen):
 
     group: ClassVar[str] = STUDENT
 
-    shape: Annotated[str | None, Option("LxH such as 3x384, half, a folder or hub id. [half]", name="student")] = None
+    shape: Annotated[
+        str | None, Option("LxH such as 3x384, half, a folder or hub id. [half]", name="student", given=str | Path)
+    ] = None
     start: Literal["pretrained", "fitted"] | None = None
     layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
 

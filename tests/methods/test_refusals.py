@@ -36,7 +36,7 @@ CASES = {
     "minilm --student heads": "student has 3 heads and the teacher 2",
     "minilm --student deep": "the student has 6 layers and its teacher 4",
     "minilm --set method.teacher_layer=5": "method.teacher_layer is 5, but the teacher has 4 layers",
-    "minilm --compat official": "unknown key '--compat (method.compat)'",
+    "minilm --compat official": "--compat official is given, but there is none for minilm",
     "minilmv2 --set method.relation_heads=7": "method.relation_heads is 7, which does not divide the widths",
     "minilmv2 --student roberta": "compares tokens, but teacher bert and student roberta cut text differently",
     "theseus --student 3x24": "the teacher's 4 layers cannot be cut into 3",
@@ -64,7 +64,7 @@ CASES = {
     "tinybert --teacher mpnet": "stage 'intermediate' reads what is inside its models, which mpnet does not let it",
     "minilmv2 --teacher mpnet": "stage 'relations' reads what is inside its models, which mpnet does not let it",
     "theseus --teacher mpnet": "stage 'replacing' replaces their layers, which mpnet does not let it",
-    "logit --compat official": "unknown key '--compat (method.compat)'",
+    "logit --compat official": "--compat official is given, but there is none for logit",
 }
 
 

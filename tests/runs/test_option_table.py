@@ -1,5 +1,6 @@
 """The table of options: one place for each, and the types that editors read agree with it."""
 
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -9,7 +10,7 @@ from stillhouse.comparison.compare_config import CompareConfig
 from stillhouse.comparison.compare_options import COMPARE, CompareOptions
 from stillhouse.errors import UserError
 from stillhouse.runs.option_table import DISTILL, EVALUATE, PREDICT, ColumnOptions, DistillOptions, ScoringOptions
-from stillhouse.runs.options import config_from_options
+from stillhouse.runs.options import config_from_options, given_options
 from stillhouse.runs.reading import parse_config
 
 TYPES = {"distill": DistillOptions, "compare": CompareOptions, "evaluate": ColumnOptions, "predict": ScoringOptions}
@@ -62,6 +63,31 @@ def test_unknown_options_name_the_nearest(given, said):
         stillhouse.distill(**given)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         stillhouse.compare(**given)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: stillhouse.distill(config={"seed": 1}), "config is {'seed': 1}, of type dict"),
+        (lambda: stillhouse.distill(changes=[3]), "changes is 3, of type int"),
+        (lambda: stillhouse.distill(label_map=3), "label_map is 3"),
+        (lambda: stillhouse.distill(label_map=[3]), "--label-map 3"),
+        (lambda: stillhouse.compare(config=3), "config is 3, of type int"),
+        (lambda: stillhouse.evaluate(None, "data.csv"), "model is None, of type NoneType"),
+        (lambda: stillhouse.evaluate("model", ["data.csv"]), "data is .'data.csv'., of type list"),
+        (lambda: stillhouse.predict("model", text=3), "text is 3, of type int"),
+        (lambda: stillhouse.predict("model", text=["a", None]), "text is None, of type NoneType"),
+        (lambda: stillhouse.predict("model", data=3), "data is 3, of type int"),
+    ],
+)
+def test_values_of_another_type_are_one_message(call, said):
+    with pytest.raises(UserError, match=said):
+        call()
+
+
+def test_paths_may_be_given_as_paths():
+    given = given_options(stillhouse.distill, DISTILL, {"data": Path("a.csv"), "transfer": [Path("b.txt")], "out": Path("c")})
+    assert given == {"data": "a.csv", "transfer": ["b.txt"], "out": "c"}
 
 
 def test_a_whole_configuration_takes_no_options():

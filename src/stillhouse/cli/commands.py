@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from stillhouse.errors import UserError
+
 if TYPE_CHECKING:
     from stillhouse.runs.option_table import OptionTable, PlacedOption
 
@@ -56,7 +58,12 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         table = _table(self.name) if self.name in _with_options else {}
         many = [flag for option in table.values() if option.option.takes_many for flag in option.flags]
-        return super().parse_args(ctx, one_value_an_option(many, args))
+        args = one_value_an_option(many, args)
+        typed = {argument.partition("=")[0] for argument in args}
+        for option in table.values():
+            if len(names := [name for name in option.flags if name in typed]) > 1:
+                raise UserError(f"{' and '.join(names)} are given, which are one option", expected="one of them")
+        return super().parse_args(ctx, args)
 
 
 class Commands(TyperGroup):

@@ -17,7 +17,7 @@ from stillhouse.files import given_path
 from stillhouse.method import Method
 from stillhouse.methods import load_method, method_names
 from stillhouse.runs.option_table import COMPAT, LAST_STAGE
-from stillhouse.runs.options import changed, over_demo, refuse_two_values
+from stillhouse.runs.options import changed, check_compat, check_epochs, over_demo, refuse_two_values
 from stillhouse.runs.reading import parse_config, read_config, set_value, spelled_out
 from stillhouse.runs.run_config import RunConfig
 
@@ -63,7 +63,7 @@ def comparison_from_options(
     _check_keys(mapping)
     methods = _methods(mapping, given, in_file)
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
-    _check_compat(runs, given)
+    check_compat({label: type(run.method) for label, run in runs.items()}, given)
     first = next(iter(runs.values()))
     default = {name: CompareConfig.model_fields[name].default for name in ("seeds", "grid")}
     demo_student = (first.student.shape,) if first.student.shape else ()
@@ -126,17 +126,6 @@ def _places(runs: Mapping[str, RunConfig], given: Mapping[str, Any], *, has_grid
     return by
 
 
-def _check_compat(runs: Mapping[str, RunConfig], given: Mapping[str, Any]) -> None:
-    """Refuses reductions of the authors' code where nobody would use them."""
-    if "compat" in given and not any(hasattr(run.method, "compat") for run in runs.values()):
-        knowing = [name for name in method_names() if "compat" in load_method(name).model_fields]
-        raise UserError(
-            f"--compat {given['compat']} is given, but there is none for {', '.join(runs)}",
-            expected=f"one of {', '.join(knowing)} among the methods",
-            fix="leave --compat out",
-        )
-
-
 def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
@@ -186,8 +175,9 @@ def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any], in_file: Mapp
             fix=f"add it to --methods, or leave methods.{unused[0]} out",
         )
     if not result:
+        named = f"--methods {','.join(labels)} leaves nothing to compare" if labels else "--methods names no method"
         raise UserError(
-            f"--methods {','.join(labels)} leaves nothing to compare: {BASELINE_METHOD} is the baseline, which is always there",
+            f"{named}; {BASELINE_METHOD} is the baseline, which is always there",
             expected=f"one of {', '.join(name for name in method_names() if name != BASELINE_METHOD)}, or several",
         )
     return result
@@ -212,6 +202,7 @@ def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], gi
         set_value(whole, COMPAT["compat"].place, given["compat"])
     with in_comparison(label):
         run = parse_config(whole, {place: option_name(name) for place, name in (PLACES | places).items()})
+    check_epochs(run.method, f"methods.{label}", given)
     if "learning_rate" in given:
         run = run.model_copy(update={"method": with_rate(run.method, given["learning_rate"])})
     return run

@@ -99,13 +99,13 @@ class ColumnOptions(ScoringOptions, total=False):
 class TrainingOptions(ColumnOptions, total=False):
     """The options that `distill` and `compare` have in common."""
 
-    data: str | None
+    data: str | Path | None
     task: KindName | None
     max_train: int | None
     max_labels: int | None
-    transfer: Sequence[str] | None
+    transfer: Sequence[str | Path] | None
     labels: Literal["gold", "teacher", "mixed"] | None
-    teacher: str | None
+    teacher: str | Path | None
     allow_weak_teacher: bool | None
     teacher_features: Literal["auto", "online", "store"] | None
     store: str | Path | None
@@ -121,7 +121,7 @@ class DistillOptions(TrainingOptions, total=False):
     """The options of `distill`."""
 
     method: str | None
-    student: str | None
+    student: str | Path | None
     baseline: bool | None
     seed: int | None
 

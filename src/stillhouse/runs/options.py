@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from stillhouse.documents import read_yaml
 from stillhouse.errors import UserError, cut, nearest, option_name, shown
-from stillhouse.methods import load_method
+from stillhouse.method import Method
+from stillhouse.methods import load_method, method_names
 from stillhouse.runs.option_table import DISTILL, LAST_STAGE, OptionTable
 from stillhouse.runs.reading import merged, method_settings, parse_config, read_config, set_value, spelled_out
 from stillhouse.runs.run_config import RunConfig
@@ -35,11 +36,17 @@ def given_options(function: Callable[..., object], table: OptionTable, options: 
             close = nearest(name, [*table, *signature(function).parameters])
             hint = f". Did you mean {close!r}?" if close else ""
             raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
-    given = {name: value for name, value in options.items() if value is not None}
-    given |= {name: str(value) for name, value in given.items() if Path in get_args(table[name].type)}
+    given = {name: _text_of_paths(value) for name, value in options.items() if value is not None}
     if "label_map" in given:
         given["label_map"] = parse_label_map(given["label_map"])
     return given
+
+
+def _text_of_paths(value: Any) -> Any:
+    """Paths as text, in a list too; anything else as it is."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_text_of_paths, value))
+    return str(value) if isinstance(value, Path) else value
 
 
 def scoring_config(given: Mapping[str, Any], source: str | None = None) -> RunConfig:
@@ -73,12 +80,45 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
         if name != "method" and name not in LAST_STAGE:
             set_value(mapping, DISTILL[name].place, value)
     mapping = over_demo(spelled_out(mapping))
-    last = load_method(method_settings(mapping).get("name", "logit")).last_stage()
+    method = load_method(method_settings(mapping).get("name", "logit"))
+    check_compat({str(method.model_fields["name"].default): method}, given)
+    last = method.last_stage()
     places = {name: option.place.format(last=last) for name, option in DISTILL.items()}
     refuse_two_values(changes, {places[name]: option_name(name) for name in given})
     for name in given.keys() & LAST_STAGE.keys():
         set_value(mapping, places[name], given[name])
-    return parse_config(mapping, {place: option_name(name) for name, place in places.items()})
+    parsed = parse_config(mapping, {place: option_name(name) for name, place in places.items()})
+    check_epochs(parsed.method, "method", given)
+    return parsed
+
+
+def check_epochs(method: Method, place: str, given: Mapping[str, Any]) -> None:
+    """Refuses `--epochs` where the number of steps is set, which decides.
+
+    Args:
+        method: Whose last stage the option is for.
+        place: Where the configuration has the method.
+        given: Options by name.
+    """
+    if "epochs" in given and method.last_config.steps is not None:
+        steps = f"{place}.stages.{method.last_stage()}.steps"
+        raise UserError(f"--epochs and {steps} are given, which decide the same", expected="one of them")
+
+
+def check_compat(methods: Mapping[str, type[Method]], given: Mapping[str, Any]) -> None:
+    """Refuses `--compat` where no method has it.
+
+    Args:
+        methods: By the name that the user gives them.
+        given: Options by name.
+    """
+    if "compat" in given and not any("compat" in method.model_fields for method in methods.values()):
+        knowing = [name for name in method_names() if "compat" in load_method(name).model_fields]
+        raise UserError(
+            f"--compat {given['compat']} is given, but there is none for {', '.join(methods)}",
+            expected=f"a method that has one: {', '.join(knowing)}",
+            fix="leave --compat out",
+        )
 
 
 def changed(config: Path | None, changes: Sequence[str]) -> dict[str, Any]:
@@ -90,7 +130,7 @@ def changed(config: Path | None, changes: Sequence[str]) -> dict[str, Any]:
     mapping = {} if config is None else read_config(config)
     for change in changes:
         key, equals, value = change.partition("=")
-        if not equals:
+        if not equals or not all(map(str.strip, key.split("."))):
             raise UserError(f"--set {shown(change)}", expected="key=value, such as --set method.temperature=4")
         given = read_yaml(value, f"--set {shown(change)}: the value", expected="a number, a word, or [a, list]")
         set_value(mapping, key.strip(), given)
@@ -150,9 +190,11 @@ def parse_label_map(pairs: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     """`data=teacher` pairs as a mapping."""
     if isinstance(pairs, Mapping):
         return dict(pairs)
+    if not isinstance(pairs, Sequence):
+        raise UserError(f"label_map is {pairs!r}", expected="names of the data -> names of the teacher")
     mapping: dict[str, str] = {}
     for pair in pairs:
-        data, equals, teacher = pair.partition("=")
+        data, equals, teacher = str(pair).partition("=")
         if not equals or not data or not teacher:
             raise UserError(f"--label-map {pair!r}", expected="data=teacher, such as --label-map pos=POSITIVE")
         if mapping.get(data, teacher) != teacher:

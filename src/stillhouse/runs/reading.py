@@ -97,7 +97,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error.strerror}", fix="check --config") from None
     content = read_yaml(text, str(path), fix="see the run.yaml of a finished run")
     if content is None:
-        return {}
+        raise UserError(f"{path} is empty", expected="keys and values, such as `seed: 1`")
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}", expected="keys and values, such as `seed: 1`")
     return content
