@@ -77,11 +77,11 @@ def signed(value: float) -> str:
 
 
 def gain(found: Mapping[str, float], key: str = "difference") -> str:
-    """A difference with its interval, whose parts stay on one line; bold where the interval does not contain 0."""
+    """A difference with its interval, bold where that does not contain 0."""
     value = signed(found[key])
     value = f"**{value}**" if found["low"] > 0 or found["high"] < 0 else value
     low, high = (signed(found[end]).removeprefix("+") for end in ("low", "high"))
-    return f"{value} ({low}\u00a0to\u00a0{high})"
+    return f"{value} ({low} to\u00a0{high})"
 
 
 def ratio(values: Sequence[float]) -> str:
@@ -124,11 +124,13 @@ def environment(found: Record) -> Record:
 
 
 def processors(records: Iterable[Record]) -> str:
-    """The machines of several records, in what matters: cores, instruction set, precision."""
+    """The machines of several records, in what matters: cores, make, instruction set, precision."""
     environments = [environment(one) for one in records]
-    sets = {one["processor"].rpartition(", ")[2] for one in environments}
-    cores, precisions = ({str(one[key]) for one in environments} for key in ("cores", "precision"))
-    return f"{', '.join(cores)} cores of an AMD EPYC {', '.join(sets)}, {', '.join(precisions)}"
+    parts = [one["processor"].split(", ") for one in environments]
+    makes = sorted({one[0] for one in parts if not one[0].startswith("AVX")}) or ["CPU"]  # the first records name none
+    cores, precisions = (sorted({str(one[key]) for one in environments}) for key in ("cores", "precision"))
+    sets = sorted({one[-1] for one in parts})
+    return f"{', '.join(cores)} cores, {', '.join(makes)} {', '.join(sets)}, {', '.join(precisions)}"
 
 
 def dates(records: Iterable[Record]) -> str:

@@ -1,11 +1,13 @@
 """The documentation: what is made from records is as they say, what is shown as a command is one, and links lead somewhere."""
 
 import ast
+import importlib
 import inspect
 import re
 import shlex
 import sys
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,21 +55,26 @@ def pieces(page):
 # What is made from records.
 
 
-@pytest.fixture
-def tables(monkeypatch):
+@pytest.fixture(scope="module")
+def tables():
     """The module that makes it."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    ours = ("tables", "records", "results_page", "picture")
-    import tables as found
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        yield importlib.import_module("tables")
+    for name in {"tables", "records", "results_page", "picture"} - before:
+        del sys.modules[name]
 
-    yield found
-    for name in ours:
-        sys.modules.pop(name, None)
+
+@pytest.fixture(scope="module")
+def made(tables):
+    """Every file that it makes."""
+    return tables.made()
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/results.md", "docs/results.svg"])
-def test_what_is_made_from_records_is_as_they_say(tables, name):
-    assert text_of(ROOT / name) == tables.made()[ROOT / name]
+def test_what_is_made_from_records_is_as_they_say(made, name):
+    assert text_of(ROOT / name) == made[ROOT / name]
 
 
 def test_every_part_stands_somewhere(tables):
@@ -231,6 +238,7 @@ def refusal(arguments):
     return ""
 
 
+@cache
 def flags_of(name):
     """All options of a command."""
     command, context = typer.main.get_command(app), None
