@@ -10,6 +10,7 @@ from collections import Counter
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import typer
@@ -75,6 +76,14 @@ def made(tables):
 @pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/results.md", "docs/results.svg"])
 def test_what_is_made_from_records_is_as_they_say(made, name):
     assert text_of(ROOT / name) == made[ROOT / name]
+
+
+def test_the_picture_is_a_drawing(made):
+    """Of a size of its own, in colours of its own, with words for who does not see it."""
+    drawn = ElementTree.fromstring(made[ROOT / "docs" / "results.svg"])
+    assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
+    assert {"width", "height", "aria-label"} <= drawn.attrib.keys()
+    assert "var(" not in made[ROOT / "docs" / "results.svg"]
 
 
 def test_every_part_stands_somewhere(tables):
