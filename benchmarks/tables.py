@@ -69,9 +69,9 @@ def results() -> str:
     speeds = [one["teacher"]["latency_ms_p50"] / one["summary"][0]["latency_ms_p50"] for one in found.values()]
     seeds = max(map(seeds_of, found.values()), key=len)
     said = (
-        "Gains over the student alone in points, 95 % intervals (paired, over rows and seeds); bold where 0 lies outside. The "
-        "student alone has three starts: layers 1, 4, 6 of the teacher (`logit`, `tinybert`, `minilmv2`), layers 1, 2, 3 "
-        "(`pkd`), those and the head of the fine-tuned teacher (`theseus`). "
+        "Gains over the student alone in points, 95 % intervals (paired, over rows and seeds, of one seed over rows alone); bold "
+        "where 0 lies outside. The student alone has three starts: layers 1, 4, 6 of the teacher (`logit`, `tinybert`, "
+        "`minilmv2`), layers 1, 2, 3 (`pkd`), those and the head of the fine-tuned teacher (`theseus`). "
         f"Teacher: 6 layers, {millions(teacher['parameters'])} M parameters; student: 3, {millions(student['parameters'])} M, "
         f"{min(speeds):.1f} to {max(speeds):.1f} times as fast. The mean leaves out {' and '.join(left_out)}. "
         f"Seeds {', '.join(map(str, seeds))}; {dates(found.values())}; {processors(found.values())}."
@@ -93,16 +93,16 @@ def speed() -> str:
     store = "first stage of {} from the store: time over plain fine-tuning"
     asked = (
         ("throughput over TextBrewer, sorted by length", bf16, f"{beside} sorted"),
-        ("throughput over TextBrewer, batches padded to their longest row", bf16, f"{beside} dynamic"),
-        ("time of an epoch over plain fine-tuning, `logit`", again, store.format("logit")),
-        (f"time of an epoch over plain fine-tuning, `{BEST}`", again, store.format(BEST)),
+        ("throughput over TextBrewer, padded by batch", bf16, f"{beside} dynamic"),
+        ("epoch time over fine-tuning, `logit`", again, store.format("logit")),
+        (f"epoch time over fine-tuning, `{BEST}`", again, store.format(BEST)),
     )
     rows = [[said, ratio(own[what]), ratio(fp32[what])] for said, own, what in asked]
     found = [record(name) for name in BENCHES]
     work = found[0]["workload"]
     said = (
         f"Medians and ranges of three rounds; SST-2, {work['mean_tokens']:.0f} tokens on average, student 3x384. TextBrewer: "
-        "logit + hidden matching, four epochs, the teacher's work included; it computes in float32. An epoch: features of the "
+        "logit + hidden matching, four epochs, the teacher's work included; it computes in float32. Epochs: features of the "
         f"teacher are kept. {dates(found[:2])}: {processors(found[:2])}; {dates(found[2:])}: {processors(found[2:])}."
     )
     return f"{table(['ratio', 'with AVX512-BF16, bf16', 'with AVX2, fp32'], rows)}\n{paragraph(said)}"
