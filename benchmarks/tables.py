@@ -69,7 +69,7 @@ def results() -> str:
     speeds = [one["teacher"]["latency_ms_p50"] / one["summary"][0]["latency_ms_p50"] for one in found.values()]
     seeds = max(map(seeds_of, found.values()), key=len)
     said = (
-        "Gains over the student alone in points, 95 % intervals (paired, over rows and seeds, of one seed over rows alone); bold "
+        "Gains over the student alone in points, 95 % intervals (paired, over rows and seeds, one seed: over rows); bold "
         "where 0 lies outside. The student alone has three starts: layers 1, 4, 6 of the teacher (`logit`, `tinybert`, "
         "`minilmv2`), layers 1, 2, 3 (`pkd`), those and the head of the fine-tuned teacher (`theseus`). "
         f"Teacher: 6 layers, {millions(teacher['parameters'])} M parameters; student: 3, {millions(student['parameters'])} M, "
