@@ -26,7 +26,10 @@ def shown(page, folder):
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", *options, "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    asked = re.findall(r'"url":"((?:https?|wss?|ftp)://[^"]*)"', log.read_text(encoding="utf-8", errors="replace"))
+    # What the page asks for has an origin; what the browser does of its own (the time, updates) has none.
+    requests = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    requests = [line for line in requests if '"initiator":' in line and '"initiator":"not an origin"' not in line]
+    asked = [url for line in requests for url in re.findall(r'"url":"((?:https?|wss?|ftp)://[^"]*)"', line)]
     return done.stdout, console, asked
 
 
