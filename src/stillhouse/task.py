@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -82,9 +82,29 @@ class Kind(ABC):
     def read_text(self, value: Any, table: Any, row: int) -> Any:
         """The (first) text of a row of a `Table`, checked."""
 
+    def text_values(self, table: Any, column: str) -> list[Any]:
+        """A column of a `Table` as `read_text` takes its values."""
+        values: list[Any] = table.column(column)
+        return values
+
     @abstractmethod
     def given_texts(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Any:
         """Texts that somebody typed as `Examples` without labels."""
+
+    def label_cells(self, table: Any, columns: Any) -> Iterable[Sequence[Any]]:
+        """For each row of a `Table` the values, as they stand there, that may each be a class or say that there is none."""
+        return ([value] for value in table.column(columns.label))
+
+    def doubtful_classes(self, table: Any, columns: Any, known: Collection[str], *, by_share: bool) -> frozenset[str]:
+        """Labels of a `Table` that are classes, though they often say that there is none, as `Columns.classes` has them.
+
+        Args:
+            table: The training rows.
+            columns: Where in them the labels are.
+            known: Labels that somebody has named.
+            by_share: Whether what many rows have is a class too.
+        """
+        return frozenset()
 
     @abstractmethod
     def read_labels(self, table: Any, columns: Any, rows: Sequence[int]) -> list[Any]:
@@ -117,7 +137,7 @@ class Kind(ABC):
             names: Of all classes.
             labels: Of the labelled rows, by name; at least one.
             source: Where they come from.
-            column: Where they stand.
+            column: Where they stand, and what its other rows hold, in words.
         """
 
     def sole_class(self, labels: Sequence[Any]) -> int | None:

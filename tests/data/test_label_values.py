@@ -45,8 +45,10 @@ def test_regression() -> None:
     assert read("regression", ["4.75", 3, "", None, -1]) == [4.75, 3.0, None, None, -1.0]
     with pytest.raises(UserError, match=r"rows\.tsv, line 3: the label 'high' is not a number"):
         read("regression", ["1.5", "high"])
-    with pytest.raises(UserError, match="line 2: the label 'nan' is not finite"):
-        read("regression", ["nan"])
+    assert read("regression", ["nan", float("nan"), "-", "None", "N/A"]) == [None] * 5
+    for large in ("inf", "-inf", 1e19, 10**400, "1" * 400):
+        with pytest.raises(UserError, match=r"line 2: the label .* is not finite, or too large"):
+            read("regression", [large])
     with pytest.raises(UserError, match="line 2: the label inf is not finite"):
         read("classification", [float("inf")])
 

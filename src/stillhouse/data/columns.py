@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from stillhouse.config import DataConfig
+from stillhouse.data.literals import literal_values
+from stillhouse.data.missing import missing_mark
 from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError, option_name
 from stillhouse.task import Kind, load_kind
@@ -51,12 +54,14 @@ class Columns:
         text: Sentences, lists of words, or questions.
         text_pair: Second sentences, or contexts.
         label: Labels, tags or answers; None where only text is wanted.
+        classes: Labels that are classes here, though they often say that there is none: -1, `None`.
     """
 
     kind: Kind
     text: str
     text_pair: str | None = None
     label: str | None = None
+    classes: frozenset[str] = frozenset()
 
 
 def built_in_columns() -> Columns:
@@ -138,6 +143,8 @@ def number(value: Any) -> float | None:
         return None
     try:
         return float(value)
+    except OverflowError:  # a whole number with hundreds of digits
+        return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
         return None
 
@@ -147,14 +154,16 @@ def _is_qa(table: Table, config: DataConfig) -> bool:
     given = (config.text, config.text_pair, config.label)
     if not all(found) or any(name not in (None, usual) for name, usual in zip(given, found, strict=True)):
         return False
-    return any(isinstance(value, (list, dict)) for value in table.columns[str(found[2])][:_LOOKED_AT])
+    return any(isinstance(value, (list, dict)) for value in literal_values(table, str(found[2]))[:_LOOKED_AT])
 
 
 def _kind_name(table: Table, text: str | None, label: str) -> str:
-    present = [value for value in table.columns[label] if value is not None and value != ""]
-    if any(isinstance(value, list) for value in present[:_LOOKED_AT]):
-        lists_of_words = text is not None and any(isinstance(value, list) for value in table.columns[text][:_LOOKED_AT])
-        return "tagging" if lists_of_words else "multilabel"
+    present = [value for value in literal_values(table, label) if missing_mark(value) is None]
+    lists = [value for value in present[:_LOOKED_AT] if isinstance(value, list)]
+    if lists:
+        words = [] if text is None else literal_values(table, text)[:_LOOKED_AT]
+        is_tagging = any(isinstance(value, list) for value in words) or _are_tags([tag for tags in lists for tag in tags])
+        return "tagging" if is_tagging else "multilabel"
     if text and text.casefold() in WORDS and present and all(_is_tag_line(value) for value in present[:_LOOKED_AT]):
         return "tagging"
     numbers = [value for value in map(number, present) if value is not None]
@@ -162,6 +171,10 @@ def _kind_name(table: Table, text: str | None, label: str) -> str:
     if len(numbers) * 2 > len(present) and not all(value.is_integer() for value in numbers):
         return "regression"
     return "classification"
+
+
+def _are_tags(values: Sequence[Any]) -> bool:
+    return "O" in values and all(isinstance(value, str) and TAG.fullmatch(value) for value in values)
 
 
 def _is_tag_line(value: Any) -> bool:

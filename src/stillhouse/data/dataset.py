@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stillhouse.config import DataConfig
 from stillhouse.data.columns import LABELS, Columns, built_in_columns, find_columns, find_texts, first_column
 from stillhouse.data.examples import Dataset, Examples
-from stillhouse.data.labels import check_known, check_training_labels, label_names, to_ids
+from stillhouse.data.labels import alike_notes, check_known, check_training_labels, label_names, mark_notes, no_labels, to_ids
 from stillhouse.data.read_examples import read_examples, row_ids, text_columns
 from stillhouse.data.readers.formats import read_table
 from stillhouse.data.readers.sources import SplitTables, read_source
@@ -40,7 +40,7 @@ def open_data(config: DataConfig) -> OpenedData:
     return OpenedData(source, find_columns(source.table("train"), config))
 
 
-def load_dataset(config: DataConfig, opened: OpenedData | None = None) -> Dataset:
+def load_dataset(config: DataConfig, opened: OpenedData | None = None, *, known: Collection[str] = ()) -> Dataset:
     """Reads the data, finds columns and task, and makes the splits.
 
     The steps, in this order, each seeded: rows of train that stand in validation or test are dropped; `max_train`;
@@ -49,13 +49,14 @@ def load_dataset(config: DataConfig, opened: OpenedData | None = None) -> Datase
     Args:
         config: What to read.
         opened: What `open_data` has found out of it already.
+        known: Labels of the teacher: a class of that name is one, even where it looks like the mark of a missing value.
 
     Raises:
         UserError: For data that cannot be used as told; see the readers of this package for what is checked.
     """
     opened = opened or open_data(config)
     source = opened.source
-    read = _read_splits(source, opened.columns)
+    read = _read_splits(source, opened.columns, {*known, *config.label_map})
     kind, names, notes, splits = read.columns.kind, read.names, read.notes, read.splits
     train, validation, test = splits["train"], splits.get("validation"), splits.get("test")
     if validation is None:
@@ -94,7 +95,9 @@ def load_dataset(config: DataConfig, opened: OpenedData | None = None) -> Datase
     )
 
 
-def load_evaluation(config: DataConfig, usual: Mapping[str, str | None] | None = None) -> Dataset:
+def load_evaluation(
+    config: DataConfig, usual: Mapping[str, str | None] | None = None, *, known: Collection[str] = ()
+) -> Dataset:
     """Labelled rows to score a model on: all rows of a single file, else the validation split, else the test split.
 
     They are the `validation` rows of the result; its other splits are empty. Labels may lack some of the model's.
@@ -103,14 +106,16 @@ def load_evaluation(config: DataConfig, usual: Mapping[str, str | None] | None =
         config: What to read.
         usual: The columns of the model's training data, see `Dataset.columns`: used where the data have them and the
             configuration names none.
+        known: Labels of the model, as of `load_dataset`.
     """
     source = read_source(config.source)
     config = _with_usual(config, source.table("train"), usual or {})
     names = [name for name in ("validation", "test", "train") if name in source]
-    read = _read_splits(source, find_columns(source.table("train"), config), check=False)
+    columns = find_columns(source.table("train"), config)
+    read = _read_splits(source, columns, {*known, *config.label_map}, check=False)
     split = next((name for name in names if name in read.splits and read.splits[name].labelled), None)
     if split is None:
-        raise UserError(f"{config.source}: no row has a label", expected="labelled rows to evaluate on")
+        raise no_labels(source.table(names[0]), read.columns)
     rows = read.splits[split].select(read.splits[split].labelled)
     ids = {name: position for position, name in enumerate(read.names)}
     rows = replace(rows, labels=to_ids(read.columns.kind, rows.labels, ids))
@@ -148,8 +153,9 @@ class _Read:
     hidden: list[Examples]
 
 
-def _read_splits(source: SplitTables, columns: Columns, *, check: bool = True) -> _Read:
-    kind = columns.kind
+def _read_splits(source: SplitTables, columns: Columns, known: Collection[str], *, check: bool = True) -> _Read:
+    kind, train = columns.kind, source.table("train")
+    columns = replace(columns, classes=kind.doubtful_classes(train, columns, known, by_share=check))
     notes: list[str] = []
     splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
     hidden = []
@@ -164,10 +170,13 @@ def _read_splits(source: SplitTables, columns: Columns, *, check: bool = True) -
             splits[name] = labelled
     # Without the check the rows of every split count: nothing is learnt from them.
     names = label_names(kind, [label for rows in ([splits["train"]] if check else splits.values()) for label in rows.labels])
-    train, labels, column = source.table("train"), splits["train"].labels, str(columns.label)
-    notes += [f"train: {note}" for note in kind.label_notes(train, column, names, labels, check=check)]
+    labels = splits["train"].labels
+    for name in splits:
+        notes += [f"{name}: {note}" for note in mark_notes(source.table(name), columns)]
+    notes += [f"train: {note}" for note in kind.label_notes(train, str(columns.label), names, labels, check=check)]
+    notes += alike_notes(names)
     if check:
-        check_training_labels(kind, names, labels, train.source, column)
+        check_training_labels(names, labels, train, columns)
         for name, rows in splits.items():
             check_known(kind, names, rows.labels, source.table(name).source)
     return _Read(columns, names, splits, [*_described(columns, names), *notes], hidden)

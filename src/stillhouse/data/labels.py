@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from stillhouse.data.columns import Columns
+from stillhouse.data.columns import Columns, number
+from stillhouse.data.missing import LIKELY_MARKS, is_nan, missing_mark
 from stillhouse.data.readers.table import Table, check_surrogates
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, shown
 from stillhouse.task import Kind
 
 _SHOWN = 10  # names in a message
+_FREQUENT = 0.05  # of the rows that are not empty: so many do not lack their label by accident
+MINUS_ONE = "-1"
 
 
 def read_labels(table: Table, columns: Columns, rows: Sequence[int]) -> list[Any]:
@@ -29,22 +34,102 @@ def label_names(kind: Kind, labels: Iterable[Any]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: (int(name), name)) if integers else sorted(found))
 
 
-def check_training_labels(kind: Kind, names: Sequence[str], labels: Sequence[Any], source: str, label: str) -> None:
+def check_training_labels(names: Sequence[str], labels: Sequence[Any], table: Table, columns: Columns) -> None:
     """Refuses labels from which nothing can be learnt: none at all, or only one class."""
     present = [value for value in labels if value is not None]
     if not present:
-        raise UserError(
-            f"{source}: no row has a label (column {label!r}; null, empty and -1 mean no label)",
-            expected="training rows with labels",
-            fix="name the right column with --label, or give such text with --transfer",
+        raise no_labels(table, columns)
+    others = ", ".join(_without_label(table, columns))
+    place = f"column {columns.label!r}" + (f"; of the others {others}, which means no label" if others else "")
+    columns.kind.check_labels(names, present, table.source, place)
+
+
+def no_labels(table: Table, columns: Columns) -> UserError:
+    """What to say where no row has a label: why."""
+    lost, why = columns.kind.lost_labels(table, columns, rows := range(len(table)), read_labels(table, columns, rows))
+    if lost:
+        first = min(lost)
+        return UserError(
+            f"{table.source}: {len(lost):,} {why}, and no other has an answer",
+            expected="answers that stand in their contexts, letter for letter",
+            fix=f"compare them: {table.where(first)}, answers {shown(table.column(str(columns.label))[first])}",
         )
-    kind.check_labels(names, present, source, label)
+    found = ", ".join(_without_label(table, columns))
+    return UserError(
+        f"{table.source}: no row has a label (column {columns.label!r}" + (f": {found})" if found else ")"),
+        expected="rows with labels",
+        fix="name the right column with --label, or give such text with --transfer",
+    )
+
+
+def _without_label(table: Table, columns: Columns) -> list[str]:
+    """What stands in rows instead of a label, each counted, in words."""
+    return [
+        f"{count:,} {'is' if count == 1 else 'are'} {repr(mark) if mark else 'empty'}"
+        for mark, count in mark_counts(table, columns).items()
+        if mark not in columns.classes
+    ]
+
+
+def mark_counts(table: Table, columns: Columns) -> Counter[str]:
+    """How many rows hold each mark of a missing label, classes or not; "" for nothing at all, -1 among classes."""
+    if columns.label is None or columns.label not in table.columns:
+        return Counter()
+    counts: Counter[str] = Counter()
+    for cell in columns.kind.label_cells(table, columns):
+        counts.update({mark for value in cell if (mark := _mark(value, columns.kind)) is not None})
+    return counts
+
+
+def _mark(value: Any, kind: Kind) -> str | None:
+    return MINUS_ONE if kind.has_classes and is_minus_one(value) else missing_mark(value)
+
+
+def mark_notes(table: Table, columns: Columns) -> list[str]:
+    """What people have to know of labels that may say that there is none."""
+    notes = []
+    for mark, count in sorted(mark_counts(table, columns).items()):
+        means = "is read as a class" if mark in columns.classes else "means no label"
+        if mark and (mark != MINUS_ONE or mark not in columns.classes):
+            notes.append(f"{count:,} rows have the label {mark}, which {means}")
+    return notes
+
+
+def doubtful_classes(cells: Iterable[Sequence[Any]], known: Collection[str], *, by_share: bool) -> frozenset[str]:
+    """Marks of missing labels that are classes: see `Kind.doubtful_classes`; "-" also where "+" is one."""
+    counts: Counter[str] = Counter()
+    rows, signs = 0, False
+    for cell in cells:
+        marks = [missing_mark(value) for value in cell]
+        rows += any(mark is None or mark in LIKELY_MARKS for mark in marks)
+        signs |= any(isinstance(value, str) and value.strip() == "+" for value in cell)
+        counts.update({mark for mark in marks if mark})
+    named = {name.casefold() for name in known}
+    frequent = {mark for mark in counts if by_share and mark in LIKELY_MARKS and counts[mark] > _FREQUENT * rows}
+    return frozenset(frequent | {mark for mark in counts if mark.casefold() in named or (mark == "-" and signs)})
+
+
+def alike_notes(names: Sequence[str]) -> list[str]:
+    """Names the labels that people may take for one and the same."""
+    groups = defaultdict(list)
+    for name in names:
+        groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    return [
+        f"the labels {', '.join(map(_distinctly, group))} differ only in case, spaces or Unicode form; "
+        "if they mean the same, write them alike"
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def _distinctly(name: str) -> str:
+    return repr(name) if unicodedata.is_normalized("NFKC", name) else ascii(name)
 
 
 def one_label(label: str, rows: int, source: str, column: str) -> UserError:
     """What to say where all labels are the same."""
     return UserError(
-        f"{source}: all {rows} labels are {label!r} (column {column!r}; null, empty and -1 mean no label)",
+        f"{source}: all {rows} labels are {label!r} ({column})",
         expected="at least two different labels",
         fix="name the right column with --label, or check how the rows were chosen",
     )
@@ -54,10 +139,11 @@ def check_known(kind: Kind, names: Sequence[str], labels: Iterable[Any], source:
     """Refuses labels of an evaluation split that the training rows lack."""
     unknown = [name for name in label_names(kind, labels) if name not in set(names)]
     if unknown:
+        alike = [note for note in alike_notes([*names, *unknown]) if any(_distinctly(name) in note for name in unknown)]
         raise UserError(
             f"{source} has labels that the training rows lack: {listed(unknown)}",
             expected=f"only {listed(names)}",
-            fix="correct those rows, or add training rows with these labels",
+            fix=alike[0] if alike else "correct those rows, or add training rows with these labels",
         )
 
 
@@ -68,8 +154,8 @@ def to_ids(kind: Kind, labels: Sequence[Any], ids: Mapping[str, int]) -> list[An
 
 def listed(names: Sequence[str]) -> str:
     """Names for a message, the first few of many."""
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+    first = ", ".join(map(repr, names[:_SHOWN]))
+    return f"{first} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else first
 
 
 def is_minus_one(value: Any) -> bool:
@@ -77,27 +163,37 @@ def is_minus_one(value: Any) -> bool:
     return value == -1 or (isinstance(value, str) and value.strip() in ("-1", "-1.0"))
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a label is null, empty or -1."""
-    return value is None or is_minus_one(value) or (isinstance(value, str) and not value.strip())
+def is_missing(value: Any, classes: Collection[str] = ()) -> bool:
+    """Whether a label is null, empty, -1 or a mark of a missing value, and none of the given classes."""
+    if is_minus_one(value):
+        return MINUS_ONE not in classes
+    mark = missing_mark(value)
+    return mark is not None and (mark not in classes or is_nan(value))
 
 
-def class_name(value: Any, table: Table, row: int) -> str | None:
+def class_name(value: Any, table: Table, row: int, classes: Collection[str] = ()) -> str | None:
     """The name of one class; None where there is none.
 
+    Args:
+        value: What stands in the data.
+        table: In which table.
+        row: In which row.
+        classes: See `Columns.classes`.
+
     Raises:
-        UserError: The value is a list, or not finite.
+        UserError: The value is a list, bytes, or not finite.
     """
-    if is_missing(value):
+    if is_missing(value, classes):
         return None
-    if isinstance(value, (list, dict)):
+    if isinstance(value, (list, dict, bytes)):
         raise UserError(
-            f"{table.where(row)}: the label {value!r} is not one class",
+            f"{table.where(row)}: the label {shown(value)} is not one class",
             expected="one label a row",
             fix="use --task multilabel if several labels may apply",
         )
-    if isinstance(value, float):
-        finite(value, value, table, row)
+    is_number = not isinstance(value, str) or re.fullmatch(r"[+-]?\d+", value.strip())
+    if is_number and (parsed := number(value)) is not None:
+        finite(parsed, value, table, row)
     return check_surrogates(str(value).strip(), table.where(row), "label")
 
 
@@ -108,5 +204,6 @@ def finite(parsed: float, value: Any, table: Table, row: int) -> float:
         UserError: It is not finite.
     """
     if not math.isfinite(parsed):
-        raise UserError(f"{table.where(row)}: the label {value!r} is not finite", expected="a finite number, or nothing")
+        given = f"{table.where(row)}: the label {shown(value)}"
+        raise UserError(f"{given} is not finite, or too large", expected="a finite number, or nothing")
     return parsed

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from stillhouse.data.columns import Columns
 from stillhouse.data.examples import Examples
 from stillhouse.data.labels import read_labels
+from stillhouse.data.missing import is_nan, missing_mark
 from stillhouse.data.readers.table import Table, check_surrogates
 from stillhouse.errors import UserError
 
@@ -14,15 +17,20 @@ from stillhouse.errors import UserError
 def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
     """The rows that have a text, with their labels by name; what was left out is counted in `notes`."""
     texts, pairs = text_columns(table, columns)
+    marks = [_mark(text) or (_mark(pairs[row]) if pairs is not None else None) for row, text in enumerate(texts)]
     rows = [
         row
         for row, text in enumerate(texts)
-        if (text.strip() if isinstance(text, str) else text) and (pairs is None or pairs[row] is not None)
+        if (text.strip() if isinstance(text, str) else text)
+        and (pairs is None or pairs[row] is not None)
+        and marks[row] is None
     ]
     if not rows:
         raise UserError(f"{table.source}: no row has a text in column {columns.text!r}", fix="name the column with --text")
     if len(rows) < len(texts):
-        notes.append(f"{table.source}: {len(texts) - len(rows)} rows without text were left out")
+        said = ", ".join(f"{mark!r} in {count:,}" for mark, count in sorted(Counter(filter(None, marks)).items()))
+        stands = f"; where one is missing stands {said}" if said else ""
+        notes.append(f"{table.source}: {len(texts) - len(rows)} rows without text were left out{stands}")
     labels = read_labels(table, columns, rows)
     lost, why = columns.kind.lost_labels(table, columns, rows, labels)
     if lost:
@@ -40,18 +48,25 @@ def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
 
 def text_columns(table: Table, columns: Columns) -> tuple[list[Any], list[Any] | None]:
     """First and second texts of all rows. A missing text is empty, a missing second text stays None."""
-    texts = [columns.kind.read_text(value, table, row) for row, value in enumerate(table.column(columns.text))]
+    values = columns.kind.text_values(table, columns.text)
+    texts = [columns.kind.read_text(value, table, row) for row, value in enumerate(values)]
     if columns.text_pair is None:
         return texts, None
     seconds = table.column(columns.text_pair)
-    return texts, [None if value is None else read_string(value, table, row) for row, value in enumerate(seconds)]
+    missing = (value is None or is_nan(value) for value in seconds)
+    return texts, [None if none else read_string(seconds[row], table, row) for row, none in enumerate(missing)]
+
+
+def _mark(text: Any) -> str | None:
+    """The mark of a missing value in the place of a text; in a list of words it is a word."""
+    return missing_mark(text) or None if isinstance(text, str) else None
 
 
 def row_ids(table: Table, columns: Columns) -> list[str]:
     """The rows' own ids where their kind of task has such, else their numbers."""
     named = columns.kind.id_column
     own = None if named is None else table.columns.get(named)
-    if not own or None in own:
+    if not own or any(name is None or is_nan(name) for name in own):
         return [str(row) for row in range(len(table))]
     return [check_surrogates(str(name), table.where(row), "id") for row, name in enumerate(own)]
 
@@ -70,4 +85,15 @@ def read_string(value: Any, table: Table, row: int) -> str:
             expected="text; lists of words only with --task tagging",
             fix="name the column with --text",
         )
-    return "" if value is None else str(value)
+    return "" if value is None or is_nan(value) else str(value)
+
+
+def check_given(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
+    """Refuses texts that somebody typed and no tokenizer takes.
+
+    Raises:
+        UserError: One holds half of a surrogate pair, as bytes that are no UTF-8 become on the command line.
+    """
+    for given in (texts, pairs or ()):
+        for number, text in enumerate(given, 1):
+            check_surrogates(text, f"text {number}", "text")

@@ -41,7 +41,7 @@ def evaluate_models(models: Mapping[str, Predictor], data: DataConfig) -> dict[s
     for other in models.values():
         _check_comparable(student, other)
     task = student.task
-    dataset = load_evaluation(data.model_copy(update={"task": task.kind.name}), student.remembers.columns)
+    dataset = load_evaluation(data.model_copy(update={"task": task.kind.name}), student.remembers.columns, known=task.labels)
     student.check_pairs(dataset.validation)
     dataset = align_labels(dataset, task.labels, data.label_map, owner="the model")
     rows, task = dataset.validation, dataset.task

@@ -57,7 +57,8 @@ def prepare(config: RunConfig) -> Prepared:
     if own is not None and not one_tokenizer:
         refuse_first(check_tokens(stages, config, checkpoint.name, own.name, opened.columns.kind))
 
-    dataset = _aligned(load_dataset(config.data, opened), checkpoint, config)
+    known = head_labels(checkpoint.config) if head_kind(checkpoint.config) == opened.columns.kind else ()
+    dataset = _aligned(load_dataset(config.data, opened, known=known), checkpoint, config)
     task, data_notes = dataset.task, list(dataset.notes)
     unused = len(dataset.train) - len(dataset.train.labelled)
     if unused and (config.data.labels == "gold" or not config.method.uses_plain_text):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stillhouse.data.batch import Inputs
 from stillhouse.data.examples import Examples
-from stillhouse.data.read_examples import read_string
+from stillhouse.data.read_examples import check_given, read_string
 from stillhouse.data.readers.table import Table
 from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded, encode_texts
@@ -30,6 +30,7 @@ class RowKind(Kind):
         return read_string(value, table, row)
 
     def given_texts(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Examples:
+        check_given(texts, pairs)
         return Examples(list(texts), [None] * len(texts), None if pairs is None else list(pairs))
 
     def tokenize(self, examples: Examples, first: int, tokenizer: Any, *, max_length: int, stride: int) -> Encoded:

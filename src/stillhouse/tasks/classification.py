@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,8 @@ from torch import Tensor
 from stillhouse.data.batch import IGNORED, Batch
 from stillhouse.data.columns import Columns
 from stillhouse.data.examples import Examples
-from stillhouse.data.labels import class_name, is_minus_one, one_label
+from stillhouse.data.labels import MINUS_ONE, class_name, doubtful_classes, is_minus_one, is_missing, one_label
+from stillhouse.data.literals import check_no_lists, literal_values
 from stillhouse.data.readers.table import Table
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
@@ -31,6 +32,9 @@ from stillhouse.objectives.hard_labels import cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, soft_labels
 from stillhouse.task import Task
 from stillhouse.tasks import RowKind
+
+_WHOLE = re.compile(r"[+-]?\d+(\.0+)?")
+_SIGNED = re.compile(r"[+-]\d+(\.0+)?")
 
 
 class Classification(RowKind):
@@ -44,18 +48,24 @@ class Classification(RowKind):
         # One output is a regression; no problem type is what most models of the hub have.
         return super().is_head_of(config) and config.num_labels != 1 and config.problem_type in (None, self.problem_type)
 
-    # Labels: null, empty and -1 mean none, but -1 beside nothing but 1 is a class.
+    # Labels: null, empty, marks of missing values and -1 mean none, where they are no classes.
+
+    def doubtful_classes(self, table: Table, columns: Columns, known: Collection[str], *, by_share: bool) -> frozenset[str]:
+        classes = doubtful_classes(self.label_cells(table, columns), known, by_share=by_share)
+        names = {str(value).strip() for value in table.column(str(columns.label)) if not is_missing(value, classes)}
+        # -1 and 1 are two signs of an opinion, and so is -1 beside other signs; beside other numbers it hides a label.
+        has_signs = {name.partition(".")[0] for name in names} == {"1"} or any(map(_SIGNED.fullmatch, names))
+        return classes | {MINUS_ONE} if has_signs or MINUS_ONE in known else classes
 
     def read_labels(self, table: Table, columns: Columns, rows: Sequence[int]) -> list[str | None]:
-        values = table.columns[str(columns.label)]
-        names = [class_name(values[row], table, row) for row in rows]
+        check_no_lists(table, str(columns.label))
+        values = literal_values(table, str(columns.label))
+        names = [class_name(values[row], table, row, columns.classes) for row in rows]
         distinct = {name for name in names if name is not None}
-        if all(re.fullmatch(r"-?\d+(\.0+)?", name) for name in distinct):
+        if all(_WHOLE.fullmatch(name) for name in distinct):
             # Integers with a gap come out of a spreadsheet or data frame as 0.0 and 1.0.
             whole: dict[str | None, str | None] = {name: name.partition(".")[0] for name in distinct}
             names = [whole.get(name) for name in names]
-        if set(names) - {None} == {"1"}:  # -1 and 1 are two signs of an opinion; beside other numbers -1 hides a label
-            names = ["-1" if is_minus_one(values[row]) else name for row, name in zip(rows, names, strict=True)]
         return names
 
     def names_of(self, label: str) -> Iterable[str]:
@@ -75,16 +85,15 @@ class Classification(RowKind):
         return labels[0] if len(set(labels)) == 1 else None
 
     def label_notes(self, table: Table, column: str, names: Sequence[str], labels: Sequence[Any], *, check: bool) -> list[str]:
-        minus_ones = sum(map(is_minus_one, table.column(column)))
-        if not minus_ones or "-1" in names:
-            return []
-        if check and set(names) == {"0", "1"}:
+        if check and set(names) in ({"0"}, {"0", "1"}) and any(map(is_minus_one, table.column(column))):
             raise UserError(
-                f"{table.source}: the labels are -1, 0 and 1 (column {column!r}), and -1 may be a class or mean no label",
-                expected="three classes by name, or two and nothing where there is no label",
-                fix="write words (such as negative, neutral, positive), or empty the cells with -1",
+                f"{table.source}: the labels are -1, {' and '.join(names)} (column {column!r}), and -1 may be a class or mean "
+                "no label",
+                expected="classes by name, or nothing where there is no label",
+                fix="write words (such as negative, neutral, positive), or empty the cells with -1; of a teacher that has the "
+                "class give its name: --label-map -1=NAME",
             )
-        return [f"{minus_ones:,} rows have the label -1, which means no label"]
+        return []
 
     def strata(self, labels: Sequence[Any]) -> list[Any]:
         return list(labels)

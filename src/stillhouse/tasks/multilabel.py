@@ -8,7 +8,7 @@ decoding    z >= 0
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,10 +19,12 @@ from torch import Tensor
 from stillhouse.data.batch import Batch
 from stillhouse.data.columns import Columns
 from stillhouse.data.examples import Examples
-from stillhouse.data.labels import class_name, is_missing
+from stillhouse.data.labels import MINUS_ONE, class_name, doubtful_classes, is_missing
+from stillhouse.data.literals import check_no_lists, literal_values
+from stillhouse.data.missing import is_nan, missing_mark
 from stillhouse.data.readers.table import Table
 from stillhouse.data.tokenize import Encoded
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, shown
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.fidelity import bernoulli_kl, sigmoid_confidence
 from stillhouse.evaluation.metrics import Metric, micro_f1, multilabel_macro_f1
@@ -30,6 +32,8 @@ from stillhouse.objectives.hard_labels import binary_cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, binary_soft_labels
 from stillhouse.task import Task
 from stillhouse.tasks import RowKind
+
+_EXPECTED = "the names (or ids) of the labels that apply, each once"
 
 
 class Multilabel(RowKind):
@@ -44,11 +48,24 @@ class Multilabel(RowKind):
 
     # Labels: lists, or names parted by |, else by ;, else by commas.
 
-    def read_labels(self, table: Table, columns: Columns, rows: Sequence[int]) -> list[tuple[str, ...] | None]:
-        values = table.columns[str(columns.label)]
+    def label_cells(self, table: Table, columns: Columns) -> Iterable[Sequence[Any]]:
+        check_no_lists(table, str(columns.label))
+        values = literal_values(table, str(columns.label))
         strings = [value for value in values if isinstance(value, str)]
         separator = next((mark for mark in "|;" if any(mark in value for value in strings)), ",")
-        return [_names(values[row], separator, table, row) for row in rows]
+        return [value if isinstance(value, list) else _parts(value, separator) for value in values]
+
+    def doubtful_classes(self, table: Table, columns: Columns, known: Collection[str], *, by_share: bool) -> frozenset[str]:
+        classes = doubtful_classes(self.label_cells(table, columns), known, by_share=by_share)
+        return classes | ({MINUS_ONE} & set(known))
+
+    def read_labels(self, table: Table, columns: Columns, rows: Sequence[int]) -> list[tuple[str, ...] | None]:
+        values, cells = literal_values(table, str(columns.label)), list(self.label_cells(table, columns))
+        _check_no_vectors(cells, table)
+        return [
+            None if is_missing(values[row], columns.classes) else _names(cells[row], values[row], table, row, columns.classes)
+            for row in rows
+        ]
 
     def names_of(self, label: tuple[str, ...]) -> Iterable[str]:
         return label
@@ -61,10 +78,10 @@ class Multilabel(RowKind):
 
     def check_labels(self, names: Sequence[str], labels: Sequence[Any], source: str, column: str) -> None:
         if not names:
-            raise UserError(f"{source}: the lists of labels are all empty (column {column!r})", expected="at least one label")
+            raise UserError(f"{source}: the lists of labels are all empty ({column})", expected="at least one label")
 
     def label_notes(self, table: Table, column: str, names: Sequence[str], labels: Sequence[Any], *, check: bool) -> list[str]:
-        empty = sum(label is None for label in labels)
+        empty = sum(missing_mark(value) == "" for value in table.column(column))
         note = (
             f"{empty:,} rows have an empty cell in `{column}` and are taken as text without a label; where it "
             "means that no label applies, write [] in JSON lines"
@@ -125,18 +142,38 @@ class Multilabel(RowKind):
         return _multi_hot([[ids[name] for name in row] for row in values], len(labels))
 
 
-def _names(value: Any, separator: str, table: Table, row: int) -> tuple[str, ...] | None:
-    if is_missing(value):
-        return None
-    parts = value if isinstance(value, list) else str(value).split(separator)
-    names = [name for name in (class_name(part, table, row) for part in parts) if name is not None]
+def _names(parts: Sequence[Any], value: Any, table: Table, row: int, classes: Collection[str]) -> tuple[str, ...]:
+    for part in parts:
+        if isinstance(part, (list, dict, bytes)) or (isinstance(part, float) and not part.is_integer() and not is_nan(part)):
+            raise UserError(
+                f"{table.where(row)}: {shown(value)} is no list of labels, because {shown(part)} is no name", expected=_EXPECTED
+            )
+    names = [name for name in (class_name(part, table, row, classes) for part in parts) if name is not None]
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
         raise UserError(
-            f"{table.where(row)}: the label {repeated[0]!r} stands twice in {value!r}",
-            expected="the names (or ids) of the labels that apply, each once; not a vector of zeros and ones",
+            f"{table.where(row)}: the label {repeated[0]!r} stands twice in {shown(value)}",
+            expected=f"{_EXPECTED}; not a vector of zeros and ones",
         )
     return tuple(sorted(names))
+
+
+def _parts(value: Any, separator: str) -> Sequence[Any]:
+    return value.split(separator) if isinstance(value, str) else [value]
+
+
+def _check_no_vectors(cells: Sequence[Sequence[Any]], table: Table) -> None:
+    """Refuses zeros and ones over all labels: [1, 0] and [0, 1] would both say that the labels 0 and 1 apply."""
+    filled = {row: cell for row, cell in enumerate(cells) if not all(map(is_missing, cell))}
+    widths = set(map(len, filled.values()))
+    digits = {str(part).strip().casefold() for cell in filled.values() for part in cell}
+    if len(widths) == 1 and min(widths) > 1 and digits <= {"0", "1", "0.0", "1.0", "false", "true"}:
+        row, cell = next(iter(filled.items()))
+        raise UserError(
+            f"{table.where(row)}: the labels of all rows are zeros and ones, {min(widths)} of them, such as {shown(cell)}",
+            expected=f"{_EXPECTED}; not a vector of zeros and ones",
+            fix="write names in their place",
+        )
 
 
 def _multi_hot(rows: Sequence[Sequence[int]], labels: int) -> NDArray[np.bool_]:

@@ -22,13 +22,15 @@ from torch import Tensor
 from stillhouse.data.batch import Batch, Inputs
 from stillhouse.data.columns import Columns
 from stillhouse.data.examples import Examples
+from stillhouse.data.literals import literal_values
+from stillhouse.data.missing import LIKELY_MARKS, is_nan, missing_mark
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.read_examples import read_string
+from stillhouse.data.read_examples import check_given, read_string
 from stillhouse.data.readers.table import Table
 from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded, encode_questions
 from stillhouse.data.tokenized_split import TokenizedSplit
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, shown
 from stillhouse.evaluation.answer_scores import question_scores, total_scores
 from stillhouse.evaluation.answers import Window, best_answers, best_threshold
 from stillhouse.evaluation.evaluate import Predictions, Split
@@ -37,6 +39,8 @@ from stillhouse.evaluation.metrics import Metric, answer_exact, answer_f1
 from stillhouse.objectives.hard_labels import span_cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, span_soft_labels
 from stillhouse.task import Answer, Kind, Task
+
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 class QuestionAnswering(Kind):
@@ -64,19 +68,26 @@ class QuestionAnswering(Kind):
     def given_texts(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Examples:
         if pairs is None:
             raise UserError("questions need a context", fix="give --text-pair once for each --text")
+        check_given(texts, pairs)
         return Examples(list(texts), [None] * len(texts), list(pairs))
+
+    def label_cells(self, table: Table, columns: Columns) -> Iterable[Sequence[Any]]:
+        values = table.column(str(columns.label))
+        return ([value] if _given_answers(table, columns, row) is None else [] for row, value in enumerate(values))
 
     def read_labels(self, table: Table, columns: Columns, rows: Sequence[int]) -> list[tuple[Answer, ...] | None]:
         """Answers that are not in the context are left out, see `lost_labels`."""
-        values, contexts = table.columns[str(columns.label)], table.columns[str(columns.text_pair)]
-        return [_answers(values[row], str(contexts[row]), table, row) for row in rows]
+        contexts = table.columns[str(columns.text_pair)]
+        given = [_given_answers(table, columns, row) for row in rows]
+        return [
+            None if answers is None else _found(answers, str(contexts[row])) for row, answers in zip(rows, given, strict=True)
+        ]
 
     def lost_labels(
         self, table: Table, columns: Columns, rows: Sequence[int], labels: Sequence[tuple[Answer, ...] | None]
     ) -> tuple[set[int], str]:
-        values = table.columns.get(str(columns.label), [])
         pairs = enumerate(zip(rows, labels, strict=True))
-        lost = {position for position, (row, label) in pairs if label == () and _given_answers(values[row], table, row)}
+        lost = {position for position, (row, label) in pairs if label == () and _given_answers(table, columns, row)}
         return lost, "questions were left out, whose answer is not in their context"
 
     def names_of(self, label: tuple[Answer, ...]) -> Iterable[str]:
@@ -213,27 +224,69 @@ def _references(examples: Examples) -> list[list[str]]:
     return [[answer.text for answer in answers or ()] for answers in examples.labels]
 
 
-def _given_answers(value: Any, table: Table, row: int) -> list[tuple[str, int]]:
-    """Answers as (text, start), -1 if not given."""
-    if isinstance(value, str):
-        value = [{"text": value}] if value.strip() else []
+def _given_answers(table: Table, columns: Columns, row: int) -> list[tuple[str, int]] | None:
+    """A row's answers as (text, start), the start -1 where nobody says it; empty = it has none, None = nobody says any."""
+    value = literal_values(table, str(columns.label))[row]
+    # SQuAD 2.0 keeps "plausible" answers apart, but some copies leave answers beside `is_impossible`.
+    if _is_impossible(table, row):
+        return []
+    mark = missing_mark(value)
+    if value is None or (mark and not (mark in LIKELY_MARKS and mark in str(table.column(str(columns.text_pair))[row]))):
+        return None  # where the context says "None", it may be the answer
     try:
-        if isinstance(value, dict):
-            starts = value.get("answer_start") or [-1] * len(value["text"])
-            value = [{"text": text, "start": start} for text, start in zip(value["text"], starts, strict=True)]
-        answers = [(str(answer["text"]), int(answer.get("start", answer.get("answer_start", -1)))) for answer in value]
+        answers = [(str(text), _start(start)) for text, start in _pairs(value)]
     except (TypeError, KeyError, ValueError, AttributeError):
         raise UserError(
-            f"{table.where(row)}: {value!r} are no answers", expected="a list of answers with text and start"
+            f"{table.where(row)}: {shown(value)} are no answers",
+            expected="{'text': ['Paris'], 'answer_start': [14]}, a list of such answers or of their texts, or the one answer's "
+            "text; a start is a whole number",
         ) from None
     return [(text, start) for text, start in answers if text.strip()]
 
 
-def _answers(value: Any, context: str, table: Table, row: int) -> tuple[Answer, ...] | None:
-    if value is None:
-        return None
+def _pairs(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, str):
+        return [(value, None)]
+    if isinstance(value, list):
+        return [
+            (one, None) if isinstance(one, str) else (one["text"], one.get("start", one.get("answer_start"))) for one in value
+        ]
+    texts, starts = value["text"], value.get("answer_start", value.get("start"))
+    if isinstance(texts, str):
+        return [(texts, starts[0] if isinstance(starts, list) else starts)]
+    return zip(texts, starts or [None] * len(texts), strict=True)
+
+
+def _start(value: Any) -> int:
+    """Where an answer is said to start.
+
+    Raises:
+        ValueError: That is no whole number.
+    """
+    if value is None or is_nan(value):
+        return -1
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(value)
+    return int(value)
+
+
+def _is_impossible(table: Table, row: int) -> bool:
+    """Whether a row is said to have no answer."""
+    value = table.columns["is_impossible"][row] if "is_impossible" in table.columns else None
+    if missing_mark(value) is not None:
+        return False
+    said = _TRUTH.get(str(value).strip().casefold())
+    if said is None:
+        raise UserError(
+            f"{table.where(row)}: is_impossible is {shown(value)}",
+            expected="true or false, 1 or 0: whether the question has no answer",
+        )
+    return said
+
+
+def _found(answers: Sequence[tuple[str, int]], context: str) -> tuple[Answer, ...]:
     found = []
-    for text, start in _given_answers(value, table, row):
+    for text, start in answers:
         if start < 0 or context[start : start + len(text)] != text:
             start = nearest_occurrence(context, text, start)
         if start >= 0:

@@ -7,6 +7,7 @@ decoding    z
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,15 +20,18 @@ from stillhouse.data.batch import Batch
 from stillhouse.data.columns import Columns, number
 from stillhouse.data.examples import Examples
 from stillhouse.data.labels import finite, one_label
+from stillhouse.data.missing import missing_mark
 from stillhouse.data.readers.table import Table
 from stillhouse.data.tokenize import Encoded
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, shown
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.metrics import Metric, mse, pearson, spearman
 from stillhouse.objectives.hard_labels import squared_error
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.task import Task
 from stillhouse.tasks import RowKind
+
+_LARGEST = 1e18  # the square of its error still fits into float32
 
 
 class Regression(RowKind):
@@ -109,13 +113,13 @@ class Regression(RowKind):
 
 
 def _score(value: Any, table: Table, row: int) -> float | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if missing_mark(value) is not None:
         return None
     parsed = number(value)
     if parsed is None:
         raise UserError(
-            f"{table.where(row)}: the label {value!r} is not a number",
+            f"{table.where(row)}: the label {shown(value)} is not a number",
             expected="numbers, because the task is regression",
             fix="correct the row, or use --task classification",
         )
-    return finite(parsed, value, table, row)
+    return finite(parsed if abs(parsed) <= _LARGEST else math.inf, value, table, row)

@@ -22,13 +22,15 @@ from stillhouse.data.batch import IGNORED, Batch, Inputs
 from stillhouse.data.columns import TAG, Columns
 from stillhouse.data.examples import Examples
 from stillhouse.data.labels import is_missing, one_label
+from stillhouse.data.literals import literal_values
+from stillhouse.data.missing import missing_mark
 from stillhouse.data.ragged import Ragged
-from stillhouse.data.read_examples import read_string
+from stillhouse.data.read_examples import check_given, read_string
 from stillhouse.data.readers.table import Table, check_surrogates
 from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded, encode_words
 from stillhouse.data.tokenized_split import TokenizedSplit
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, shown
 from stillhouse.evaluation.evaluate import Predictions, Split
 from stillhouse.evaluation.fidelity import mean_by_group, softmax_confidence, softmax_kl
 from stillhouse.evaluation.metrics import Metric, span_f1, token_accuracy
@@ -49,16 +51,19 @@ class Tagging(Kind):
     # Words and their tags, as lists or with spaces between them.
 
     def read_text(self, value: Any, table: Table, row: int) -> list[str]:
-        if value is None:
-            return []
-        words = [str(word) for word in value] if isinstance(value, list) else str(value).split()
-        return [read_string(word, table, row) for word in words]
+        if not isinstance(value, list):
+            return read_string(value, table, row).split()
+        return [_word(word, table, row) for word in value]
+
+    def text_values(self, table: Table, column: str) -> list[Any]:
+        return literal_values(table, column)
 
     def given_texts(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Examples:
+        check_given(texts, pairs)
         return Examples([text.split() for text in texts], [None] * len(texts), None if pairs is None else list(pairs))
 
     def read_labels(self, table: Table, columns: Columns, rows: Sequence[int]) -> list[tuple[str, ...] | None]:
-        values, texts = table.columns[str(columns.label)], table.columns[columns.text]
+        values, texts = literal_values(table, str(columns.label)), literal_values(table, columns.text)
         return [_tags(values[row], texts[row], table, row) for row in rows]
 
     def names_of(self, label: tuple[str, ...]) -> Iterable[str]:
@@ -169,6 +174,17 @@ def _seen_by_all(words: Iterable[Ragged]) -> Ragged:
     """Which words have a token, by row, in every one of several views of the same rows."""
     views = list(words)
     return Ragged(np.logical_and.reduce([view.values >= 0 for view in views]), views[0].offsets)
+
+
+def _word(value: Any, table: Table, row: int) -> str:
+    """One of a list of words; "nan" and "None" are words, but nothing at all is none."""
+    if isinstance(value, (list, dict, bytes)) or (missing_mark(value) is not None and not isinstance(value, str)):
+        raise UserError(
+            f"{table.where(row)}: {shown(value)} stands among the words",
+            expected="a list of words",
+            fix="correct that row: a word that is missing moves the tags of all others",
+        )
+    return check_surrogates(str(value), table.where(row), "text")
 
 
 def _tags(value: Any, words: Any, table: Table, row: int) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ from stillhouse.errors import UserError
 
 
 def parse_squad(document: Mapping[str, Any], source: str) -> Table:
-    """Columns `id`, `question`, `context`, `answers` (a list of `{text, start}`, None if absent), `is_impossible`."""
+    """Columns `id`, `question`, `context`, `answers` (a list of `{text, start}`, None if absent), `is_impossible`, as given."""
     columns: dict[str, list[Any]] = {name: [] for name in ("id", "question", "context", "answers", "is_impossible")}
     reached = 0
     try:
@@ -18,16 +18,14 @@ def parse_squad(document: Mapping[str, Any], source: str) -> Table:
             reached += 1
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
-                    impossible = bool(question.get("is_impossible", False))
                     answers = question.get("answers")
                     if answers is not None:
                         answers = [{"text": answer["text"], "start": answer["answer_start"]} for answer in answers]
                     columns["id"].append(str(question["id"]))
                     columns["question"].append(question["question"])
                     columns["context"].append(paragraph["context"])
-                    # SQuAD 2.0 keeps "plausible" answers apart, but some copies leave answers beside `is_impossible`.
-                    columns["answers"].append([] if impossible else answers)
-                    columns["is_impossible"].append(impossible)
+                    columns["answers"].append(answers)
+                    columns["is_impossible"].append(question.get("is_impossible", False))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{source} is not SQuAD's JSON: article {reached} breaks the form ({type(error).__name__}: {error})",

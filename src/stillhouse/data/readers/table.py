@@ -6,7 +6,7 @@ import codecs
 import gzip
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ class Table:
         columns: Values by column name; a missing value is None (or an empty string where the format knows no other).
         source: Where the rows come from, for messages.
         lines: The line on which each row starts; empty where the format has no lines.
+        parsed: Columns whose cells have been asked for as lists, see `literal_values`.
     """
 
     columns: dict[str, list[Any]]
     source: str
     lines: Sequence[int] = ()
+    parsed: dict[str, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
