@@ -115,6 +115,105 @@ def test_minus_one_beside_zero_and_one_is_asked_about(tmp_path: Path) -> None:
         load_dataset(DataConfig(source=str(path)))
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["-2", "-1", "0", "1", "2"], ("-2", "-1", "0", "1", "2")),
+        ([-2, -1, 0, 1, 2], ("-2", "-1", "0", "1", "2")),
+        ([-2.0, -1.0, 0.0], ("-2", "-1", "0")),
+        (["-1", "+1"], ("+1", "-1")),
+        (["-1", "0", "+1"], ("+1", "-1", "0")),
+        (["-1.0", "1.0"], ("-1", "1")),
+        (["-1", "a", "b"], ("a", "b")),
+        (["-", "a", "b"], ("a", "b")),
+        (["-", "+"], ("+", "-")),
+        (["nan", "NaN", "<NA>", "#N/A", float("nan"), "a", "b"], ("a", "b")),
+        (["None", "a"], ("None", "a")),
+        (["a", "b"] * 10 + ["None"], ("a", "b")),  # 1 of 21 is less than 5 %
+        (["a", "b"] * 9 + ["None"], ("None", "a", "b")),
+        (["none", "a"], ("a", "none")),
+    ],
+)
+def test_what_may_mean_no_label_is_a_class_where_the_data_say_so(tmp_path: Path, labels: list[Any], names: tuple[str]) -> None:
+    source = labelled(tmp_path, labels)
+    data = load_dataset(DataConfig(source=source))
+    assert data.task.labels == names
+    marks = {str(label) for label in labels} & {"nan", "-", "None"}
+    assert all(any(f"rows have the label {mark}" in note.replace("NaN", "nan") for note in data.notes) for mark in marks)
+
+
+def labelled(tmp_path: Path, labels: list[Any], rows: int = 210) -> str:
+    path = tmp_path / "labelled.jsonl"
+    path.write_text(lines(*({"text": sentence(row), "label": labels[row % len(labels)]} for row in range(rows))))
+    return str(path)
+
+
+@pytest.mark.parametrize("mark", ["None", "N/A", "nan", "-", "-1"])
+def test_what_the_teacher_or_the_map_names_is_a_class(tmp_path: Path, mark: str) -> None:
+    source = labelled(tmp_path, ["0", "1", "2"] * 10 + [mark])
+    assert mark not in load_dataset(DataConfig(source=source)).task.labels
+    assert mark in load_dataset(DataConfig(source=source), known=["0", mark.lower()]).task.labels
+    assert mark in load_dataset(DataConfig(source=source, label_map={mark: "other"})).task.labels
+    assert mark in load_evaluation(DataConfig(source=source), known=["0", mark]).task.labels
+    multi = labelled(tmp_path, [["0"], ["1", "2"]] * 10 + [[mark]])
+    assert mark not in load_dataset(DataConfig(source=multi)).task.labels
+    assert mark in load_dataset(DataConfig(source=multi), known=[mark]).task.labels
+
+
+def test_frequent_marks_are_no_classes_of_a_model_that_does_not_know_them(tmp_path: Path) -> None:
+    data = load_evaluation(DataConfig(source=labelled(tmp_path, ["a", "None"])), known=["a", "b"])
+    assert (data.task.labels, len(data.validation)) == (("a",), 105)
+    assert any(note.startswith("train: 105 rows have the label None, which means no label") for note in data.notes)
+
+
+def test_every_split_reads_labels_as_the_training_rows_do(tmp_path: Path) -> None:
+    header = "text\tlabel\n"
+    train = header + "".join(f"{sentence(row)}\t{('None', 'a', -1, -2)[row % 4]}\n" for row in range(80))
+    dev = header + "".join(f"{sentence(row)}\t{('a', 'a', -1)[row % 3]}\n" for row in range(100, 130)) + "x\tNone\n"
+    data = load_dataset(DataConfig(source=folder(tmp_path, {"train.tsv": train, "dev.tsv": dev})))
+    assert data.task.labels == ("-1", "-2", "None", "a")
+    assert Counter(data.validation.labels) == {0: 10, 2: 1, 3: 20}
+
+
+@pytest.mark.parametrize("labels", [[-1, 0, 1], ["-1", "0", "1"], [-1, 0], [-1.0, 0.0, 1.0]])
+def test_the_map_says_what_minus_one_is(tmp_path: Path, labels: list[Any]) -> None:
+    source = labelled(tmp_path, labels)
+    for read in (load_dataset, load_evaluation):
+        with pytest.raises(UserError, match="-1 may be a class or mean no label"):
+            read(DataConfig(source=source))
+    assert "-1" in load_dataset(DataConfig(source=source, label_map={"-1": "bad"})).task.labels
+    assert load_evaluation(DataConfig(source=source), known=["0", "1"]).task.labels == ("0", "1")[: len(labels) - 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["nan"], "no row has a label (column 'label': 9 are 'nan')"),
+        (["", "None", "-1"], "all 3 labels are 'None' (column 'label'; of the others 3 are empty, 3 are '-1', which means"),
+        (["", "-1", "nan"], "no row has a label (column 'label': 3 are empty, 3 are '-1', 3 are 'nan')"),
+        (["a", "", "-1"], "all 3 labels are 'a' (column 'label'; of the others 3 are empty, 3 are '-1', which means no label"),
+        (["0.5", "nan"], "all 5 labels are '0.5' (column 'label'; of the others 4 are 'nan', which means no label"),
+    ],
+)
+def test_the_cause_is_named_where_labels_are_missing(tmp_path: Path, labels: list[Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_dataset(DataConfig(source=labelled(tmp_path, labels, rows=9)))
+    assert said in str(caught.value)
+
+
+def test_labels_that_look_alike_are_named(tmp_path: Path) -> None:
+    notes = load_dataset(DataConfig(source=labelled(tmp_path, ["Good", "good", "caf\u00e9", "cafe\u0301", "bad"]))).notes
+    assert (
+        "the labels 'Good', 'good' differ only in case, spaces or Unicode form; if they mean the same, write them alike"
+        in notes
+    )
+    assert any(r"the labels 'cafe\u0301', 'caf\u00e9' differ" in note.replace("\u00e9", r"\u00e9") for note in notes)
+    assert not any("differ only" in note for note in load_dataset(DataConfig(source=labelled(tmp_path, ["a", "b"]))).notes)
+    files = {"train.tsv": "text\tlabel\nx\tGood\ny\tbad\nz\tbad\n", "dev.tsv": "text\tlabel\nw\tgood\n"}
+    with pytest.raises(UserError, match=r"lack: 'good'\n(?s:.*)fix: the labels 'Good', 'good' differ only in case"):
+        load_dataset(DataConfig(source=folder(tmp_path, files)))
+
+
 def test_max_train_and_max_labels(tmp_path: Path) -> None:
     source = folder(tmp_path, {"train.tsv": reviews(0, 300), "dev.tsv": reviews(300, 7)})
     data = load_dataset(DataConfig(source=source, max_train=200, max_labels=50))
@@ -258,6 +357,78 @@ def test_rows_without_text_are_left_out_and_counted(tmp_path: Path) -> None:
     data = load_dataset(DataConfig(source=str(path)))
     assert sum(map(len, split_texts(data))) == 21
     assert f"{path}: 2 rows without text were left out" in data.notes
+
+
+@pytest.mark.parametrize("mark", ["nan", "-", "None", "N/A", " NaN ", "null", "NA", "<NA>", "#N/A", float("nan")])
+def test_marks_of_missing_values_are_no_texts(tmp_path: Path, mark: Any) -> None:
+    path, more = tmp_path / "a.jsonl", tmp_path / "more.jsonl"
+    rows = [{"text": sentence(number), "label": number % 2} for number in range(20)]
+    path.write_text(lines(*rows, {"text": mark, "label": 0}, {"text": "na", "label": 0}, {"text": "none", "label": 1}))
+    more.write_text(lines({"text": mark}, {"text": "more"}))
+    data = load_dataset(DataConfig(source=str(path), transfer=(str(more),)))
+    assert sum(map(len, split_texts(data))) == 23
+    said = f" (1 have {mark.strip()!r} there)" if isinstance(mark, str) else ""
+    assert f"{path}: 1 rows without text were left out{said}" in data.notes
+    assert f"{more}: 1 rows without text were left out{said}" in data.notes
+    pairs = [{"sentence1": sentence(number), "sentence2": sentence(number + 50), "label": number % 2} for number in range(20)]
+    path.write_text(lines(*pairs, {"sentence1": "one", "sentence2": mark, "label": 1}))
+    assert sum(map(len, split_texts(load_dataset(DataConfig(source=str(path)))))) == 20
+
+
+def test_marks_of_missing_values_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    words = ["nan", "-", "None", "N/A"]
+    tags = ["O", "O", "B-X", "O"]
+    rows = [{"tokens": [*words, sentence(number)], "ner_tags": [*tags, "O"]} for number in range(20)]
+    path.write_text(lines(*rows, {"tokens": float("nan"), "ner_tags": ["O"]}))
+    data = load_dataset(DataConfig(source=str(path)))
+    assert sum(map(len, split_texts(data))) == 20
+    assert data.train.text[0][:4] == words
+    for missing in (None, float("nan"), ["a"], {"a": 1}):
+        path.write_text(lines(*rows, {"tokens": ["a", missing], "ner_tags": tags[:2]}))
+        with pytest.raises(UserError, match=r"line 21: .* stands among the words"):
+            load_dataset(DataConfig(source=str(path)))
+
+
+def test_lists_in_the_cells_of_csv_files(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    cells = ["['joy']", "['anger' 'joy']", '[""anger""]']
+    path.write_text("text,labels\n" + "".join(f'{sentence(row)},"{cells[row % 3]}"\n' for row in range(30)))
+    data = load_dataset(DataConfig(source=str(path)))
+    assert (data.task.kind.name, data.task.labels) == ("multilabel", ("anger", "joy"))
+    tagged = [f"\"['Ann', '{sentence(row)}']\",\"['B-PER' 'O']\"\n" for row in range(30)]
+    for names in ("tokens,ner_tags", "sentence,labels"):
+        path.write_text(f"{names}\n" + "".join(tagged))
+        data = load_dataset(DataConfig(source=str(path), transfer=(str(path),)))
+        assert (data.task.kind.name, data.task.labels) == ("tagging", ("B-PER", "O"))
+        assert data.train.text[0] == ["Ann", sentence(int(data.train.ids[0]))]
+        assert read_texts(DataConfig(source=str(path)), data.task.kind).text[1] == ["Ann", sentence(1)]
+    answer = "{'text': array(['Ann'], dtype=object), 'answer_start': array([3])}"
+    asked = [f'who {sentence(row)}?,"In {sentence(row)}, Ann.","{answer}"\n' for row in range(30)]
+    path.write_text("question,context,answers\n" + "".join(asked))
+    data = load_dataset(DataConfig(source=str(path)))
+    assert (data.task.kind.name, {labels[0].text for labels in data.train.labels}) == ("qa", {"Ann"})
+
+
+def test_texts_that_are_lists_stay_texts_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"\"['{sentence(row)}', 'x']\",{row % 2}\n" for row in range(20)))
+    data = load_dataset(DataConfig(source=str(path)))
+    assert data.train.text[0].startswith("['")
+    assert f"{path}: the texts in column 'text' are lists as text, and are read as they stand" in data.notes
+
+
+def test_answers_that_are_all_lost_or_all_impossible(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(squad(*[(f"q{number}", f"{sentence(number)}?", [("London", 3)]) for number in range(20)]))
+    for read in (load_dataset, load_evaluation):
+        with pytest.raises(
+            UserError, match=r"20 questions were left out, whose answer is not in their context.*\n.*\n.*London"
+        ):
+            read(DataConfig(source=str(path)))
+    path.write_text(squad(*[(f"q{number}", f"{sentence(number)}?", []) for number in range(20)]))
+    with pytest.raises(UserError, match="all 20 questions are said to have no answer"):
+        load_dataset(DataConfig(source=str(path)))
 
 
 SIDES = "".join(f"good movie {row},pos\nbad movie {row},neg\n" for row in range(20))
@@ -423,3 +594,10 @@ def test_empty_cells_of_multilabel_data_are_said(tmp_path: Path) -> None:
     path.write_text("text,labels\n" + "".join(f"{sentence(row)},{cells[row % 5]}\n" for row in range(50)))
     data = load_dataset(DataConfig(source=str(path), task="multilabel"))
     assert any("10 rows have an empty cell in `labels`" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging", "qa"])
+@pytest.mark.parametrize(("texts", "pairs"), [(["fine", "broken \udcff"], ["a", "b"]), (["a", "b"], ["fine", "\ud800"])])
+def test_typed_texts_are_text(kind: str, texts: list[str], pairs: list[str]) -> None:
+    with pytest.raises(UserError, match="text 2: the text holds half of a surrogate pair"):
+        load_kind(kind).given_texts(texts, pairs)

@@ -41,6 +41,56 @@ def test_multilabel() -> None:
         read("multilabel", [["1"], [0, 1, 0]])
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [[1, 0], [0, 1]],
+        [[0, 1, 0], [1, 0, 1]],
+        ["[1 0]", "[0 1]"],
+        ["[1.0, 0.0]", "[0.0, 1.0]"],
+        [[True, False], None, [False, True]],
+        ["1|0", "0|1"],
+        ["1,0", "0,1"],
+    ],
+)
+def test_vectors_of_zeros_and_ones_are_no_labels(labels: list[Any]) -> None:
+    with pytest.raises(
+        UserError, match=r"line 2: the labels of all rows are zeros and ones(?s:.*)names \(or ids\) of the labels"
+    ):
+        read("multilabel", labels)
+
+
+def test_ids_of_labels_are_no_vector() -> None:
+    assert read("multilabel", [[1, 0], [0], [1, 2]]) == [("0", "1"), ("0",), ("1", "2")]
+    assert read("multilabel", ["[1, 0]", "[0]"]) == [("0", "1"), ("0",)]
+
+
+@pytest.mark.parametrize("cell", [{"joy": 1}, "{'joy': 1}", [0.2, 0.8], [["a"]], [b"a"]])
+def test_what_is_no_list_of_labels(cell: Any) -> None:
+    with pytest.raises(UserError, match=r"line 2: .* is no list of labels"):
+        read("multilabel", [cell, cell])
+
+
+def test_lists_as_text_are_lists() -> None:
+    assert read("multilabel", ["['b', 'a']", "[]", "", '["c"]']) == [("a", "b"), (), None, ("c",)]
+    tags = ["['B-X' 'O']", '["O"]', "nan"]
+    assert read("tagging", tags, ["['a' 'b c']", "['d']", "['e']"]) == [("B-X", "O"), ("O",), None]
+    starts = ["{'text': array(['cow'], dtype=object), 'answer_start': array([4])}", "['the', 'cow']"]
+    assert read("qa", starts, pair=["the cow"] * 2) == [(Answer("cow", 4),), (Answer("the", 0), Answer("cow", 4))]
+    with pytest.raises(UserError, match=r"line 2: the label .* is a list as text"):
+        read("classification", ["['a', 'b']", "c", "d"])
+    with pytest.raises(UserError, match=r"line 2: the label \['a'\] is not one class"):
+        read("classification", ["['a']", "['b']"])
+
+
+def test_numbers_that_overflow_are_no_classes() -> None:
+    for large in (10**400, "1" * 400, -(10**400)):
+        with pytest.raises(UserError, match=r"line 2: the label .* is not finite, or too large") as caught:
+            read("classification", [large])
+        assert len(str(caught.value)) < 400
+    assert read("classification", ["inf", "infinity"]) == ["inf", "infinity"]  # words
+
+
 def test_regression() -> None:
     assert read("regression", ["4.75", 3, "", None, -1]) == [4.75, 3.0, None, None, -1.0]
     with pytest.raises(UserError, match=r"rows\.tsv, line 3: the label 'high' is not a number"):
@@ -90,9 +140,40 @@ def test_answers_in_every_form_are_found_in_the_context() -> None:
         None,
     ]
     assert read("qa", [{"text": ["cow"], "answer_start": None}], pair=[context]) == [(Answer("cow", 28),)]
-    for bad in (3, {"answer_start": [1]}, {"text": ["a", "b"], "answer_start": [1]}, [{"start": 1}]):
+    whole = [{"text": "cow", "answer_start": 24.0}, {"text": ["cow"], "answer_start": [float("nan")]}, {"text": "cow"}]
+    assert read("qa", whole, pair=[context] * 3) == [(Answer("cow", 28),)] * 3
+    bad_starts = [{"text": ["cow"], "answer_start": [start]} for start in (2.5, float("inf"), True, "Infinity", 10**400, [1])]
+    nothing = [{"text": [None], "answer_start": [1]}, [["cow"]]]
+    for bad in (3, {"answer_start": [1]}, {"text": ["a", "b"], "answer_start": [1]}, [{"start": 1}], *bad_starts, *nothing):
         with pytest.raises(UserError, match=r"line 2: .* are no answers"):
             read("qa", [bad], pair=[context])
+
+
+def test_a_missing_answer_is_told_from_no_answer() -> None:
+    cells = [None, float("nan"), "nan", "-", "None", "", "None"]
+    contexts = ["a cow"] * 6 + ["it returns None"]
+    assert read("qa", cells, pair=contexts) == [None, None, None, None, None, (), (Answer("None", 11),)]
+
+
+@pytest.mark.parametrize("said", [True, 1, 1.0, "true", "True", "1"])
+def test_impossible_questions_have_no_answer(said: Any) -> None:
+    assert answers_beside(said) == [()]
+
+
+@pytest.mark.parametrize("said", [False, 0, 0.0, "false", "FALSE", " 0 ", None, "", float("nan")])
+def test_possible_questions_keep_their_answers(said: Any) -> None:
+    assert answers_beside(said) == [(Answer("cow", 2),)]
+
+
+@pytest.mark.parametrize("said", ["no", "maybe", 2, [], {}, [True]])
+def test_what_is_impossible_is_said_by_truth_values(said: Any) -> None:
+    with pytest.raises(UserError, match=r"row 1: is_impossible is .*\n  expected: true or false, 1 or 0"):
+        answers_beside(said)
+
+
+def answers_beside(said: Any) -> list[Any]:
+    table = Table({"text": ["?"], "pair": ["a cow"], "label": [["cow"]], "is_impossible": [said]}, "rows.jsonl")
+    return read_labels(table, Columns(load_kind("qa"), "text", "pair", "label"), [0])
 
 
 def test_nearest_occurrence_sees_overlaps() -> None:

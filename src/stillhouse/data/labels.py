@@ -90,6 +90,8 @@ def mark_notes(table: Table, columns: Columns) -> list[str]:
     notes = []
     for mark, count in sorted(mark_counts(table, columns).items()):
         means = "is read as a class" if mark in columns.classes else "means no label"
+        if mark in LIKELY_MARKS - columns.classes and columns.kind.has_classes:
+            means += "; if it is a class, write another name"
         if mark and (mark != MINUS_ONE or mark not in columns.classes):
             notes.append(f"{count:,} rows have the label {mark}, which {means}")
     return notes
@@ -189,7 +191,9 @@ def class_name(value: Any, table: Table, row: int, classes: Collection[str] = ()
         raise UserError(
             f"{table.where(row)}: the label {shown(value)} is not one class",
             expected="one label a row",
-            fix="use --task multilabel if several labels may apply",
+            fix="use --task multilabel if several labels may apply"
+            if isinstance(value, list)
+            else "write the label as text, or where several may apply a list of their names",
         )
     is_number = not isinstance(value, str) or re.fullmatch(r"[+-]?\d+", value.strip())
     if is_number and (parsed := number(value)) is not None:

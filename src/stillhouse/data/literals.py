@@ -38,14 +38,15 @@ def literal_values(table: Table, name: str) -> list[Any]:
 def check_no_lists(table: Table, name: str) -> None:
     """Refuses a column of names where single cells are lists as text, or all of them are in no form that is understood."""
     values = literal_values(table, name)
-    strange = [row for row, value in enumerate(values) if isinstance(value, str) and _is_bracketed(value)]
-    for row in strange:
+    brackets = [row for row, value in enumerate(values) if isinstance(value, str) and _has_bracket(value)]
+    for row in brackets:
         text = values[row].strip()
-        is_whole = len(strange) >= _SHARE * len(values) and "," in text and not re.search(r"[\[\]{}]", text[1:-1])
-        if text[0] != "(" and (is_whole or parse_literal(text) is not None):
+        is_list = parse_literal(text) is not None
+        looks_so = len(brackets) >= _SHARE * len(values) and "," in text and not re.search(r"[\[\]{}]", text[1:-1])
+        if is_list or text[1:2] in ("'", '"') or (looks_so and text[0] != "("):
             raise UserError(
                 f"{table.where(row)}: the label {shown(values[row])} is a list as text, "
-                + ("and cannot be read" if is_whole else "which other rows of the column are not"),
+                + ("which other rows of the column are not" if is_list else "and cannot be read"),
                 expected="names in all rows; or in all rows lists such as ['joy', 'anger'], as JSON or Python spell them",
                 fix="write the column in one form",
             )
@@ -65,9 +66,14 @@ def parse_literal(text: str) -> list[Any] | dict[Any, Any] | None:
     return value if isinstance(value, (list, dict)) else None
 
 
-def _is_bracketed(text: str) -> bool:
+def looks_like_list(text: str) -> bool:
+    """Whether a text begins and ends as a list (tuple, set) or dictionary of strings does."""
     text = text.strip()
-    return bool(text) and (text == "set()" or _BRACKETS.get(text[0]) == text[-1])
+    return len(text) > 2 and _BRACKETS.get(text[0]) == text[-1] and text[1] in "'\""
+
+
+def _has_bracket(text: str) -> bool:
+    return text.lstrip().startswith(tuple(_BRACKETS)) or text.strip() == "set()"
 
 
 def _parsed(table: Table, name: str) -> list[Any]:
@@ -76,11 +82,11 @@ def _parsed(table: Table, name: str) -> list[Any]:
     texts = {row: text for row, text in texts.items() if text and text not in MARKS}
     lists = sum(isinstance(value, (list, dict)) for value in values)
     least = _SHARE * (len(texts) + lists)
-    if not texts or sum(map(_is_bracketed, texts.values())) + lists < least:
+    if not texts or sum(map(_has_bracket, texts.values())) + lists < least:
         return values
     by_text = {text: parse_literal(text) for text in set(texts.values())}
     unread = [row for row, text in texts.items() if by_text[text] is None]
-    if len(texts) - len(unread) + lists < least:
+    if len(unread) > len(texts) / 2:
         return values
     if unread:
         raise UserError(

@@ -9,9 +9,12 @@ from typing import Any
 from stillhouse.data.columns import Columns
 from stillhouse.data.examples import Examples
 from stillhouse.data.labels import read_labels
+from stillhouse.data.literals import looks_like_list
 from stillhouse.data.missing import is_nan, missing_mark
 from stillhouse.data.readers.table import Table, check_surrogates
 from stillhouse.errors import UserError
+
+_LOOKED_AT = 100  # rows
 
 
 def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
@@ -28,9 +31,12 @@ def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
     if not rows:
         raise UserError(f"{table.source}: no row has a text in column {columns.text!r}", fix="name the column with --text")
     if len(rows) < len(texts):
-        said = ", ".join(f"{mark!r} in {count:,}" for mark, count in sorted(Counter(filter(None, marks)).items()))
-        stands = f"; where one is missing stands {said}" if said else ""
-        notes.append(f"{table.source}: {len(texts) - len(rows)} rows without text were left out{stands}")
+        said = ", ".join(f"{count:,} have {mark!r} there" for mark, count in sorted(Counter(filter(None, marks)).items()))
+        notes.append(
+            f"{table.source}: {len(texts) - len(rows)} rows without text were left out" + (f" ({said})" if said else "")
+        )
+    if all(isinstance(texts[row], str) and looks_like_list(texts[row]) for row in rows[:_LOOKED_AT]):
+        notes.append(f"{table.source}: the texts in column {columns.text!r} are lists as text, and are read as they stand")
     labels = read_labels(table, columns, rows)
     lost, why = columns.kind.lost_labels(table, columns, rows, labels)
     if lost:

@@ -34,7 +34,7 @@ from stillhouse.task import Task
 from stillhouse.tasks import RowKind
 
 _WHOLE = re.compile(r"[+-]?\d+(\.0+)?")
-_SIGNED = re.compile(r"[+-]\d+(\.0+)?")
+_SIGNED = re.compile(r"[+-]\d+")
 
 
 class Classification(RowKind):
@@ -51,11 +51,26 @@ class Classification(RowKind):
     # Labels: null, empty, marks of missing values and -1 mean none, where they are no classes.
 
     def doubtful_classes(self, table: Table, columns: Columns, known: Collection[str], *, by_share: bool) -> frozenset[str]:
+        """See `Kind.doubtful_classes`.
+
+        Raises:
+            UserError: Nobody can tell what -1 means.
+        """
         classes = doubtful_classes(self.label_cells(table, columns), known, by_share=by_share)
-        names = {str(value).strip() for value in table.column(str(columns.label)) if not is_missing(value, classes)}
+        values = table.column(str(columns.label))
+        names = {str(value).strip().removesuffix(".0") for value in values if not is_missing(value, classes)}
         # -1 and 1 are two signs of an opinion, and so is -1 beside other signs; beside other numbers it hides a label.
-        has_signs = {name.partition(".")[0] for name in names} == {"1"} or any(map(_SIGNED.fullmatch, names))
-        return classes | {MINUS_ONE} if has_signs or MINUS_ONE in known else classes
+        if names == {"1"} or any(map(_SIGNED.fullmatch, names)) or MINUS_ONE in known:
+            return classes | {MINUS_ONE}
+        if names in ({"0"}, {"0", "1"}) and not names <= set(known) and any(map(is_minus_one, values)):
+            raise UserError(
+                f"{table.source}: the labels are -1, {' and '.join(sorted(names))} (column {columns.label!r}), and -1 may be a "
+                "class or mean no label",
+                expected="classes by name, or nothing where there is no label",
+                fix="write words (such as negative, neutral, positive), or empty the cells with -1; or give the names that the "
+                "teacher has for the classes, with or without -1: --label-map -1=NAME --label-map 0=NAME",
+            )
+        return classes
 
     def read_labels(self, table: Table, columns: Columns, rows: Sequence[int]) -> list[str | None]:
         check_no_lists(table, str(columns.label))
@@ -83,17 +98,6 @@ class Classification(RowKind):
 
     def sole_class(self, labels: Sequence[int]) -> int | None:
         return labels[0] if len(set(labels)) == 1 else None
-
-    def label_notes(self, table: Table, column: str, names: Sequence[str], labels: Sequence[Any], *, check: bool) -> list[str]:
-        if check and set(names) in ({"0"}, {"0", "1"}) and any(map(is_minus_one, table.column(column))):
-            raise UserError(
-                f"{table.source}: the labels are -1, {' and '.join(names)} (column {column!r}), and -1 may be a class or mean "
-                "no label",
-                expected="classes by name, or nothing where there is no label",
-                fix="write words (such as negative, neutral, positive), or empty the cells with -1; of a teacher that has the "
-                "class give its name: --label-map -1=NAME",
-            )
-        return []
 
     def strata(self, labels: Sequence[Any]) -> list[Any]:
         return list(labels)

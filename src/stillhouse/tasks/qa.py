@@ -40,6 +40,7 @@ from stillhouse.objectives.hard_labels import span_cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, span_soft_labels
 from stillhouse.task import Answer, Kind, Task
 
+_LONGEST = 2**40  # characters of a context, far more than any has
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -98,6 +99,14 @@ class QuestionAnswering(Kind):
 
     def to_names(self, label: tuple[Answer, ...], task: Task) -> list[str]:
         return [answer.text for answer in label]
+
+    def check_labels(self, names: Sequence[str], labels: Sequence[Any], source: str, column: str) -> None:
+        if not any(labels):
+            raise UserError(
+                f"{source}: all {len(labels):,} questions are said to have no answer ({column})",
+                expected="questions with answers",
+                fix="name the right column with --label, or correct is_impossible",
+            )
 
     def strata(self, labels: Sequence[Any]) -> list[Any]:
         return [label == () for label in labels]
@@ -234,8 +243,8 @@ def _given_answers(table: Table, columns: Columns, row: int) -> list[tuple[str, 
     if value is None or (mark and not (mark in LIKELY_MARKS and mark in str(table.column(str(columns.text_pair))[row]))):
         return None  # where the context says "None", it may be the answer
     try:
-        answers = [(str(text), _start(start)) for text, start in _pairs(value)]
-    except (TypeError, KeyError, ValueError, AttributeError):
+        answers = [(_answer_text(text), _start(start)) for text, start in _pairs(value)]
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         raise UserError(
             f"{table.where(row)}: {shown(value)} are no answers",
             expected="{'text': ['Paris'], 'answer_start': [14]}, a list of such answers or of their texts, or the one answer's "
@@ -257,6 +266,12 @@ def _pairs(value: Any) -> Iterable[tuple[Any, Any]]:
     return zip(texts, starts or [None] * len(texts), strict=True)
 
 
+def _answer_text(value: Any) -> str:
+    if isinstance(value, (list, dict)) or (not isinstance(value, str) and missing_mark(value) is not None):
+        raise ValueError(value)
+    return str(value)
+
+
 def _start(value: Any) -> int:
     """Where an answer is said to start.
 
@@ -265,7 +280,7 @@ def _start(value: Any) -> int:
     """
     if value is None or is_nan(value):
         return -1
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+    if isinstance(value, bool) or int(value) != float(value) or abs(int(value)) > _LONGEST:
         raise ValueError(value)
     return int(value)
 

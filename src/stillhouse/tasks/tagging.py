@@ -22,7 +22,7 @@ from stillhouse.data.batch import IGNORED, Batch, Inputs
 from stillhouse.data.columns import TAG, Columns
 from stillhouse.data.examples import Examples
 from stillhouse.data.labels import is_missing, one_label
-from stillhouse.data.literals import literal_values
+from stillhouse.data.literals import literal_values, looks_like_list
 from stillhouse.data.missing import missing_mark
 from stillhouse.data.ragged import Ragged
 from stillhouse.data.read_examples import check_given, read_string
@@ -51,6 +51,11 @@ class Tagging(Kind):
     # Words and their tags, as lists or with spaces between them.
 
     def read_text(self, value: Any, table: Table, row: int) -> list[str]:
+        if isinstance(value, str) and looks_like_list(value):
+            raise UserError(
+                f"{table.where(row)}: {shown(value)} is a list as text, and cannot be read",
+                expected="words with spaces between them; or in all rows whole lists, such as ['a', 'b']",
+            )
         if not isinstance(value, list):
             return read_string(value, table, row).split()
         return [_word(word, table, row) for word in value]
