@@ -102,4 +102,7 @@ def check_given(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
     """
     for given in (texts, pairs or ()):
         for number, text in enumerate(given, 1):
-            check_surrogates(text, f"text {number}", "text")
+            try:
+                check_surrogates(text, f"text {number}", "text")
+            except UserError as error:
+                raise UserError(error.given, expected=error.expected, fix="give it as UTF-8") from None
