@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stillhouse.data.examples import Dataset, Examples
-from stillhouse.data.labels import listed, to_ids
+from stillhouse.data.labels import folded, listed, to_ids
 from stillhouse.errors import UserError
 
 
@@ -70,12 +70,12 @@ def match_labels(
         if given not in names:
             raise UserError(f"--label-map names {given!r}, which is no label of the data", expected=listed(names))
     exact = {name: position for position, name in enumerate(teacher_labels)}
-    # Two labels of the teacher that differ in case only are told apart by their exact names alone.
-    times = Counter(name.casefold() for name in exact)
-    folded = {name.casefold(): position for name, position in exact.items() if times[name.casefold()] == 1}
+    # Two labels of the teacher that differ in case or Unicode form only are told apart by their exact names alone.
+    times = Counter(map(folded, exact))
+    alike = {folded(name): position for name, position in exact.items() if times[folded(name)] == 1}
 
     def position_of(name: str) -> int | None:
-        return exact[name] if name in exact else folded.get(name.casefold())
+        return exact[name] if name in exact else alike.get(folded(name))
 
     for given, wanted in label_map.items():
         if position_of(wanted) is None:

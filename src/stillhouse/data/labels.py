@@ -38,14 +38,14 @@ def check_training_labels(names: Sequence[str], labels: Sequence[Any], table: Ta
     """Refuses labels from which nothing can be learnt: none at all, or only one class."""
     present = [value for value in labels if value is not None]
     if not present:
-        raise no_labels(table, columns)
+        raise no_labels(table, columns, ", or give such text with --transfer")
     others = ", ".join(_without_label(table, columns))
     place = f"column {columns.label!r}" + (f"; of the others {others}, which means no label" if others else "")
     columns.kind.check_labels(names, present, table.source, place)
 
 
-def no_labels(table: Table, columns: Columns) -> UserError:
-    """What to say where no row has a label: why."""
+def no_labels(table: Table, columns: Columns, else_fix: str = "") -> UserError:
+    """What to say where no row has a label: why, and what to do about it."""
     lost, why = columns.kind.lost_labels(table, columns, rows := range(len(table)), read_labels(table, columns, rows))
     if lost:
         first = min(lost)
@@ -58,7 +58,7 @@ def no_labels(table: Table, columns: Columns) -> UserError:
     return UserError(
         f"{table.source}: no row has a label (column {columns.label!r}" + (f": {found})" if found else ")"),
         expected="rows with labels",
-        fix="name the right column with --label, or give such text with --transfer",
+        fix="name the right column with --label" + else_fix,
     )
 
 
@@ -115,13 +115,18 @@ def alike_notes(names: Sequence[str]) -> list[str]:
     """Names the labels that people may take for one and the same."""
     groups = defaultdict(list)
     for name in names:
-        groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        groups[folded(name)].append(name)
     return [
         f"the labels {', '.join(map(_distinctly, group))} differ only in case, spaces or Unicode form; "
         "if they mean the same, write them alike"
         for group in groups.values()
         if len(group) > 1
     ]
+
+
+def folded(name: str) -> str:
+    """A label without its case, its spaces' number and the form that Unicode has for one and the same text."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _distinctly(name: str) -> str:
