@@ -25,6 +25,8 @@ def test_by_name_in_any_case_with_labels_that_the_data_lack() -> None:
 def test_by_name_in_any_form_of_unicode() -> None:
     aligned = align_labels(dataset("classification", ("Cafe\u0301", "tea"), [0, 1]), ["tea", "caf\u00e9"], {})
     assert aligned.train.labels == [1, 0]
+    signed = align_labels(dataset("classification", ("+1", "-1"), [0, 1]), ["-1", "1"], {})
+    assert signed.train.labels == [1, 0]
 
 
 def test_equal_labels_in_another_order_need_no_note() -> None:

@@ -175,6 +175,15 @@ def test_every_split_reads_labels_as_the_training_rows_do(tmp_path: Path) -> Non
     assert Counter(data.validation.labels) == {0: 10, 2: 1, 3: 20}
 
 
+def test_a_split_of_minus_one_alone_is_hidden_where_it_is_a_class_too(tmp_path: Path) -> None:
+    header = "text\tlabel\n"
+    train = header + "".join(f"{sentence(row)}\t{row % 3 - 2}\n" for row in range(60))
+    hidden = header + "".join(f"{sentence(row)}\t-1\n" for row in range(100, 110))
+    data = load_dataset(DataConfig(source=folder(tmp_path, {"train.tsv": train, "test.tsv": hidden})))
+    assert (data.task.labels, data.test) == (("-2", "-1", "0"), None)
+    assert "test: not used, because its rows have no labels" in data.notes
+
+
 @pytest.mark.parametrize("labels", [[-1, 0, 1], ["-1", "0", "1"], [-1, 0], [-1.0, 0.0, 1.0]])
 def test_the_map_says_what_minus_one_is(tmp_path: Path, labels: list[Any]) -> None:
     source = labelled(tmp_path, labels)
@@ -202,12 +211,11 @@ def test_the_cause_is_named_where_labels_are_missing(tmp_path: Path, labels: lis
 
 
 def test_labels_that_look_alike_are_named(tmp_path: Path) -> None:
-    notes = load_dataset(DataConfig(source=labelled(tmp_path, ["Good", "good", "caf\u00e9", "cafe\u0301", "bad"]))).notes
-    assert (
-        "the labels 'Good', 'good' differ only in case, spaces or Unicode form; if they mean the same, write them alike"
-        in notes
-    )
+    notes = load_dataset(DataConfig(source=labelled(tmp_path, ["Good", "good", "caf\u00e9", "cafe\u0301", "+1", "1"]))).notes
+    said = "the labels 'Good', 'good' differ only in case, spaces, plus sign or Unicode form; if they mean the same, write"
+    assert f"{said} them alike" in notes
     assert any(r"the labels 'cafe\u0301', 'caf\u00e9' differ" in note.replace("\u00e9", r"\u00e9") for note in notes)
+    assert any("labels '+1', '1' differ" in note for note in notes)
     assert not any("differ only" in note for note in load_dataset(DataConfig(source=labelled(tmp_path, ["a", "b"]))).notes)
     files = {"train.tsv": "text\tlabel\nx\tGood\ny\tbad\nz\tbad\n", "dev.tsv": "text\tlabel\nw\tgood\n"}
     with pytest.raises(UserError, match=r"lack: 'good'\n(?s:.*)fix: the labels 'Good', 'good' differ only in case"):
@@ -370,6 +378,8 @@ def test_marks_of_missing_values_are_no_texts(tmp_path: Path, mark: Any) -> None
     said = f" (1 have {mark.strip()!r} there)" if isinstance(mark, str) else ""
     assert f"{path}: 1 rows without text were left out{said}" in data.notes
     assert f"{more}: 1 rows without text were left out{said}" in data.notes
+    given = read_texts(DataConfig(source=str(path)), load_kind("classification")).text
+    assert (len(given), given[20]) == (23, mark if isinstance(mark, str) else "")  # what is typed is answered
     pairs = [{"sentence1": sentence(number), "sentence2": sentence(number + 50), "label": number % 2} for number in range(20)]
     path.write_text(lines(*pairs, {"sentence1": "one", "sentence2": mark, "label": 1}))
     assert sum(map(len, split_texts(load_dataset(DataConfig(source=str(path)))))) == 20

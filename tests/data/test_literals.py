@@ -80,6 +80,7 @@ def test_a_slip_in_a_column_of_lists_is_reported() -> None:
         (["['joy']", "anger"], "line 2: the label .* which other rows of the column are not"),
         (["[joy]", "[joy, anger]"], r"line 3: the label '\[joy, anger\]' is a list as text, and cannot be read"),
         (["['a' ... 'b']", "['b' ... 'c']"], "line 2: .* and cannot be read"),
+        (["joy", "anger", "joy", "{anger, joy}"], "line 5: .* and cannot be read"),
         (["['joy', 'ang", "['anger', 'j"], "line 2: .* and cannot be read"),
     ],
 )
@@ -88,6 +89,6 @@ def test_lists_among_names_are_refused(cells: list[Any], said: str) -> None:
         check_no_lists(Table({"label": cells}, "rows.csv", range(2, 2 + len(cells))), "label")
 
 
-@pytest.mark.parametrize("cells", [["[joy]", "[anger]"], ["(a, b)", "(c)"], ["a, b", "c"], ["[a, b]", "c", "d"]])
+@pytest.mark.parametrize("cells", [["[joy]", "[anger]"], ["(a, b)", "(c)"], ["a, b", "c"], ["[a] b, c [d]", "c"]])
 def test_names_in_brackets_are_names(cells: list[Any]) -> None:
     check_no_lists(Table({"label": cells}, "rows.csv"), "label")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from stillhouse.data.columns import Columns, number
-from stillhouse.data.missing import LIKELY_MARKS, is_nan, missing_mark
+from stillhouse.data.missing import LIKELY_MARKS, SURE_MARKS, is_nan, missing_mark
 from stillhouse.data.readers.table import Table, check_surrogates
 from stillhouse.errors import UserError, shown
 from stillhouse.task import Kind
@@ -76,9 +76,14 @@ def mark_counts(table: Table, columns: Columns) -> Counter[str]:
     if columns.label is None or columns.label not in table.columns:
         return Counter()
     counts: Counter[str] = Counter()
-    for cell in columns.kind.label_cells(table, columns):
-        counts.update({mark for value in cell if (mark := _mark(value, columns.kind)) is not None})
+    for cell, times in _distinct(columns.kind.label_cells(table, columns)).items():
+        counts.update(dict.fromkeys((mark for value in cell if (mark := _mark(value, columns.kind)) is not None), times))
     return counts
+
+
+def _distinct(cells: Iterable[Sequence[Any]]) -> Counter[tuple[Any, ...]]:
+    """How many rows have the same cell, but for lists in it, which mark nothing."""
+    return Counter(tuple(value for value in cell if not isinstance(value, (list, dict))) for cell in cells)
 
 
 def _mark(value: Any, kind: Kind) -> str | None:
@@ -101,11 +106,11 @@ def doubtful_classes(cells: Iterable[Sequence[Any]], known: Collection[str], *, 
     """Marks of missing labels that are classes: see `Kind.doubtful_classes`; "-" also where "+" is one."""
     counts: Counter[str] = Counter()
     rows, signs = 0, False
-    for cell in cells:
-        marks = [missing_mark(value) for value in cell]
-        rows += any(mark is None or mark in LIKELY_MARKS for mark in marks)
+    for cell, times in _distinct(cells).items():
+        marks = {missing_mark(value) for value in cell}
+        rows += times if marks - SURE_MARKS - {""} else 0
         signs |= any(isinstance(value, str) and value.strip() == "+" for value in cell)
-        counts.update({mark for mark in marks if mark})
+        counts.update(dict.fromkeys((mark for mark in marks if mark), times))
     named = {name.casefold() for name in known}
     frequent = {mark for mark in counts if by_share and mark in LIKELY_MARKS and counts[mark] > _FREQUENT * rows}
     return frozenset(frequent | {mark for mark in counts if mark.casefold() in named or (mark == "-" and signs)})
@@ -117,7 +122,7 @@ def alike_notes(names: Sequence[str]) -> list[str]:
     for name in names:
         groups[folded(name)].append(name)
     return [
-        f"the labels {', '.join(map(_distinctly, group))} differ only in case, spaces or Unicode form; "
+        f"the labels {', '.join(map(_distinctly, group))} differ only in case, spaces, plus sign or Unicode form; "
         "if they mean the same, write them alike"
         for group in groups.values()
         if len(group) > 1
@@ -125,8 +130,9 @@ def alike_notes(names: Sequence[str]) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """A label without its case, its spaces' number and the form that Unicode has for one and the same text."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """A label without its case, a number's plus sign, and what is another form of the same text to Unicode."""
+    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    return text.removeprefix("+") if re.fullmatch(r"\+\d+", text) else text
 
 
 def _distinctly(name: str) -> str:

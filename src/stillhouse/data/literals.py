@@ -18,6 +18,9 @@ from stillhouse.errors import UserError, shown
 
 _SHARE = 0.9  # of the cells of a column of literals, so that a slip of the pen is reported
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
+_BROKEN = re.compile(
+    r"[\[{(]['\"]|\[[^\[\]{}]*,[^\[\]{}]*\]$|\{[^\[\]{}]*,[^\[\]{}]*\}$"
+)  # a list that is cut, or without quotes
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _TOKEN = re.compile(rf"""{_STRING}|[\[\](){{}}:,=]|[^\s'"\[\](){{}}:,=]+""", re.DOTALL)
 _NAMES = {"nan": None, "null": None, "true": True, "false": False}
@@ -36,16 +39,14 @@ def literal_values(table: Table, name: str) -> list[Any]:
 
 
 def check_no_lists(table: Table, name: str) -> None:
-    """Refuses a column of names where single cells are lists as text, or all of them are in no form that is understood."""
+    """Refuses a column of names where cells are lists as text: single ones, or in no form that is understood."""
     values = literal_values(table, name)
-    brackets = [row for row, value in enumerate(values) if isinstance(value, str) and _has_bracket(value)]
-    for row in brackets:
-        text = values[row].strip()
-        is_list = parse_literal(text) is not None
-        looks_so = len(brackets) >= _SHARE * len(values) and "," in text and not re.search(r"[\[\]{}]", text[1:-1])
-        if is_list or text[1:2] in ("'", '"') or (looks_so and text[0] != "("):
+    for value in dict.fromkeys(value for value in values if isinstance(value, str)):
+        text = value.strip()
+        is_list = text.startswith(tuple(_BRACKETS)) and parse_literal(text) is not None
+        if is_list or _BROKEN.match(text):
             raise UserError(
-                f"{table.where(row)}: the label {shown(values[row])} is a list as text, "
+                f"{table.where(values.index(value))}: the label {shown(value)} is a list as text, "
                 + ("which other rows of the column are not" if is_list else "and cannot be read"),
                 expected="names in all rows; or in all rows lists such as ['joy', 'anger'], as JSON or Python spell them",
                 fix="write the column in one form",

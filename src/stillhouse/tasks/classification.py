@@ -57,7 +57,7 @@ class Classification(RowKind):
             UserError: Nobody can tell what -1 means.
         """
         classes = doubtful_classes(self.label_cells(table, columns), known, by_share=by_share)
-        values = table.column(str(columns.label))
+        values = {value for value in literal_values(table, str(columns.label)) if not isinstance(value, (list, dict))}
         names = {str(value).strip().removesuffix(".0") for value in values if not is_missing(value, classes)}
         # -1 and 1 are two signs of an opinion, and so is -1 beside other signs; beside other numbers it hides a label.
         if names == {"1"} or any(map(_SIGNED.fullmatch, names)) or MINUS_ONE in known:
@@ -75,7 +75,16 @@ class Classification(RowKind):
     def read_labels(self, table: Table, columns: Columns, rows: Sequence[int]) -> list[str | None]:
         check_no_lists(table, str(columns.label))
         values = literal_values(table, str(columns.label))
-        names = [class_name(values[row], table, row, columns.classes) for row in rows]
+        of_text: dict[str, str | None] = {}
+        names = []
+        for row in rows:
+            value = values[row]
+            if not isinstance(value, str):
+                names.append(class_name(value, table, row, columns.classes))
+                continue
+            if value not in of_text:
+                of_text[value] = class_name(value, table, row, columns.classes)
+            names.append(of_text[value])
         distinct = {name for name in names if name is not None}
         if all(_WHOLE.fullmatch(name) for name in distinct):
             # Integers with a gap come out of a spreadsheet or data frame as 0.0 and 1.0.
@@ -98,6 +107,9 @@ class Classification(RowKind):
 
     def sole_class(self, labels: Sequence[int]) -> int | None:
         return labels[0] if len(set(labels)) == 1 else None
+
+    def are_hidden(self, labels: Sequence[str]) -> bool:
+        return set(labels) == {MINUS_ONE}  # of a whole split, even where it is a class of the training rows
 
     def strata(self, labels: Sequence[Any]) -> list[Any]:
         return list(labels)
