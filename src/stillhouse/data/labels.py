@@ -142,7 +142,7 @@ def _distinctly(name: str) -> str:
 def one_label(label: str, rows: int, source: str, column: str) -> UserError:
     """What to say where all labels are the same."""
     return UserError(
-        f"{source}: all {rows} labels are {label!r} ({column})",
+        f"{source}: all {rows} labels are {shown(label)} ({column})",
         expected="at least two different labels",
         fix="name the right column with --label, or check how the rows were chosen",
     )

@@ -18,9 +18,7 @@ from stillhouse.errors import UserError, shown
 
 _SHARE = 0.9  # of the cells of a column of literals, so that a slip of the pen is reported
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
-_BROKEN = re.compile(
-    r"[\[{(]['\"]|\[[^\[\]{}]*,[^\[\]{}]*\]$|\{[^\[\]{}]*,[^\[\]{}]*\}$"
-)  # a list that is cut, or without quotes
+_BROKEN = re.compile(r"[\[{(]['\"]|\[[^\[\]{}]*,[^\[\]{}]*\]$|\{[^\[\]{}]*,[^\[\]{}]*\}$")  # cut, or without quotes
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _TOKEN = re.compile(rf"""{_STRING}|[\[\](){{}}:,=]|[^\s'"\[\](){{}}:,=]+""", re.DOTALL)
 _NAMES = {"nan": None, "null": None, "true": True, "false": False}
