@@ -31,10 +31,9 @@ def read_examples(table: Table, columns: Columns, notes: list[str]) -> Examples:
     if not rows:
         raise UserError(f"{table.source}: no row has a text in column {columns.text!r}", fix="name the column with --text")
     if len(rows) < len(texts):
-        said = ", ".join(f"{count:,} have {mark!r} there" for mark, count in sorted(Counter(filter(None, marks)).items()))
-        notes.append(
-            f"{table.source}: {len(texts) - len(rows)} rows without text were left out" + (f" ({said})" if said else "")
-        )
+        notes.append(f"{table.source}: {len(texts) - len(rows)} rows without text were left out")
+        marked = sorted(Counter(filter(None, marks)).items())
+        notes += [f"{table.source}: {count:,} rows have the text {mark}, which means no text" for mark, count in marked]
     if all(isinstance(texts[row], str) and looks_like_list(texts[row]) for row in rows[:_LOOKED_AT]):
         notes.append(f"{table.source}: the texts in column {columns.text!r} are lists as text, and are read as they stand")
     labels = read_labels(table, columns, rows)
