@@ -9,10 +9,8 @@ from typing import Any
 
 from stillhouse.data.columns import Columns
 from stillhouse.data.readers.table import Table, check_surrogates
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, listed
 from stillhouse.task import Kind
-
-_SHOWN = 10  # names in a message
 
 
 def read_labels(table: Table, columns: Columns, rows: Sequence[int]) -> list[Any]:
@@ -55,8 +53,8 @@ def check_known(kind: Kind, names: Sequence[str], labels: Iterable[Any], source:
     unknown = [name for name in label_names(kind, labels) if name not in set(names)]
     if unknown:
         raise UserError(
-            f"{source} has labels that the training rows lack: {listed(unknown)}",
-            expected=f"only {listed(names)}",
+            f"{source} has labels that the training rows lack: {quoted(unknown)}",
+            expected=f"only {quoted(names)}",
             fix="correct those rows, or add training rows with these labels",
         )
 
@@ -66,10 +64,9 @@ def to_ids(kind: Kind, labels: Sequence[Any], ids: Mapping[str, int]) -> list[An
     return [None if label is None else kind.to_ids(label, ids) for label in labels]
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names for a message, the first few of many."""
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+def quoted(names: Iterable[str]) -> str:
+    """Labels for a message, the first few of many, in quotes."""
+    return listed(map(repr, names))
 
 
 def is_minus_one(value: Any) -> bool:
