@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from stillhouse.data.columns import WORDS
+from stillhouse.data.readers.split_names import split_of
 from stillhouse.data.readers.squad import parse_squad
 from stillhouse.data.readers.table import Table, split_lines
 from stillhouse.documents import DocumentError, read_json
@@ -57,8 +58,15 @@ def document_table(document: Any, source: str) -> Table:
     return _table(document, source)
 
 
+def are_splits(document: Mapping[str, Any]) -> bool:
+    """Whether an object holds the rows of splits, by name."""
+    return any(map(split_of, document)) and all(isinstance(rows, (list, dict)) for rows in document.values())
+
+
 def _object_table(document: dict[str, Any], source: str) -> Table:
     values = list(document.values())
+    if are_splits(document):
+        return _table([document], source)  # for who can do with splits
     is_sentence = any(name.casefold() in WORDS and _is_strings(value) for name, value in document.items())
     if is_sentence or any(not isinstance(value, (dict, list)) for value in values):
         return _table([document], source)
@@ -71,8 +79,9 @@ def _object_table(document: dict[str, Any], source: str) -> Table:
         if all(map(str.isdecimal, document)):
             return _table(values, source)
     elif all(isinstance(value, list) for value in values):
-        if all(isinstance(one, dict) for value in values for one in value):  # splits, or a name for the rows
-            return _table(values[0] if len(values) == 1 else [document], source)
+        is_name_of_rows = len(values) == 1 and all(isinstance(one, dict) for one in values[0])
+        if is_name_of_rows:
+            return _table(values[0], source)
         if len({len(value) for value in values}) == 1:
             return Table(document, source)
     raise UserError(

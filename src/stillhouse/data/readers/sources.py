@@ -9,7 +9,8 @@ from pathlib import Path
 
 from stillhouse.data.readers.formats import SUFFIXES, read_table, stem_and_format
 from stillhouse.data.readers.hub import is_saved, read_hub, read_saved
-from stillhouse.data.readers.records import document_table
+from stillhouse.data.readers.records import are_splits, document_table
+from stillhouse.data.readers.split_names import split_of
 from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError, listed, nearest
 from stillhouse.files import given_path
@@ -18,9 +19,6 @@ BUILT_IN = ("pydocs",)
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 GLUE_REPOSITORY = "nyu-mll/glue"
 
-_SPLITS = {"train": "train", "test": "test", "dev": "validation", "valid": "validation", "validation": "validation"}
-_SPLITS["val"] = "validation"
-_SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?![a-z])")
 _SHARD = re.compile(r"-\d+-of-\d+")
 
 
@@ -106,21 +104,11 @@ def read_source(given: str) -> SplitTables:
     )
 
 
-def split_of(name: str) -> str | None:
-    """The split that a name says, with or without a prefix or suffix; None where it says none, or two.
-
-    >>> split_of("lite_train"), split_of("dev_matched"), split_of("contest")
-    ('train', 'validation', None)
-    """
-    said = {_SPLITS[word] for word in _SPLIT_WORD.findall(name.casefold())}
-    return said.pop() if len(said) == 1 else None
-
-
 def read_splits(file: Path) -> dict[str, Callable[[], Table]]:
     """What reads the splits of a JSON file: one object of lists by split, else all of its rows are `train`."""
     table = read_table(file)
-    lists = {name: values[0] for name, values in table.columns.items() if isinstance(values[0], (list, dict))}
-    if len(table) > 1 or len(lists) < len(table.columns) or not any(map(split_of, lists)):
+    lists = {name: values[0] for name, values in table.columns.items()}
+    if len(table) > 1 or not are_splits(lists):
         return {"train": lambda: table}
     if unknown := [name for name in lists if not split_of(name)]:
         raise UserError(
@@ -166,7 +154,7 @@ def folder_of_splits(folder: Path) -> Path:
         raise UserError(
             f"{folder} has no split files, but {len(below)} of its folders have",
             expected="one data set",
-            fix=f"name one of {listed(map(str, below))}",
+            fix=f"name one of them: {listed(path.name for path in below)}",
         )
     return below[0] if below else folder
 
