@@ -222,7 +222,7 @@ def _given_answers(value: Any, table: Table, row: int) -> list[tuple[str, int]]:
             starts = value.get("answer_start") or [-1] * len(value["text"])
             value = [{"text": text, "start": start} for text, start in zip(value["text"], starts, strict=True)]
         answers = [(str(answer["text"]), int(answer.get("start", answer.get("answer_start", -1)))) for answer in value]
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         raise UserError(
             f"{table.where(row)}: {value!r} are no answers", expected="a list of answers with text and start"
         ) from None
