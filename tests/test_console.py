@@ -18,8 +18,8 @@ def test_a_terminal_gets_bars_on_stderr(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", terminal)
     console = Console()
     for step in (1, 2, 3):
-        console.progress(step, 3, "distil")
-    assert "distil" in terminal.getvalue()
+        console.progress(step, 3, "distil [red]\x9b")
+    assert "distil [red]\\u009b" in terminal.getvalue()
     assert "3/3" in terminal.getvalue()
     assert capsys.readouterr().out == ""
 

@@ -27,8 +27,11 @@ def show(text: str, *, error: bool = False, end: str = "\n") -> None:
         error: To stderr.
         end: What follows.
     """
-    plain = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    print(plain, end=end, flush=True, file=sys.stderr if error else sys.stdout)
+    print(_plain(text), end=end, flush=True, file=sys.stderr if error else sys.stdout)
+
+
+def _plain(text: str) -> str:
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Console:
@@ -98,12 +101,12 @@ class Console:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.close(keep_name=True)
-        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("  {task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         from rich.console import Console as RichConsole
 
         self._bars = Progress(*columns, console=RichConsole(stderr=True))
         self._bars.start()
-        self._task = self._bars.add_task(name, total=steps)
+        self._task = self._bars.add_task(_plain(name), total=steps)
 
     def close(self, *, keep_name: bool = False) -> None:
         """Ends a bar that is being shown; also after an error, so that the message stands on a line of its own."""

@@ -170,8 +170,14 @@ def test_named_column_that_is_not_there(option: str) -> None:
 
 
 def test_no_label_column() -> None:
-    with pytest.raises(UserError, match=r"known as a label; its columns are text, extra\n.*\n  fix: .*--label"):
+    with pytest.raises(
+        UserError, match=r"known as a label; its columns are text, extra\n.*\n  fix: .*--label, and all columns in"
+    ):
         find_columns(table(text=["a"], extra=["b"]), DataConfig())
+    with pytest.raises(UserError, match=r"its columns are text\|label\n.*\n  fix: give a file with two columns"):
+        find_columns(table(**{"text|label": ["a|b"]}), DataConfig())
+    with pytest.raises(UserError, match=r"its columns are Word, Tag\n.*\n  fix: write a word and its tag on each line"):
+        find_columns(table(Word=["John", "sleeps"], Tag=["B-PER", "O"]), DataConfig())
 
 
 def test_no_text_column() -> None:

@@ -84,6 +84,10 @@ def test_tsv_without_tabs_is_read_as_csv_where_that_makes_columns(tmp_path: Path
         assert len(read_table(write(tmp_path, "a.tsv", text)).columns) == 1
 
 
+def test_tsv_that_excel_names_the_delimiter_of(tmp_path: Path) -> None:
+    assert read_table(write(tmp_path, "a.tsv", "sep=\t\ntext\tlabel\na\t1\n")).columns == {"text": ["a"], "label": ["1"]}
+
+
 def test_columns_without_a_name_and_without_content_do_not_count(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, "a.csv", "v1,v2,,,\nspam,win,,,\nham,hello,, ,\n"))
     assert table.columns == {"v1": ["spam", "ham"], "v2": ["win", "hello"]}

@@ -184,14 +184,27 @@ def _longest_text(table: Table, *taken: str | None) -> str:
 
 
 def _no_label(table: Table, usual: Sequence[str]) -> NoReturn:
-    is_qa = usual is not ANSWERS and first_column(table, QUESTIONS) and first_column(table, CONTEXTS)
     raise UserError(
         f"{table.source} has no column that is known as a label; its columns are {listed(table.columns)}",
         expected=f"a column such as {', '.join(usual[:5])}",
-        fix="give --task qa if answers are to be found in the context, or name the column with --label"
-        if is_qa
-        else "name the column with --label",
+        fix=_way_to_labels(table, usual),
     )
+
+
+def _way_to_labels(table: Table, usual: Sequence[str]) -> str:
+    if len(table.columns) == 1:
+        return "give a file with two columns (in .csv a comma is between them, in .tsv a tab; .txt holds texts alone)"
+    if any(_are_single_tags(values[:_LOOKED_AT]) for values in table.columns.values()):
+        return "write a word and its tag on each line, a blank line after each sentence and no header, in a file .conll"
+    if usual is not ANSWERS and first_column(table, QUESTIONS) and first_column(table, CONTEXTS):
+        return "give --task qa if answers are to be found in the context, or name the column with --label"
+    has_header = any(end in table.source for end in (".csv", ".tsv"))
+    return "name the column with --label" + (", and all columns in the first line of the file" if has_header else "")
+
+
+def _are_single_tags(values: Sequence[Any]) -> bool:
+    """Whether each of these cells is the tag of a word."""
+    return "O" in values and len({*map(str, values)}) > 1 and all(_is_tag_line(value) and " " not in value for value in values)
 
 
 def _missing(table: Table, what: str, option: str) -> NoReturn:

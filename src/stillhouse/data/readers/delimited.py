@@ -22,6 +22,8 @@ _SHOWN = 40  # characters of a field in a message
 
 def parse_tsv(text: str, source: str) -> Table:
     """Tab separated fields, no quoting. A file without any tab is read as CSV where that makes several columns of it."""
+    if _EXCEL.match(text):
+        return parse_csv(text, source)
     if "\t" not in text:
         try:
             table = parse_csv(text, source)

@@ -13,6 +13,7 @@ from typing import Any
 from stillhouse.errors import UserError, listed, nearest
 
 _LFS = b"version https://git-lfs.github.com/spec/"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MARK = "\ufeff"
 _LOOKED_AT = 1000  # bytes
 
@@ -100,7 +101,7 @@ def read_bytes(path: Path) -> bytes:
 def decode_utf8(data: bytes, source: str) -> str:
     """UTF-8 text, with or without a byte order mark."""
     beginning = data[:_LOOKED_AT]
-    if beginning.count(0) > 0.1 * len(beginning):
+    if beginning.count(0) > 0.1 * len(beginning) and not data.startswith(_UTF16):
         encoding = "UTF-16LE" if beginning[1::2].count(0) > beginning[::2].count(0) else "UTF-16BE"
         raise UserError(
             f"{source} is not UTF-8 text: it has more zero bytes than text has",
@@ -110,7 +111,7 @@ def decode_utf8(data: bytes, source: str) -> str:
     try:
         return data.decode("utf-8").lstrip(_MARK)  # a second mark is left where a program added its own
     except UnicodeDecodeError as error:
-        encoding = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"
+        encoding = "UTF-16" if data.startswith(_UTF16) else "LATIN1"
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{source} is not UTF-8 text: the row on line {line} holds the byte 0x{error.object[error.start]:02X}",
