@@ -241,8 +241,8 @@ def malformed(suffix: str, seed: int) -> Iterator[tuple[str, bytes, Records | No
             with suppress(pa.ArrowException, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 yield kind, write(damaged), damaged  # else the format has no form for it
             yield kind, damaged_bytes(content, rng), None
-            if suffix not in (".parquet", ".tsv.gz"):
-                yield kind, damaged_lines(content, rng), None
+            yield kind, damaged_lines(content, rng), None
+            with suppress(UnicodeDecodeError):  # no text
                 yield kind, recoded(content, rng), None
             if suffix.endswith(".json"):
                 yield kind, damaged_document(content, rng), None

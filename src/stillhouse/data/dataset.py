@@ -16,7 +16,7 @@ from stillhouse.data.readers.formats import read_table
 from stillhouse.data.readers.sources import SplitTables, read_source
 from stillhouse.data.readers.table import Table
 from stillhouse.data.splits import sample, sample_groups, share_of, without_texts_of
-from stillhouse.errors import UserError, listed
+from stillhouse.errors import UserError, cut, listed
 from stillhouse.files import given_path
 from stillhouse.task import Kind, Task
 
@@ -176,9 +176,9 @@ def _read_splits(source: SplitTables, columns: Columns, *, check: bool = True) -
 
 def _described(columns: Columns, names: Sequence[str], train: Table) -> list[str]:
     count = f" with {len(names)} {columns.kind.class_word}" if names else ""
-    notes = [f"task: {columns.kind}{count} (column `{columns.label}`)"]
-    second = "" if columns.text_pair is None else f" and `{columns.text_pair}`"
-    notes.append(f"text: column{'s' if second else ''} `{columns.text}`{second}")
+    notes = [f"task: {columns.kind}{count} (column `{cut(str(columns.label))}`)"]
+    second = "" if columns.text_pair is None else f" and `{cut(columns.text_pair)}`"
+    notes.append(f"text: column{'s' if second else ''} `{cut(columns.text)}`{second}")
     unread = unread_texts(train, (columns.text, columns.text_pair, columns.label, columns.kind.id_column))
     if unread and not columns.kind.has_token_logits:
         fix = "" if second else "; if one belongs to the text, name it with --text-pair"
@@ -301,7 +301,7 @@ def _read_transfer(config: DataConfig, columns: Columns, notes: list[str]) -> li
         )
         found = _find_plain_texts(table, named, columns.kind, columns.text_pair is not None)
         rows = read_examples(table, found, notes)
-        notes.append(f"transfer: {len(rows):,} texts of {given} (column `{found.text}`)")
+        notes.append(f"transfer: {len(rows):,} texts of {given} (column `{cut(found.text)}`)")
         notes += [f"{table.source}: {note}" for note in table.notes]
         texts.append(replace(rows, ids=[f"transfer{number}-{name}" for name in rows.ids]))
     return texts

@@ -13,7 +13,7 @@ from stillhouse.data.readers.split_names import split_of
 from stillhouse.data.readers.squad import parse_squad
 from stillhouse.data.readers.table import Table, split_lines
 from stillhouse.documents import DocumentError, read_json
-from stillhouse.errors import UserError, listed
+from stillhouse.errors import UserError, cut, listed
 
 _EXPECTED = "SQuAD's JSON, a list of objects, or one JSON object a line"
 
@@ -118,8 +118,8 @@ def parse_parquet(data: bytes, source: str) -> Table:
         if repeated:
             raise UserError(f"{source} names a column twice: {listed(repeated)}", expected="columns with distinct names")
         table = file.read()
-    except (pa.ArrowException, OSError) as error:  # damaged pages are an OSError
-        raise UserError(f"{source} is not a Parquet file: {error}", fix="write the file again") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # damaged pages are an OSError
+        raise UserError(f"{source} is not a Parquet file: {cut(str(error))}", fix="write the file again") from None
     if not table.num_rows:
         raise UserError(f"{source} has columns but no rows", expected="at least one row")
     described = read_json((table.schema.metadata or {}).get(b"huggingface", b"{}"), f"what `datasets` wrote into {source}")
@@ -129,7 +129,7 @@ def parse_parquet(data: bytes, source: str) -> Table:
         return Table(name_classes(columns, features, source), source)
     except (AttributeError, TypeError) as error:
         raise UserError(
-            f"what `datasets` wrote into {source} describes no columns: {error}", fix="write the file again"
+            f"what `datasets` wrote into {source} describes no columns: {cut(str(error))}", fix="write the file again"
         ) from None
 
 
@@ -140,7 +140,7 @@ def _values(column: Any, name: str, source: str) -> list[Any]:
     except (ArithmeticError, ValueError) as error:  # such as a date in the year 36,000
         if not isinstance(error, UnicodeDecodeError):
             raise UserError(
-                f"{source}: column {name!r} holds what Python has no value for: {error}",
+                f"{source}: column {name!r} holds what Python has no value for: {cut(str(error))}",
                 expected="text, numbers, or lists of them",
                 fix="leave that column out, or write it as text",
             ) from None

@@ -149,7 +149,8 @@ def folder_of_splits(folder: Path) -> Path:
             return folder
         below = [path for path in _folders(folder) if is_saved(path) or _split_files(path) or _split_folders(path)]
     except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}", expected="a readable folder") from None
+        where = error.filename or folder
+        raise UserError(f"{where} cannot be read: {error.strerror}", expected="a readable folder") from None
     if len(below) > 1:
         raise UserError(
             f"{folder} has no split files, but {len(below)} of its folders have",
