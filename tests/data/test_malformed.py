@@ -9,6 +9,7 @@ import io
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -274,6 +275,20 @@ def check_nothing_is_lost(data: Dataset, rows: int | None, records: Records | No
         name = str(data.columns["text"])
         given = {str(record.get(name, record.get("tokens"))) for record in records}
         assert {str(text) for split in splits for text in split.text} <= given
+        check_labels(data, records)
+
+
+def check_labels(data: Dataset, records: Records) -> None:
+    """Labels that nobody touched are there, but for rows that are said to be left out."""
+    column, kind = str(data.columns["label"]), data.task.kind
+    sound = {str(RECORDS[name](row).get(column)) for name in RECORDS for row in range(ROWS)} - {"None"}
+    labels = [label for split in (data.train, data.selection, data.validation) for label in split.labels if label is not None]
+    names = [kind.to_names(label, data.task) for label in labels]
+    read = Counter(str(name) for name in names)
+    read.update(name[0] for name in names if isinstance(name, list) and len(name) == 1)  # one label among lists of them
+    given = Counter(str(record.get(column)) for record in records)
+    if not kind.can_abstain:  # whose labels have another form
+        assert sum(max(0, given[label] - read[label]) for label in sound) <= said_to_be_left_out(data.notes), data.notes
 
 
 def check_words(error: UserError) -> None:
