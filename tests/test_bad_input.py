@@ -65,6 +65,16 @@ DATA = {
         ["--data", "a.jsonl"],
         "line 2: 'PER' is not a BIO tag",
     ),
+    "tags that are numbers, and a teacher without a head": (
+        {"a.jsonl": "".join(f'{{"tokens": ["w{row}", "b"], "ner_tags": [{row % 3}, 0]}}\n' for row in range(20))},
+        ["--data", "a.jsonl"],
+        r"the tags are numbers, '0', '1', '2'.*expected: names such as B-PER, or a teacher with a head for tagging",
+    ),
+    "control characters": (
+        {"a.csv": "text\x1b[31m,la\x9bbel\na,b\n"},
+        ["--data", "a.csv"],
+        r"its columns are text\\u001b\[31m, la\\u009bbel",
+    ),
     "folder without split files": (
         {"set/reviews.csv": f"text,label\n{SIDES}"},
         ["--data", "set"],

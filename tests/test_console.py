@@ -1,10 +1,11 @@
 """What the console says: bars in a terminal, lines elsewhere, and nothing where it is told to be quiet."""
 
 import io
+import json
 import sys
 import time
 
-from stillhouse.console import Console
+from stillhouse.console import Console, show
 
 
 class Terminal(io.StringIO):
@@ -17,8 +18,8 @@ def test_a_terminal_gets_bars_on_stderr(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", terminal)
     console = Console()
     for step in (1, 2, 3):
-        console.progress(step, 3, "distil")
-    assert "distil" in terminal.getvalue()
+        console.progress(step, 3, "distil [red]\x9b")
+    assert "distil [red]\\u009b" in terminal.getvalue()
     assert "3/3" in terminal.getvalue()
     assert capsys.readouterr().out == ""
 
@@ -51,3 +52,18 @@ def test_a_quiet_console_says_nothing(monkeypatch, capsys):
     console.progress(1, 1, "distil")
     console.close()
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_would_act_on_a_terminal_is_spelt_out(capsys):
+    control = "\x1b[31m red \x9b2J \x00 \u202e right \r line\ttab\u2028 half \udcff"
+    console = Console()
+    console.say(f"column {control}")
+    console.warn(control)
+    console.progress(1, 1, control)
+    show(control, error=True)
+    printed = capsys.readouterr()
+    for text in printed:
+        assert text.count("\\u001b[31m red \\u009b2J \\u0000 \\u202e right \\u000d line\ttab\\u2028 half \\udcff") >= 1
+        assert not set(text) & set("\x1b\x9b\x00\u202e\r\u2028\udcff")
+    show(json.dumps({"label": "\x9b"}, ensure_ascii=False))
+    assert json.loads(capsys.readouterr().out) == {"label": "\x9b"}

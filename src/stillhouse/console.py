@@ -14,6 +14,26 @@ OnProgress = Callable[[int, int, str], None]
 SECONDS_BETWEEN_LINES = 15.0
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def show(text: str, *, error: bool = False, end: str = "\n") -> None:
+    """Prints text, at once. All that people read goes through here.
+
+    What would act on a terminal (names in data may hold it) is spelt out as JSON spells it, so that JSON stays JSON.
+
+    Args:
+        text: Lines.
+        error: To stderr.
+        end: What follows.
+    """
+    print(_plain(text), end=end, flush=True, file=sys.stderr if error else sys.stdout)
+
+
+def _plain(text: str) -> str:
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 class Console:
     """Lines and progress for people.
 
@@ -42,14 +62,14 @@ class Console:
     def say(self, text: str = "") -> None:
         """One line, to stdout."""
         if not (self._quiet or self._is_silent):
-            print(text, flush=True)
+            show(text)
 
     def warn(self, text: str) -> None:
         """A line that people have to know, where there are many runs too, but once, whatever the figures in it."""
         shape = re.sub(r"\d[\d.,]*", "", text)
         if not self._quiet and shape not in self._warned:
             self._warned.add(shape)
-            print(text, flush=True)
+            show(text)
 
     def progress(self, step: int, steps: int, name: str) -> None:
         """Shows that `step` of `steps` are done; the last one ends the bar."""
@@ -65,7 +85,7 @@ class Console:
         elif step == steps or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
             left = (now - self._started) / max(1, step - self._first_step) * (steps - step)
-            print(f"  {name}: {step} of {steps} steps" + (f", {left:.0f} s left" if step < steps else ""), flush=True)
+            show(f"  {name}: {step} of {steps} steps" + (f", {left:.0f} s left" if step < steps else ""))
         if step == steps:
             self.close()
 
@@ -81,12 +101,12 @@ class Console:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.close(keep_name=True)
-        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("  {task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         from rich.console import Console as RichConsole
 
         self._bars = Progress(*columns, console=RichConsole(stderr=True))
         self._bars.start()
-        self._task = self._bars.add_task(name, total=steps)
+        self._task = self._bars.add_task(_plain(name), total=steps)
 
     def close(self, *, keep_name: bool = False) -> None:
         """Ends a bar that is being shown; also after an error, so that the message stands on a line of its own."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 SHOWN = 200  # characters of what was given that a message shows
+_LONGEST_NAME = 60  # characters
 
 
 class StillhouseError(Exception):
@@ -76,6 +77,13 @@ def shown(value: object) -> str:
 def cut(text: str) -> str:
     """The beginning of a text, where it is too long for a message."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
+
+
+def listed(names: Iterable[str], *, most: int = 10) -> str:
+    """Names for a message, the first few of many, each cut where it is long."""
+    every = list(names)
+    first = ", ".join(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]} ..." for name in every[:most])
+    return f"{first} and {len(every) - most:,} more" if len(every) > most else first
 
 
 def option_name(name: str) -> str:

@@ -140,6 +140,9 @@ class Kind(ABC):
             column: Where they stand, and what its other rows hold, in words.
         """
 
+    def check_own_names(self, names: Sequence[str], source: str) -> None:
+        """Refuses names of classes that mean nothing where no teacher with a head for the task has them."""
+
     def sole_class(self, labels: Sequence[Any]) -> int | None:
         """The id that all of these labels by id are; None where there are several, or several may be right."""
         return None

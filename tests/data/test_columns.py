@@ -6,6 +6,7 @@ import pytest
 
 from stillhouse.config import DataConfig
 from stillhouse.data.columns import Columns, find_columns, find_texts
+from stillhouse.data.pairs import unread_texts
 from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError
 from stillhouse.task import load_kind
@@ -57,6 +58,79 @@ def test_found_by_usual_names(columns: dict[str, list[Any]], expected: Columns) 
     assert find_columns(table(**columns), DataConfig()) == expected
 
 
+TEXT = [f"some words {number}" for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("sentence_A", "sentence_B"),
+        ("sentenceA", "sentenceB"),
+        ("texta", "textb"),
+        ("Sentence 1", "Sentence 2"),
+        ("sentence0", "sentence1"),
+        ("q1_text", "q2_text"),
+        ("left_text", "right_text"),
+        ("first_sentence", "second_sentence"),
+        ("text", "text2"),
+        ("sentence", "sentence_pair"),
+        ("anchor", "positive"),
+        ("claim", "evidence"),
+        ("question", "answer"),
+        ("source", "target"),
+    ],
+)
+def test_pairs_are_found_by_the_pattern_of_their_names(first: str, second: str) -> None:
+    for names in ((first, second), (second, first)):
+        rows = table(**dict.fromkeys(names, TEXT), label=["1"] * 20, id=TEXT)
+        assert find_columns(rows, DataConfig()) == Columns(load_kind("classification"), first, second, "label")
+    assert find_texts(rows, DataConfig(text=first), load_kind("classification"), pair=True).text_pair == second
+    assert find_columns(rows, DataConfig(text=first)).text_pair is None
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"text": TEXT, "score_1": ["0.5"] * 20, "score_2": ["1.5"] * 20},
+        {"text": TEXT, "annotator_a": ["ann lee", "bob ray"] * 10, "annotator_b": ["ann lee", "bob ray"] * 10},
+        {"text": TEXT, "option_1": TEXT, "option_2": TEXT},
+        {"option_1": TEXT[:10] * 2, "option_2": TEXT, "option_3": TEXT},
+        {"sentence_a": TEXT, "sentence_b": TEXT, "sentence_c": TEXT},
+        {"title": TEXT, "abstract": TEXT},
+    ],
+)
+def test_what_only_looks_like_a_pair_is_none(columns: dict[str, list[Any]]) -> None:
+    assert find_columns(table(**columns, label=["1"] * 20), DataConfig()).text_pair is None
+
+
+def test_texts_that_nobody_reads() -> None:
+    columns: dict[str, list[Any]] = {"title": TEXT, "day": ["2020-01-02 10:00:00"] * 20, "url": ["https://a.b/c"] * 20}
+    columns |= {
+        "topic": ["home and garden", "cars"] * 10,
+        "n": list(range(20)),
+        "chinese": [f"\u6211\u559c\u6b22\u4f60{n}" for n in range(20)],
+    }
+    columns["long"] = ["x" * 100_000] * 20
+    assert unread_texts(table(text=TEXT, **columns), ["text"]) == ["title", "chinese"]
+
+
+def test_questions_answers_and_contexts_untold_are_told_of() -> None:
+    rows = table(question=["q"], context=["the answer"], solution=["answer"])
+    with pytest.raises(UserError, match="fix: give --task qa if"):
+        find_columns(rows, DataConfig())
+    with pytest.raises(UserError, match="fix: name the column with --label"):
+        find_columns(rows, DataConfig(task="qa"))
+
+
+def test_messages_with_many_columns_are_cut() -> None:
+    many = table(**{f"column {number}": ["a"] for number in range(10_000)})
+    for config in (DataConfig(), DataConfig(label="x"), DataConfig(task="qa", label="column 1")):
+        with pytest.raises(UserError) as caught:
+            find_columns(many, config)
+        assert len(str(caught.value)) < 500
+        assert "and 9,990 more" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("labels", "kind"),
     [
@@ -99,8 +173,14 @@ def test_named_column_that_is_not_there(option: str) -> None:
 
 
 def test_no_label_column() -> None:
-    with pytest.raises(UserError, match=r"known as a label; its columns are text, extra\n.*\n  fix: .*--label"):
+    with pytest.raises(
+        UserError, match=r"known as a label; its columns are text, extra\n.*\n  fix: .*--label, and all columns in"
+    ):
         find_columns(table(text=["a"], extra=["b"]), DataConfig())
+    with pytest.raises(UserError, match=r"its columns are text\|label\n.*\n  fix: give a file with two columns"):
+        find_columns(table(**{"text|label": ["a|b"]}), DataConfig())
+    with pytest.raises(UserError, match=r"its columns are Word, Tag\n.*\n  fix: write a word and its tag on each line"):
+        find_columns(table(Word=["John", "sleeps"], Tag=["B-PER", "O"]), DataConfig())
 
 
 def test_no_text_column() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import time
 from pathlib import Path
 
@@ -8,7 +11,8 @@ import pytest
 from huggingface_hub import constants
 
 from stillhouse.data.readers import hub
-from stillhouse.data.readers.sources import choose_splits, read_source, split_of
+from stillhouse.data.readers.sources import choose_splits, read_source
+from stillhouse.data.readers.split_names import split_of
 from stillhouse.data.readers.table import Table
 from stillhouse.errors import UserError
 
@@ -77,6 +81,98 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         read_source(str(fill(tmp_path / "a", "test.tsv")))
     with pytest.raises(UserError, match=r"more than one train split: lite_train\.tsv, train\.tsv"):
         read_source(str(fill(tmp_path / "b", "train.tsv", "lite_train.tsv")))
+
+
+@pytest.mark.parametrize(
+    ("files", "below"),
+    [
+        (("README.md", "data/train-00000-of-00001.tsv", "data/test.tsv"), "data"),
+        (("README.md", ".git/train.tsv", "raw/notes.txt", "plain_text/train.tsv", "plain_text/test.tsv"), "plain_text"),
+        (("train/0.tsv", "train/1.tsv", "test/x.tsv"), ""),
+        (("default/train/0000.tsv", "default/test/0000.tsv", "README.md"), "default"),
+    ],
+)
+def test_splits_one_folder_below_or_in_folders_of_their_own(tmp_path: Path, files: tuple[str, ...], below: str) -> None:
+    folder = tmp_path / "clone"
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"text\tlabel\nfrom {name}\t1\n")
+    source = read_source(str(folder))
+    assert source.name == "clone"
+    assert source.notes == ([f"data: the folder {folder / below}"] if below else [])
+    inside = [name for name in files if name.endswith(".tsv") and not name.startswith(".")]
+    assert {split: table.columns["text"] for split, table in source.splits.items()} == {
+        split: [f"from {name}" for name in inside if split in name] for split in ("train", "test")
+    }
+
+
+def test_several_folders_with_splits_are_named(tmp_path: Path) -> None:
+    for language in ("de", "en"):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        fill(tmp_path / "set" / language, "train.tsv")
+    with pytest.raises(UserError, match=r"2 of its folders have\n.*\n  fix: name one of them: de, en"):
+        read_source(str(tmp_path / "set"))
+
+
+def test_a_pipe_among_split_files_is_refused(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "set", "train.tsv")
+    os.mkfifo(folder / "test.tsv")
+    (folder / "dev.tsv").symlink_to(folder / "nowhere.tsv")
+    source = read_source(str(folder))
+    with pytest.raises(UserError, match="is no ordinary file"):
+        source.table("test")
+    with pytest.raises(UserError, match="there is no file"):
+        source.table("validation")
+
+
+def test_shards_have_the_same_columns(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "set", "train-00000-of-00002.tsv")
+    (folder / "train-00001-of-00002.tsv").write_text("text\tlabel\tmore\na\t1\tb\n")
+    with pytest.raises(UserError, match=r"train-00000-of-00002\.tsv has no column 'more'"):
+        read_source(str(folder)).table("train")
+
+
+@pytest.mark.parametrize("is_dict", [True, False])
+def test_what_save_to_disk_wrote(tmp_path: Path, is_dict: bool) -> None:
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    rows = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, -1]}, features=features)
+    saved = datasets.DatasetDict({"train": rows, "test": rows}) if is_dict else rows
+    saved.save_to_disk(str(tmp_path / "saved"))
+    source = read_source(str(tmp_path / "saved"))
+    assert list(source.splits) == (["train", "test"] if is_dict else ["train"])
+    assert source.table("train").columns == {"text": ["a", "b"], "label": ["yes", -1]}
+    for file in (tmp_path / "saved").rglob("*.arrow"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"saved cannot be loaded: .*\n.*save_to_disk"):
+        read_source(str(tmp_path / "saved"))
+
+
+RECORDS = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+BY_COLUMN = {"text": ["a", "b"], "label": ["x", "y"]}
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+@pytest.mark.parametrize("rows", [RECORDS, BY_COLUMN])
+def test_json_by_split(tmp_path: Path, name: str, rows: object) -> None:
+    content = json.dumps({"train": rows, "dev": rows, "test": []}).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    source = read_source(str(tmp_path / name))
+    assert source.name == "a"
+    assert {split: table.columns for split, table in source.splits.items()} == {"train": BY_COLUMN, "validation": BY_COLUMN}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"dev": RECORDS, "test": RECORDS}, "no train split, only test, validation"),
+        ({"train": RECORDS, "extra": RECORDS}, "holds splits, and beside them extra"),
+        ({"train": RECORDS, "test": ["a"]}, "test, row 1 is str, not an object"),
+    ],
+)
+def test_json_by_split_that_cannot_be_used(tmp_path: Path, document: object, message: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=message):
+        read_source(str(tmp_path / "a.json"))
 
 
 def test_single_file_is_train(tmp_path: Path) -> None:

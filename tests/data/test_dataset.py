@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stillhouse.config import DataConfig
+from stillhouse.data.alignment import align_labels
 from stillhouse.data.dataset import load_dataset, load_evaluation, read_texts
 from stillhouse.data.examples import Dataset, Examples
 from stillhouse.errors import UserError
@@ -612,3 +613,58 @@ def test_empty_cells_of_multilabel_data_are_said(tmp_path: Path) -> None:
 def test_typed_texts_are_text(kind: str, texts: list[str], pairs: list[str]) -> None:
     with pytest.raises(UserError, match="text 2: the text holds half of a surrogate pair"):
         load_kind(kind).given_texts(texts, pairs)
+
+
+def test_every_decision_about_columns_and_lines_is_said(tmp_path: Path) -> None:
+    rows = "".join(f"{sentence(number)}\ta title of {sentence(number)}\t{number % 2}\n" for number in range(30))
+    path = tmp_path / "news.tsv"
+    path.write_text("body\ttitle\tlabel\n" + rows)
+    notes = load_dataset(DataConfig(source=str(path))).notes
+    assert "text that is not read: column `title`; if one belongs to the text, name it with --text-pair" in notes
+    assert not any(
+        "not read" in note for note in load_dataset(DataConfig(source=str(path), text_pair="title", text="body")).notes
+    )
+    tagged = tmp_path / "tagged.conll"
+    tagged.write_text("".join(f"# id {number}\n{WORDS[number % 10]}{number} B-X\nb O\n\n" for number in range(20)))
+    assert (
+        f"{tagged}: 20 comment lines, which begin with #, were left out" in load_dataset(DataConfig(source=str(tagged))).notes
+    )
+    config = DataConfig(source=str(path), text="body", transfer=(str(tmp_path / "more.tsv"),))
+    (tmp_path / "more.tsv").write_text("body,n\nsome new text,1\n")
+    assert f"{tmp_path / 'more.tsv'}: read as CSV, because there is no tab in it" in load_dataset(config).notes
+
+
+def tagged_rows(path: Path, *tags: Any) -> str:
+    path.write_text(lines(*({"tokens": [f"w{row}", "b"], "ner_tags": [tags[row % len(tags)], tags[0]]} for row in range(30))))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ("O", "B-X", "I-X", "L-X", "U-X"),
+        ("O", "B-X", "M-X", "E-X", "W-X"),
+        ("O", "B-X", "M-X", "E-X", "S-X"),
+        ("O", "B-X", "I-X", "E-X", "S-X"),
+        ("O", "B", "I"),
+        ("O", "I-X", "I-Y"),
+        (0, 1, 2),
+    ],
+)
+def test_tags_of_every_scheme_are_read(tmp_path: Path, tags: tuple[Any, ...]) -> None:
+    data = load_dataset(DataConfig(source=tagged_rows(tmp_path / "a.jsonl", *tags)))
+    assert data.task.kind.name == "tagging"
+    assert data.task.labels == tuple(sorted(map(str, tags)))
+
+
+@pytest.mark.parametrize("tags", [("O", "L-X", "E-X"), ("O", "U-X", "S-X"), ("O", "M-X", "I-X"), ("O", "B", "B-X"), ("O", 1)])
+def test_tags_of_several_schemes_are_refused(tmp_path: Path, tags: tuple[Any, ...]) -> None:
+    with pytest.raises(UserError, match=r"the tags are of several schemes(?s:.*)BILOU"):
+        load_dataset(DataConfig(source=tagged_rows(tmp_path / "a.jsonl", *tags)))
+
+
+def test_tags_that_are_numbers_are_those_of_the_teacher(tmp_path: Path) -> None:
+    data = load_dataset(DataConfig(source=tagged_rows(tmp_path / "a.jsonl", 0, 1, 2)))
+    assert align_labels(data, ("O", "B-X", "I-X"), {}).task.labels == ("O", "B-X", "I-X")
+    with pytest.raises(UserError, match=r"the tags are numbers, '0', '1', '2'"):
+        data.task.kind.check_own_names(data.task.labels, "a.jsonl")

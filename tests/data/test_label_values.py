@@ -116,7 +116,7 @@ def test_tags() -> None:
     ]
     with pytest.raises(UserError, match="line 3: 1 tags do not match 2 words"):
         read("tagging", [["O"], ["O"]], [["a"], ["b", "c"]])
-    for bad in ("X", "B-", "b-PER", 3):
+    for bad in ("X", "B-", "b-PER", -3, 1.0, True):
         with pytest.raises(UserError, match=f"line 2: {bad!r} is not a BIO tag"):
             read("tagging", [[bad]], [["a"]])
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import socket
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,6 +55,48 @@ def test_csv_with_semicolons_and_byte_order_mark(tmp_path: Path) -> None:
     assert table.columns == {"text": ["a, b"], "label": ["1"]}
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "columns"),
+    [
+        ("text\tlabel", "a, b\t1", {"text": ["a, b"], "label": ["1"]}),
+        ('"text"\t"label"', '"a\tb"\t"1"', {"text": ["a\tb"], "label": ["1"]}),
+        ('"text, as written"\tlabel', "a\t1", {"text, as written": ["a"], "label": ["1"]}),
+        ("text|label", "a, b|1", {"text": ["a, b"], "label": ["1"]}),
+        ("text;label", "a\tb;1", {"text": ["a\tb"], "label": ["1"]}),
+        ("text,label;x", "a;b,1", {"text": ["a;b"], "label;x": ["1"]}),
+        ("sep=;\ntext;label", "a, b;1", {"text": ["a, b"], "label": ["1"]}),
+        ('"sep=|"\r\ntext, or so|label', "a|1", {"text, or so": ["a"], "label": ["1"]}),
+        ("\ufeff\ufefftext,label", "a,1", {"text": ["a"], "label": ["1"]}),
+        ("text", "a\tb", {"text": ["a\tb"]}),
+    ],
+)
+def test_csv_with_other_delimiters(tmp_path: Path, header: str, row: str, columns: object) -> None:
+    table = read_table(write(tmp_path, "a.csv", f"{header}\n{row}\n"))
+    assert table.columns == columns
+    assert table.where(0).endswith(f"line {2 + header.count('sep=')}")
+
+
+def test_tsv_without_tabs_is_read_as_csv_where_that_makes_columns(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "a.tsv", 'text,label\n"a, b",1\n'))
+    assert table.columns == {"text": ["a, b"], "label": ["1"]}
+    assert table.notes == ("read as CSV, because there is no tab in it",)
+    for text in ("text\na, b\nc\n", "one, two\na, b\nc\n"):
+        assert len(read_table(write(tmp_path, "a.tsv", text)).columns) == 1
+
+
+def test_tsv_that_excel_names_the_delimiter_of(tmp_path: Path) -> None:
+    assert read_table(write(tmp_path, "a.tsv", "sep=\t\ntext\tlabel\na\t1\n")).columns == {"text": ["a"], "label": ["1"]}
+
+
+def test_columns_without_a_name_and_without_content_do_not_count(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "a.csv", "v1,v2,,,\nspam,win,,,\nham,hello,, ,\n"))
+    assert table.columns == {"v1": ["spam", "ham"], "v2": ["win", "hello"]}
+    assert read_table(write(tmp_path, "a.tsv", "text\tlabel\t\na\tx\t\n")).columns == {"text": ["a"], "label": ["x"]}
+    # pandas' index
+    numbered = read_table(write(tmp_path, "a.csv", ",text,\n0,a,\n1,b,\n"))
+    assert numbered.columns == {"": ["0", "1"], "text": ["a", "b"]}
+
+
 def test_csv_field_longer_than_the_module_allows(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, "a.csv", f"text,label\n{'x' * 200_003},1\n"))
     assert len(table.columns["text"][0]) == 200_003
@@ -76,8 +120,37 @@ def test_json_lists(tmp_path: Path, document: object) -> None:
     assert read_table(write(tmp_path, "a.json", json.dumps(document, indent=1))).columns == {"text": ["a", "b"]}
 
 
-def test_json_with_one_object_is_one_row(tmp_path: Path) -> None:
-    assert read_table(write(tmp_path, "a.json", '{"text": "a"}\n')).columns == {"text": ["a"]}
+PANDAS = {"text": ["a", "b"], "label": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        PANDAS,
+        {name: {"0": values[0], "1": values[1]} for name, values in PANDAS.items()},  # to_json()
+        {name: {"7": values[0], "2": values[1]} for name, values in PANDAS.items()},  # of rows that were chosen
+        {"0": {"text": "a", "label": "x"}, "1": {"text": "b", "label": "y"}},  # orient="index"
+        {"columns": ["text", "label"], "index": [0, 1], "data": [["a", "x"], ["b", "y"]]},  # orient="split"
+        {"schema": {}, "data": [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]},  # orient="table"
+        {"rows": [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]},
+    ],
+)
+def test_json_of_other_forms_than_a_list(tmp_path: Path, document: object) -> None:
+    assert read_table(write(tmp_path, "a.json", json.dumps(document))).columns == PANDAS
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"text": "a"},
+        {"text": "a", "labels": ["x", "y"]},
+        {"question": "q", "context": "c", "answers": {"text": ["x"], "answer_start": [0]}},
+        {"tokens": ["a", "b"], "ner_tags": ["O", "B-X"]},
+    ],
+)
+def test_json_with_one_object_that_is_one_row(tmp_path: Path, record: dict[str, object]) -> None:
+    columns = {name: [value] for name, value in record.items()}
+    assert read_table(write(tmp_path, "a.json", json.dumps(record))).columns == columns
 
 
 def test_squad(tmp_path: Path) -> None:
@@ -113,6 +186,36 @@ def test_plain_text_is_a_text_a_line(tmp_path: Path) -> None:
     assert list(table.lines) == [1, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "comments"),
+    [
+        ("# id 0 domain=x\na _ _ B-X\n# _ _ O\n\n# text = an O\nb _ _ O\n", [["a", "#"], ["b"]], 2),
+        ("# newdoc\n# sent_id = 1\n\na NN O\n#\tNN\tO\n", [["a", "#"]], 2),
+        ("# id 3\na O\n", [["a"]], 1),
+        ("#newdoc\na O\n", [["a"]], 1),
+        ("#one B-X\na O\n\n#two O\n\n# O\n", [["#one", "a"], ["#two"], ["#"]], 0),
+        ("#a O\n#b O\n", [["#a", "#b"]], 0),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.conll", "a.txt"])
+def test_conll_comments_stand_before_sentences(
+    tmp_path: Path, name: str, text: str, words: list[list[str]], comments: int
+) -> None:
+    table = read_table(write(tmp_path, name, text))
+    assert table.columns["words"] == words
+    said = f"{comments} comment lines, which begin with #, were left out"
+    assert list(table.notes) == ([said] if comments else [])
+
+
+def test_conll_with_any_last_column_keeps_its_words(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "a.conll", "# id = 4\na DT\n# SYM\nb NN\n\n#c NN\n"))
+    assert table.columns == {"words": [["a", "#", "b"], ["#c"]], "tags": [["DT", "SYM", "NN"], ["NN"]]}
+
+
+def test_text_with_headings_is_no_conll(tmp_path: Path) -> None:
+    assert "text" in read_table(write(tmp_path, "a.txt", "# A heading\n\nSome prose.\n# Another\nMore.\n")).columns
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.parquet.gz"])
 def test_parquet_with_class_names(tmp_path: Path, name: str) -> None:
     features = {
@@ -131,7 +234,7 @@ def test_parquet_with_class_names(tmp_path: Path, name: str) -> None:
 def test_class_names_of_tags_and_of_hidden_labels() -> None:
     feature = {"names": ["O", "B-X"], "_type": "ClassLabel"}
     named = name_classes(
-        {"tags": [[0, 1], [1]], "label": [-1, 1]}, {"tags": {"feature": feature, "_type": "List"}, "label": feature}
+        {"tags": [[0, 1], [1]], "label": [-1, 1]}, {"tags": {"feature": feature, "_type": "List"}, "label": feature}, "rows"
     )
     assert named == {"tags": [["O", "B-X"], ["B-X"]], "label": [-1, "B-X"]}
 
@@ -158,6 +261,30 @@ def test_class_names_of_tags_and_of_hidden_labels() -> None:
         ("a.json", '{"data": [{"paragraphs": []}]}', "holds no questions"),
         ("a.conll", "-DOCSTART- O\n\n", "no sentences"),
         ("a.parquet", b"PAR1 but no more", "is not a Parquet file"),
+        ("a.csv", "sep=;\n", "has a header but no rows"),
+        (
+            "a.csv",
+            "text,label\na, b,1\n",
+            "line 2 has 3 fields\n  expected: 2, as in the header: text, label\n  fix: put a text",
+        ),
+        ("a.csv", "v1,v2,,\nspam,a,,\nham,b,c,\n", "column 3 has no name in the header, but line 3 holds 'c' there"),
+        ("a.csv", ",,text\n0,0,a\n", "column 2 has no name in the header, but line 2 holds '0' there"),
+        ("a.csv", ",".join(f"c{n}" for n in range(10_000)) + "\n1\n", "c9 and 9,990 more\n"),
+        (
+            "a.csv",
+            "text,label\na,1\n".encode("utf-16-le"),
+            "more zero bytes than text has\n  expected: UTF-8\n  fix: convert the file",
+        ),
+        ("a.csv", "text,label\na,1\n".encode("utf-16-be"), "iconv -f UTF-16BE"),
+        ("a.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "what Git LFS left in the place of a file"),
+        ("a.conll", "a O\n# a comment here\nb O\n", "line 2 is a comment inside of a sentence: '# a comment here'"),
+        ("a.json", '{"a17": {"text": "x"}, "b3": {"text": "y"}}', "its keys are a17, b3\n  expected: a list of objects"),
+        ("a.json", '{"text": ["a", "b"], "label": ["x"]}', "makes no rows: its keys are text, label"),
+        ("a.json", '{"text": {}, "label": {}}', "holds no rows"),
+        ("a.json", '{"data": [["a"]], "columns": ["b", "c"]}', "row 1 is list, not an object"),
+        ("a.json", '[{"text": "a", "text": "b"}]', "stands twice in one object"),
+        ("a.json", "[" * 3000, "nested"),
+        ("a.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}\n", "line 1 cannot be used: a whole number has more than"),
         ("a.docx", "text", "no known format\n  expected: a name ending in .csv"),
     ],
 )
@@ -180,6 +307,36 @@ def test_files_that_are_not_there_or_not_whole(tmp_path: Path) -> None:
     (tmp_path / "plain.tsv.gz").write_text("text\tlabel\n")
     with pytest.raises(UserError, match="not a whole gzip file"):
         read_table(tmp_path / "plain.tsv.gz")
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(UserError, match="is no ordinary file"):
+        read_table(tmp_path / "a.csv")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "b.csv"))
+        with pytest.raises(UserError, match="is no ordinary file"):
+            read_table(tmp_path / "b.csv")
+    (tmp_path / "c.csv").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="is no ordinary file"):
+        read_table(tmp_path / "c.csv")
+
+
+def test_parquet_that_python_cannot_hold(tmp_path: Path) -> None:
+    twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    far = pa.table({"text": ["a"], "day": pa.array([12_000_000], pa.date32())})
+    named = json.dumps({"info": {"features": {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}}}})
+    unnamed = pa.table({"text": ["a", "b"], "label": [0, 2]})
+    for rows, message in (
+        (twice, "names a column twice: text"),
+        (far, "column 'day' holds what Python has no value for"),
+        (unnamed.replace_schema_metadata({"huggingface": named}), "column 'label' holds the class 2 in row 2"),
+        (unnamed.replace_schema_metadata({"huggingface": "{"}), "what `datasets` wrote into .* is not JSON"),
+        (unnamed.replace_schema_metadata({"huggingface": "[]"}), "describes no columns"),
+    ):
+        pq.write_table(rows, tmp_path / "a.parquet")
+        with pytest.raises(UserError, match=message):
+            read_table(tmp_path / "a.parquet")
 
 
 def test_parquet_without_rows(tmp_path: Path) -> None:

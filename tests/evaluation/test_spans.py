@@ -33,6 +33,9 @@ TAGS = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y", "E-X", "S-Y"])
         ("B-PER S-PER I-PER", [("PER", 0, 0), ("PER", 1, 1), ("PER", 2, 2)]),
         # BILOU: last and unit.
         ("B-PER I-PER L-PER U-PER", [("PER", 0, 2), ("PER", 3, 3)]),
+        # BMEWO and BMES: middle, whole.
+        ("B-PER M-PER E-PER W-PER W-LOC", [("PER", 0, 2), ("PER", 3, 3), ("LOC", 4, 4)]),
+        ("B M E S", [("", 0, 2), ("", 3, 3)]),
         # Types may hold hyphens; bare prefixes name no type; bare types make runs.
         ("B-ORG-GOV I-ORG-GOV", [("ORG-GOV", 0, 1)]),
         ("B I O I", [("", 0, 1), ("", 3, 3)]),

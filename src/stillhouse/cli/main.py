@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from stillhouse.cli.commands import PLAIN, Command, Commands, with_options
+from stillhouse.console import show
 from stillhouse.errors import StillhouseError, UserError
 
 INTERRUPTED = 130
@@ -26,7 +27,7 @@ StoreOption = Annotated[str | None, typer.Option("--store", help="Where the teac
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"stillhouse {version('stillhouse')}")
+        show(f"stillhouse {version('stillhouse')}")
         raise typer.Exit
 
 
@@ -101,7 +102,7 @@ def evaluate(
     if out is not None:
         out = require_writable(out)
     scores = run_evaluate(model, data, teacher=teacher, **options)
-    typer.echo(scores_table(scores))
+    show(scores_table(scores))
     if out is not None:
         write_json(out, scores)
 
@@ -128,10 +129,10 @@ def predict(
     rows = run_predict(model, text=text, text_pair=text_pair, data=data, **options)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if out is None:
-        typer.echo(lines, nl=False)
+        show(lines, end="")
     else:
         write_text(out, lines)
-        typer.echo(f"{len(rows)} predictions in {out}")
+        show(f"{len(rows)} predictions in {out}")
 
 
 @app.command(cls=Command)
@@ -142,11 +143,11 @@ def methods(
     from stillhouse.methods import method_names, recipe_card
 
     if name is not None:
-        typer.echo(recipe_card(name))
+        show(recipe_card(name))
         return
     for method in method_names():
         title = recipe_card(method).splitlines()[0].lstrip("# ")
-        typer.echo(f"{method:<12}{title}")
+        show(f"{method:<12}{title}")
 
 
 @app.command(cls=Command)
@@ -157,9 +158,9 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a 
 
     run = given_path(run, "RUN")
     if (run / COMPARISON).exists():
-        typer.echo(str(write_comparison_report(run)))
+        show(str(write_comparison_report(run)))
     elif (run / METRICS).exists():
-        typer.echo(str(write_report(run)))
+        show(str(write_report(run)))
     else:
         expected = "a folder with metrics.json or comparison.json"
         raise UserError(f"{run} is not a finished run", expected=expected, fix="finish it first")
@@ -173,9 +174,9 @@ def store_ls(store: StoreOption = None) -> None:
     from stillhouse.teachers.kept_models import teachers_root
 
     root = _store_folder(store)
-    typer.echo(stores_table(root, kept_stores(root)))
+    show(stores_table(root, kept_stores(root)))
     if store is None:
-        typer.echo(teachers_table(teachers_root(), kept_teachers()))
+        show(teachers_table(teachers_root(), kept_teachers()))
 
 
 @store_app.command("verify", cls=Command)
@@ -185,10 +186,10 @@ def store_verify(store: StoreOption = None) -> None:
 
     found = [*damaged_shards(_store_folder(store)), *(damaged_teachers() if store is None else ())]
     for path, problem in found:
-        typer.echo(f"{path}: {problem}")
+        show(f"{path}: {problem}")
     if found:
         raise StillhouseError(f"{len(found)} damaged; the next run that needs them makes them again")
-    typer.echo("everything is as it was written")
+    show("everything is as it was written")
 
 
 @store_app.command("rm", cls=Command)
@@ -204,7 +205,7 @@ def store_rm(
         raise UserError("nothing is named" if not names else "names and --all are given", expected="names, or --all")
     kept = [*kept_stores(_store_folder(store)), *(kept_teachers() if store is None else ())]
     freed = remove_kept(kept, names or ())
-    typer.echo(f"{freed / 2**20:,.1f} MiB freed")
+    show(f"{freed / 2**20:,.1f} MiB freed")
 
 
 def _store_folder(store: str | None) -> Path:
@@ -222,10 +223,10 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         app(args=arguments, prog_name="stillhouse")
     except StillhouseError as error:
-        print(f"stillhouse: {error}", file=sys.stderr)
+        show(f"stillhouse: {error}", error=True)
         sys.exit(error.exit_status)
     except SystemExit as left:
         if left.code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
-            print("\nstillhouse: interrupted; an unfinished run goes on when its command is given again", file=sys.stderr)
+            show("\nstillhouse: interrupted; an unfinished run goes on when its command is given again", error=True)
             sys.exit(1)
         raise

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stillhouse.data.examples import Dataset, Examples
-from stillhouse.data.labels import folded, listed, to_ids
-from stillhouse.errors import UserError
+from stillhouse.data.labels import folded, quoted, to_ids
+from stillhouse.errors import UserError, listed
 
 
 def align_labels(
@@ -42,7 +42,7 @@ def align_labels(
     sole = task.kind.sole_class([label for label in train.labels if label is not None])
     if sole is not None and len(task.labels) > 1:
         raise UserError(
-            f"all labels of the data are {teacher_labels[sole]!r} of {owner}: {', '.join(pairs.values())}",
+            f"all labels of the data are {teacher_labels[sole]!r} of {owner}: {listed(pairs.values())}",
             expected="at least two different labels",
             fix="correct --label-map",
         )
@@ -54,12 +54,8 @@ def align_labels(
         selection=aligned(dataset.selection),
         validation=aligned(dataset.validation),
         test=None if dataset.test is None else aligned(dataset.test),
-        notes=(*dataset.notes, f"labels (data = teacher): {', '.join(renamed)}") if renamed else dataset.notes,
+        notes=(*dataset.notes, f"labels (data = teacher): {listed(renamed, most=40)}") if renamed else dataset.notes,
     )
-
-
-def _joined(names: Sequence[str], most: int = 40) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def match_labels(
@@ -68,7 +64,7 @@ def match_labels(
     """For each label of the data the id of the teacher's label; see `align_labels`."""
     for given in label_map:
         if given not in names:
-            raise UserError(f"--label-map names {given!r}, which is no label of the data", expected=listed(names))
+            raise UserError(f"--label-map names {given!r}, which is no label of the data", expected=quoted(names))
     exact = {name: position for position, name in enumerate(teacher_labels)}
     # Two labels of the teacher that differ in case or Unicode form only are told apart by their exact names alone.
     times = Counter(map(folded, exact))
@@ -81,7 +77,7 @@ def match_labels(
         if position_of(wanted) is None:
             raise UserError(
                 f"--label-map sends {given!r} to {wanted!r}, which is no label of {owner}",
-                expected=listed(teacher_labels),
+                expected=quoted(teacher_labels),
             )
     ids = {name: position_of(label_map.get(name, name)) for name in names}
     if None in ids.values() and not label_map and set(names) == {str(position) for position in range(len(teacher_labels))}:
@@ -90,9 +86,9 @@ def match_labels(
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(
-            f"{owner} does not have the labels {listed(missing)} of the data\n"
-            f"  data:    {_joined(names)}\n"
-            f"  {owner.removeprefix('the ') + ':':<8} {_joined(teacher_labels)}",
+            f"{owner} does not have the labels {quoted(missing)} of the data\n"
+            f"  data:    {listed(names, most=40)}\n"
+            f"  {owner.removeprefix('the ') + ':':<8} {listed(teacher_labels, most=40)}",
             expected=f"the same names, in any case; or integers 0..C-1 where {owner} has C labels",
             fix=f"if two names mean the same, say so: --label-map {missing[0]}={teacher_labels[0]}",
         )

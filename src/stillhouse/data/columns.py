@@ -11,29 +11,19 @@ from typing import Any, NoReturn
 from stillhouse.config import DataConfig
 from stillhouse.data.literals import literal_values
 from stillhouse.data.missing import missing_mark
+from stillhouse.data.pairs import PAIRS, pattern_pair
 from stillhouse.data.readers.table import Table
-from stillhouse.errors import UserError, option_name
+from stillhouse.errors import UserError, listed, option_name
 from stillhouse.task import Kind, load_kind
 
 # In the order in which they are tried; names are compared without case.
-PAIRS = (
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("premise", "hypothesis"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("question", "context"),
-    ("question", "sentence"),
-    ("question", "passage"),
-    ("query", "passage"),
-    ("query", "document"),
-)
 TEXTS = (
     "sentence", "text", "review", "content", "body", "comment", "tweet", "message", "document", "utterance", "question",
 )  # fmt: skip
 WORDS = ("tokens", "words")
 TAGS = ("ner_tags", "tags", "labels", "ner", "bio_tags")
 ANSWERS = ("answers", "answer")
+QUESTIONS = ("question", "query")
 CONTEXTS = ("context", "passage", "paragraph")
 LABELS = (
     "label", "labels", "score", "target", "class", "category", "sentiment", "tags", "ner_tags", "gold_label", "rating",
@@ -41,7 +31,7 @@ LABELS = (
 )  # fmt: skip
 
 _ID = re.compile(r"|index|uuid|guid|unnamed: \d+|(.*[_-])?idx?\d*", re.IGNORECASE)
-TAG = re.compile(r"O|[BIES]-.+")
+TAG = re.compile(r"O|[BIESLUMW](-.+)?")
 _LOOKED_AT = 1000  # rows, where a look at all of them would say no more
 
 
@@ -111,24 +101,35 @@ def find_texts(table: Table, config: DataConfig, kind: Kind, *, pair: bool | Non
     if kind.name == "tagging":
         return Columns(kind, config.text or first_column(table, WORDS) or _longest_text(table, label))
     if kind.name == "qa":
-        question = config.text or first_column(table, ("question", "query")) or _missing(table, "question", "text")
+        question = config.text or first_column(table, QUESTIONS) or _missing(table, "question", "text")
         context = config.text_pair or first_column(table, CONTEXTS) or _missing(table, "context", "text_pair")
         return Columns(kind, question, context)
     text, text_pair = config.text, config.text_pair
     if pair is not False and text_pair is None and (text is None or pair):
-        for names in PAIRS:
-            first, second = (first_column(table, (name,)) for name in names)
-            if first and second and label not in (first, second) and text in (None, first):
-                text, text_pair = first, second
-                break
+        text, text_pair = _pair(table, text, label) or (text, None)
     if pair is False:
         text_pair = None
     elif pair and text_pair is None:
         text_pair = _missing(table, "second text", "text_pair")
     if text is None:
-        others = [name for name in TEXTS if name.casefold() not in (str(label).casefold(), str(text_pair).casefold())]
-        text = first_column(table, others) or _longest_text(table, label, text_pair)
+        text = _usual_text(table, label, text_pair) or _longest_text(table, label, text_pair)
     return Columns(kind, text, text_pair)
+
+
+def _pair(table: Table, text: str | None, label: str | None) -> tuple[str, str] | None:
+    """Two texts that belong together, the first of them `text` where it is known: by usual names, else by a pattern."""
+    for names in PAIRS:
+        first, second = (first_column(table, (name,)) for name in names)
+        if first and second and label not in (first, second) and text in (None, first):
+            return first, second
+    found = pattern_pair(table, label)
+    known = text or _usual_text(table, label)
+    return found if found and known in (None, found[0]) else None
+
+
+def _usual_text(table: Table, *taken: str | None) -> str | None:
+    folded = [str(name).casefold() for name in taken]
+    return first_column(table, [name for name in TEXTS if name not in folded])
 
 
 def first_column(table: Table, names: Sequence[str]) -> str | None:
@@ -194,14 +195,30 @@ def _longest_text(table: Table, *taken: str | None) -> str:
 
 def _no_label(table: Table, usual: Sequence[str]) -> NoReturn:
     raise UserError(
-        f"{table.source} has no column that is known as a label; its columns are {', '.join(table.columns)}",
+        f"{table.source} has no column that is known as a label; its columns are {listed(table.columns)}",
         expected=f"a column such as {', '.join(usual[:5])}",
-        fix="name the column with --label",
+        fix=_way_to_labels(table, usual),
     )
+
+
+def _way_to_labels(table: Table, usual: Sequence[str]) -> str:
+    if len(table.columns) == 1:
+        return "give a file with two columns (in .csv a comma is between them, in .tsv a tab; .txt holds texts alone)"
+    if any(_are_single_tags(values[:_LOOKED_AT]) for values in table.columns.values()):
+        return "write a word and its tag on each line, a blank line after each sentence and no header, in a file .conll"
+    if usual is not ANSWERS and first_column(table, QUESTIONS) and first_column(table, CONTEXTS):
+        return "give --task qa if answers are to be found in the context, or name the column with --label"
+    has_header = any(end in table.source for end in (".csv", ".tsv"))
+    return "name the column with --label" + (", and all columns in the first line of the file" if has_header else "")
+
+
+def _are_single_tags(values: Sequence[Any]) -> bool:
+    """Whether each of these cells is the tag of a word."""
+    return "O" in values and len({*map(str, values)}) > 1 and all(_is_tag_line(value) and " " not in value for value in values)
 
 
 def _missing(table: Table, what: str, option: str) -> NoReturn:
     raise UserError(
-        f"{table.source} has no column that is known as the {what}; its columns are {', '.join(table.columns)}",
+        f"{table.source} has no column that is known as the {what}; its columns are {listed(table.columns)}",
         fix=f"name the column with {option_name(option)}",
     )

@@ -10,12 +10,13 @@ from stillhouse.config import DataConfig
 from stillhouse.data.columns import LABELS, Columns, built_in_columns, find_columns, find_texts, first_column
 from stillhouse.data.examples import Dataset, Examples
 from stillhouse.data.labels import alike_notes, check_known, check_training_labels, label_names, mark_notes, no_labels, to_ids
+from stillhouse.data.pairs import unread_texts
 from stillhouse.data.read_examples import read_examples, row_ids, text_columns
 from stillhouse.data.readers.formats import read_table
 from stillhouse.data.readers.sources import SplitTables, read_source
 from stillhouse.data.readers.table import Table
 from stillhouse.data.splits import sample, sample_groups, share_of, without_texts_of
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, cut, listed
 from stillhouse.files import given_path
 from stillhouse.task import Kind, Task
 
@@ -156,7 +157,7 @@ class _Read:
 def _read_splits(source: SplitTables, columns: Columns, known: Collection[str], *, check: bool = True) -> _Read:
     kind, train = columns.kind, source.table("train")
     columns = replace(columns, classes=kind.doubtful_classes(train, columns, known, by_share=check))
-    notes: list[str] = []
+    notes = [*source.notes, *(f"{table.source}: {note}" for table in source.splits.values() for note in table.notes)]
     splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
     hidden = []
     for name in ("validation", "test"):
@@ -179,15 +180,19 @@ def _read_splits(source: SplitTables, columns: Columns, known: Collection[str], 
         check_training_labels(names, labels, train, columns)
         for name, rows in splits.items():
             check_known(kind, names, rows.labels, source.table(name).source)
-    return _Read(columns, names, splits, [*_described(columns, names), *notes], hidden)
+    return _Read(columns, names, splits, [*_described(columns, names, train), *notes], hidden)
 
 
-def _described(columns: Columns, names: Sequence[str]) -> list[str]:
+def _described(columns: Columns, names: Sequence[str], train: Table) -> list[str]:
     count = f" with {len(names)} {columns.kind.class_word}" if names else ""
-    notes = [f"task: {columns.kind}{count} (column `{columns.label}`)"]
-    if columns.text_pair is None:
-        return [*notes, f"text: column `{columns.text}`"]
-    return [*notes, f"text: columns `{columns.text}` and `{columns.text_pair}`"]
+    notes = [f"task: {columns.kind}{count} (column `{cut(str(columns.label))}`)"]
+    second = "" if columns.text_pair is None else f" and `{cut(columns.text_pair)}`"
+    notes.append(f"text: column{'s' if second else ''} `{cut(columns.text)}`{second}")
+    unread = unread_texts(train, (columns.text, columns.text_pair, columns.label, columns.kind.id_column))
+    if unread and not columns.kind.has_token_logits:
+        fix = "" if second else "; if one belongs to the text, name it with --text-pair"
+        notes.append(f"text that is not read: column {listed(f'`{name}`' for name in unread)}{fix}")
+    return notes
 
 
 def _task(name: str, columns: Columns, names: tuple[str, ...], splits: Sequence[Examples]) -> Task:
@@ -305,7 +310,8 @@ def _read_transfer(config: DataConfig, columns: Columns, notes: list[str]) -> li
         )
         found = _find_plain_texts(table, named, columns.kind, columns.text_pair is not None)
         rows = read_examples(table, found, notes)
-        notes.append(f"transfer: {len(rows):,} texts of {given} (column `{found.text}`)")
+        notes.append(f"transfer: {len(rows):,} texts of {given} (column `{cut(found.text)}`)")
+        notes += [f"{table.source}: {note}" for note in table.notes]
         texts.append(replace(rows, ids=[f"transfer{number}-{name}" for name in rows.ids]))
     return texts
 

@@ -12,10 +12,9 @@ from typing import Any
 from stillhouse.data.columns import Columns, number
 from stillhouse.data.missing import LIKELY_MARKS, SURE_MARKS, is_nan, missing_mark
 from stillhouse.data.readers.table import Table, check_surrogates
-from stillhouse.errors import UserError, shown
+from stillhouse.errors import UserError, listed, shown
 from stillhouse.task import Kind
 
-_SHOWN = 10  # names in a message
 _FREQUENT = 0.05  # of the rows that are not empty: so many do not lack their label by accident
 MINUS_ONE = "-1"
 
@@ -154,8 +153,8 @@ def check_known(kind: Kind, names: Sequence[str], labels: Iterable[Any], source:
     if unknown:
         alike = [note for note in alike_notes([*names, *unknown]) if any(_distinctly(name) in note for name in unknown)]
         raise UserError(
-            f"{source} has labels that the training rows lack: {listed(unknown)}",
-            expected=f"only {listed(names)}",
+            f"{source} has labels that the training rows lack: {quoted(unknown)}",
+            expected=f"only {quoted(names)}",
             fix=alike[0] if alike else "correct those rows, or add training rows with these labels",
         )
 
@@ -165,10 +164,9 @@ def to_ids(kind: Kind, labels: Sequence[Any], ids: Mapping[str, int]) -> list[An
     return [None if label is None else kind.to_ids(label, ids) for label in labels]
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names for a message, the first few of many."""
-    first = ", ".join(map(repr, names[:_SHOWN]))
-    return f"{first} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else first
+def quoted(names: Iterable[str]) -> str:
+    """Labels for a message, the first few of many, in quotes."""
+    return listed(map(repr, names))
 
 
 def is_minus_one(value: Any) -> bool:

@@ -10,7 +10,7 @@ from stillhouse.config import DataConfig
 from stillhouse.data.alignment import align_labels
 from stillhouse.data.dataset import load_evaluation, read_texts
 from stillhouse.data.tokenized_split import tokenized_split
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, listed
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.evaluation.likeness import likeness_to_teacher
 from stillhouse.evaluation.predictor import Predictor
@@ -70,7 +70,7 @@ def _check_comparable(student: Predictor, other: Predictor) -> None:
         )
     if own.labels != its.labels:
         raise UserError(
-            f"the labels of {student.name} are {', '.join(own.labels)}; those of {other.name} are {', '.join(its.labels)}",
+            f"the labels of {student.name} are {listed(own.labels)}; those of {other.name} are {listed(its.labels)}",
             expected="the same labels in the same order",
             fix="leave --teacher out, or compare models of one run",
         )

@@ -1,7 +1,7 @@
 """Entity spans of tagged sentences, and how many of them two taggings share.
 
 The rules are those of conlleval, which seqeval's default mode follows: tags are read leniently, so that an I- after O,
-or after another type, opens a span. IOB1, IOB2, IOBES and BILOU are all read by the same rules.
+or after another type, opens a span. IOB1, IOB2, IOBES, BILOU, BMES and BMEWO are all read by the same rules.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 Span = tuple[str, int, int]
 
-# IOBES's prefixes, and BILOU's (last, unit) under IOBES's names.
-_PREFIXES = {"B": "B", "I": "I", "O": "O", "E": "E", "S": "S", "L": "E", "U": "S"}
+# IOBES's prefixes, and those of BILOU (last, unit), BMES and BMEWO (middle, whole) under IOBES's names.
+_PREFIXES = {"B": "B", "I": "I", "O": "O", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I", "W": "S"}
 
 
 def entity_spans(tags: Sequence[str]) -> list[Span]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, listed
 from stillhouse.files import LEFTOVERS, explained, given_path, write_text
 from stillhouse.runs.reading import read_config, spelled_out
 
@@ -169,7 +169,7 @@ class OwnedFolder:
         foreign -= {entry.name for entry in self.path.glob(LEFTOVERS)}
         if foreign:
             raise UserError(
-                f"{self.path} holds more than a {self.noun}: {', '.join(sorted(foreign)[:5])}",
+                f"{self.path} holds more than a {self.noun}: {listed(sorted(foreign), most=5)}",
                 expected=f"a {self.noun} folder, which --overwrite may delete",
                 fix="choose another --out, or move those files away",
             )

@@ -134,6 +134,7 @@ def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dat
             expected="a teacher that was fine-tuned for the task",
             fix="leave --label-map out",
         )
+    dataset.task.kind.check_own_names(dataset.task.labels, config.data.source)
     return dataset
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from stillhouse.data.batch import IGNORED, Batch, Inputs
 from stillhouse.data.columns import TAG, Columns
 from stillhouse.data.examples import Examples
-from stillhouse.data.labels import is_missing, one_label
+from stillhouse.data.labels import is_missing, one_label, quoted
 from stillhouse.data.literals import literal_values, looks_like_list
 from stillhouse.data.missing import missing_mark
 from stillhouse.data.ragged import Ragged
@@ -37,6 +37,8 @@ from stillhouse.evaluation.metrics import Metric, span_f1, token_accuracy
 from stillhouse.objectives.hard_labels import tagging_cross_entropy
 from stillhouse.objectives.soft_labels import SoftLabels, tagging_soft_labels
 from stillhouse.task import Kind, Task
+
+_SCHEMES = ("BIO", "BIOES", "BIOLU", "BMOES", "BMOEW")
 
 
 class Tagging(Kind):
@@ -83,6 +85,15 @@ class Tagging(Kind):
     def check_labels(self, names: Sequence[str], labels: Sequence[Any], source: str, column: str) -> None:
         if len(names) == 1:
             raise one_label(names[0], len(labels), source, column)
+        _check_scheme(names, source, column)
+
+    def check_own_names(self, names: Sequence[str], source: str) -> None:
+        if all(map(str.isdecimal, names)):
+            raise UserError(
+                f"{source}: the tags are numbers, {quoted(names)}, and nothing says what they mean",
+                expected="names such as B-PER, or a teacher with a head for tagging, whose tags they number",
+                fix="write the names (a Parquet file that `datasets` wrote keeps them)",
+            )
 
     # Tokens, and where in them the words are.
 
@@ -203,11 +214,32 @@ def _tags(value: Any, words: Any, table: Table, row: int) -> tuple[str, ...] | N
             f"{len(words) if isinstance(words, list) else 1} words",
             expected="one tag for each word",
         )
-    for tag in tags:
-        if not isinstance(tag, str) or not TAG.fullmatch(tag):
-            raise UserError(
-                f"{table.where(row)}: {tag!r} is not a BIO tag",
-                expected="O, or B-, I-, E- or S- and a type, such as B-PER",
-            )
-        check_surrogates(tag, table.where(row), "tag")
-    return tuple(tags)
+    return tuple(_tag(tag, table, row) for tag in tags)
+
+
+def _tag(tag: Any, table: Table, row: int) -> str:
+    """A tag's name; a number is the name of a tag that a teacher knows."""
+    if isinstance(tag, int) and not isinstance(tag, bool) and tag >= 0:
+        return str(tag)
+    if not isinstance(tag, str) or not (TAG.fullmatch(tag) or (tag.isascii() and tag.isdecimal())):
+        raise UserError(
+            f"{table.where(row)}: {shown(tag)} is not a BIO tag",
+            expected="O, or B-, I-, E- (or L-) or S- (or U-) and a type, such as B-PER",
+        )
+    return check_surrogates(tag, table.where(row), "tag")
+
+
+def _check_scheme(names: Sequence[str], source: str, column: str) -> None:
+    """Refuses tags of several schemes: spans would be read that nobody meant."""
+    numbers = [name for name in names if name.isdecimal()]
+    if numbers:
+        mixed = len(numbers) < len(names)
+    else:
+        letters, is_bare = {name[0] for name in names}, {len(name) == 1 for name in names if name != "O"}
+        mixed = len(is_bare) > 1 or not any(letters <= set(scheme) for scheme in _SCHEMES)
+    if mixed:
+        raise UserError(
+            f"{source}: the tags are of several schemes: {quoted(names)} ({column})",
+            expected="one of BIO, IOBES (E- ends, S- is single), BILOU (L- ends, U- is single), BMES and BMEWO (M- is inside)",
+            fix="correct the tags that do not belong there",
+        )

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, listed
 from stillhouse.files import LEFTOVERS, temporary_beside
 from stillhouse.teachers.kept_models import fitted_teachers, is_damaged
 from stillhouse.teachers.shard import Damaged, open_shard
@@ -71,8 +71,7 @@ def _about(folder: Path) -> str:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         labels = list(map(str, config["id2label"].values()))
-        said = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
-        return f"{config['architectures'][0]}: {said}"
+        return f"{config['architectures'][0]}: {listed(labels, most=4)}"
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # runs read the weights alone
         return "?"
 
@@ -142,7 +141,7 @@ def remove_kept(kept: Sequence[KeptStore | KeptTeacher], names: Sequence[str]) -
         if len(found) != 1 or not name:
             raise UserError(
                 f"{name!r} is the beginning of {len(found)} names",
-                expected=f"one of {', '.join(one.folder.name[:8] for one in kept)}",
+                expected=f"one of {listed(one.folder.name[:8] for one in kept)}",
                 fix="`stillhouse store ls` lists them",
             )
         chosen[found[0].folder] = found[0]

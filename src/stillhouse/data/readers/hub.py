@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from stillhouse.data.readers.records import name_classes
 from stillhouse.data.readers.table import Table
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, cut
 from stillhouse.machine.network import is_reachable
 
 
@@ -39,10 +40,32 @@ def read_hub(name: str, config: str | None = None) -> dict[str, Table]:
     return hub_tables(splits, f"hub:{shown}")
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` of `datasets` wrote this folder."""
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def read_saved(folder: Path) -> dict[str, Table]:
+    """All splits of a folder that `save_to_disk` of `datasets` wrote; where there are none its rows are `train`."""
+    import datasets
+    import pyarrow as pa
+
+    wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+    try:
+        saved = datasets.load_from_disk(str(folder))
+        return hub_tables(saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}, str(folder))
+    except (*wrong, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        raise UserError(
+            f"{folder} cannot be loaded: {cut(str(error).partition(chr(10))[0])}",
+            expected="a whole folder that save_to_disk of `datasets` wrote",
+            fix="write it again, or write each split as Parquet",
+        ) from None
+
+
 def hub_tables(splits: Mapping[str, Any], source: str) -> dict[str, Table]:
     """Tables of a `datasets.DatasetDict`, class ids replaced by their names."""
     return {
-        str(split): Table(name_classes(rows[:], rows.features.to_dict()), f"{source}, {split}")
+        str(split): Table(name_classes(rows[:], rows.features.to_dict(), f"{source}, {split}"), f"{source}, {split}")
         for split, rows in splits.items()
         if len(rows)
     }

@@ -8,18 +8,17 @@ from functools import cache, partial
 from pathlib import Path
 
 from stillhouse.data.readers.formats import SUFFIXES, read_table, stem_and_format
-from stillhouse.data.readers.hub import read_hub
+from stillhouse.data.readers.hub import is_saved, read_hub, read_saved
+from stillhouse.data.readers.records import are_splits, document_table
+from stillhouse.data.readers.split_names import split_of
 from stillhouse.data.readers.table import Table
-from stillhouse.errors import UserError, nearest
+from stillhouse.errors import UserError, listed, nearest
 from stillhouse.files import given_path
 
 BUILT_IN = ("pydocs",)
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 GLUE_REPOSITORY = "nyu-mll/glue"
 
-_SPLITS = {"train": "train", "test": "test", "dev": "validation", "valid": "validation", "validation": "validation"}
-_SPLITS["val"] = "validation"
-_SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?![a-z])")
 _SHARD = re.compile(r"-\d+-of-\d+")
 
 
@@ -30,10 +29,18 @@ class SplitTables:
         name: Short name of the data, for folders and reports.
         readers: What reads the table of each split.
         is_built_in: Whether it is a data set of ours, whose columns are known before it is made.
+        notes: What was decided in finding them that people have to know.
     """
 
-    def __init__(self, name: str, readers: Mapping[str, Callable[[], Table]], *, is_built_in: bool = False) -> None:
-        self.name, self.is_built_in = name, is_built_in
+    def __init__(
+        self,
+        name: str,
+        readers: Mapping[str, Callable[[], Table]],
+        *,
+        is_built_in: bool = False,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.name, self.is_built_in, self.notes = name, is_built_in, notes
         self._readers = {split: cache(read) for split, read in readers.items()}
 
     def __contains__(self, split: str) -> bool:
@@ -66,9 +73,12 @@ def read_source(given: str) -> SplitTables:
     """
     path = given_path(given, "--data")
     if given.strip() and path.is_dir():
-        return SplitTables(path.resolve().name, read_folder(path))
+        folder = folder_of_splits(path)
+        notes = [] if folder == path else [f"data: the folder {folder}"]
+        return SplitTables(path.resolve().name, read_folder(folder), notes=notes)
     if given.strip() and path.exists():
-        return SplitTables(stem_and_format(path)[0], {"train": partial(read_table, path)})
+        stem, suffix = stem_and_format(path)
+        return SplitTables(stem, read_splits(path) if suffix == ".json" else {"train": partial(read_table, path)})
     if given == "pydocs":
         from stillhouse.data.pydocs.pydocs import PYDOCS_SPLITS, read_pydocs
 
@@ -94,25 +104,76 @@ def read_source(given: str) -> SplitTables:
     )
 
 
-def split_of(name: str) -> str | None:
-    """The split that a name says, with or without a prefix or suffix; None where it says none, or two.
-
-    >>> split_of("lite_train"), split_of("dev_matched"), split_of("contest")
-    ('train', 'validation', None)
-    """
-    said = {_SPLITS[word] for word in _SPLIT_WORD.findall(name.casefold())}
-    return said.pop() if len(said) == 1 else None
+def read_splits(file: Path) -> dict[str, Callable[[], Table]]:
+    """What reads the splits of a JSON file: one object of lists by split, else all of its rows are `train`."""
+    table = read_table(file)
+    lists = {name: values[0] for name, values in table.columns.items()}
+    if len(table) > 1 or not are_splits(lists):
+        return {"train": lambda: table}
+    if unknown := [name for name in lists if not split_of(name)]:
+        raise UserError(
+            f"{file} holds splits, and beside them {listed(unknown)}",
+            expected="names such as train, validation (or dev, valid, val) and test alone",
+            fix="rename or remove the others",
+        )
+    tables = {name: document_table(rows, f"{file}, {name}") for name, rows in lists.items() if rows}
+    return _there(choose_splits(tables, str(file)))
 
 
 def read_folder(folder: Path) -> dict[str, Callable[[], Table]]:
-    """What reads the split files of a folder; the shards of one split (`train-00000-of-00002.parquet`) are joined."""
-    files = {
-        path.name: path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and stem_and_format(path)[1] in SUFFIXES and split_of(stem_and_format(path)[0])
-    }
-    chosen = _by_split(((name, stem_and_format(path)[0]) for name, path in files.items()), str(folder))
-    return {split: partial(_read_shards, [files[name] for name in names], folder) for split, names in chosen.items()}
+    """What reads the splits of a folder.
+
+    They are split files, of which the shards of one split (`train-00000-of-00002.parquet`) are joined; else folders that are
+    named as splits; or what `save_to_disk` of `datasets` wrote.
+    """
+    if is_saved(folder):
+        return _there(choose_splits(read_saved(folder), str(folder)))
+    files = {path.name: [path] for path in _split_files(folder)}
+    stems = [(name, stem_and_format(path)[0]) for name, (path,) in files.items()]
+    if not files:
+        files = {path.name: _data_files(path) for path in _split_folders(folder)}
+        stems = [(name, name) for name in files]
+    chosen = _by_split(stems, str(folder))
+    readers = {split: [path for name in names for path in files[name]] for split, names in chosen.items()}
+    return {split: partial(_read_shards, paths, folder) for split, paths in readers.items()}
+
+
+def folder_of_splits(folder: Path) -> Path:
+    """This folder, or the only one below that holds splits in its place, as `data/` in a clone from the hub does.
+
+    Raises:
+        UserError: Several of them do, or it cannot be read.
+    """
+    try:
+        if is_saved(folder) or _split_files(folder) or _split_folders(folder):
+            return folder
+        below = [path for path in _folders(folder) if is_saved(path) or _split_files(path) or _split_folders(path)]
+    except OSError as error:
+        where = error.filename or folder
+        raise UserError(f"{where} cannot be read: {error.strerror}", expected="a readable folder") from None
+    if len(below) > 1:
+        raise UserError(
+            f"{folder} has no split files, but {len(below)} of its folders have",
+            expected="one data set",
+            fix=f"name one of them: {listed(path.name for path in below)}",
+        )
+    return below[0] if below else folder
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _data_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not path.is_dir() and stem_and_format(path)[1] in SUFFIXES]
+
+
+def _split_files(folder: Path) -> list[Path]:
+    return [path for path in _data_files(folder) if split_of(stem_and_format(path)[0])]
+
+
+def _split_folders(folder: Path) -> list[Path]:
+    return [path for path in _folders(folder) if split_of(path.name) and _data_files(path)]
 
 
 def _read_shards(files: Sequence[Path], folder: Path) -> Table:
@@ -138,7 +199,7 @@ def _by_split(named: Iterable[tuple[str, str]], source: str) -> dict[str, list[s
             bases = {base: names for base, names in bases.items() if "mismatched" not in base}
         if len(bases) != 1:
             raise UserError(
-                f"{source} has more than one {split} split: {', '.join(sorted(bases))}",
+                f"{source} has more than one {split} split: {listed(sorted(bases))}",
                 expected="one for each of train, validation and test",
                 fix="keep one of them there, or name a single file",
             )
@@ -153,5 +214,6 @@ def _by_split(named: Iterable[tuple[str, str]], source: str) -> dict[str, list[s
 
 
 def _joined(tables: list[Table], source: str) -> Table:
-    names = list(tables[0].columns)
-    return Table({name: [value for table in tables for value in table.column(name)] for name in names}, source)
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    columns = {name: [value for table in tables for value in table.column(name)] for name in names}
+    return Table(columns, source, notes=[f"{Path(table.source).name}: {note}" for table in tables for note in table.notes])

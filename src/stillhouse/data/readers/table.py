@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stillhouse.errors import UserError, nearest
+from stillhouse.errors import UserError, listed, nearest
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARK = "\ufeff"
+_LOOKED_AT = 1000  # bytes
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,14 @@ class Table:
         columns: Values by column name; a missing value is None (or an empty string where the format knows no other).
         source: Where the rows come from, for messages.
         lines: The line on which each row starts; empty where the format has no lines.
+        notes: What was decided in reading them that people have to know.
         parsed: Columns whose cells have been asked for as lists, see `literal_values`.
     """
 
     columns: dict[str, list[Any]]
     source: str
     lines: Sequence[int] = ()
+    notes: Sequence[str] = ()
     parsed: dict[str, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -46,7 +53,7 @@ class Table:
             close = nearest(name, self.columns)
             raise UserError(
                 f"{self.source} has no column {name!r}",
-                expected=f"one of {', '.join(self.columns)}",
+                expected=f"one of {listed(self.columns)}",
                 fix=f"did you mean {close!r}?" if close else "name one of these columns",
             )
         return self.columns[name]
@@ -72,11 +79,17 @@ def check_surrogates(value: str, where: str, what: str) -> str:
 def read_bytes(path: Path) -> bytes:
     """The file's content, unpacked where its name ends in `.gz`."""
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device may wait for ever
+            raise UserError(f"{path} is no ordinary file", expected="a file", fix="write what it gives into a file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"there is no file {path}", fix="check the path") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", expected="a readable file") from None
+    if data.startswith(_LFS):
+        raise UserError(
+            f"{path} is what Git LFS left in the place of a file", expected="the file itself", fix="`git lfs pull` fetches it"
+        )
     if path.suffix.casefold() == ".gz":
         try:
             data = gzip.decompress(data)
@@ -89,10 +102,18 @@ def read_bytes(path: Path) -> bytes:
 
 def decode_utf8(data: bytes, source: str) -> str:
     """UTF-8 text, with or without a byte order mark."""
+    beginning = data[:_LOOKED_AT]
+    if beginning.count(0) > 0.1 * len(beginning) and not data.startswith(_UTF16):
+        encoding = "UTF-16LE" if beginning[1::2].count(0) > beginning[::2].count(0) else "UTF-16BE"
+        raise UserError(
+            f"{source} is not UTF-8 text: it has more zero bytes than text has",
+            expected="UTF-8",
+            fix=f"convert the file, for example with `iconv -f {encoding} -t UTF-8`",
+        )
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8").lstrip(_MARK)  # a second mark is left where a program added its own
     except UnicodeDecodeError as error:
-        encoding = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"
+        encoding = "UTF-16" if data.startswith(_UTF16) else "LATIN1"
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{source} is not UTF-8 text: the row on line {line} holds the byte 0x{error.object[error.start]:02X}",
