@@ -16,7 +16,8 @@ from stillhouse.evaluation.evaluate import Predictions, Split, decode
 from stillhouse.evaluation.scoring import Logits, compute_logits
 from stillhouse.machine.engine import build_accelerator
 from stillhouse.models import limits
-from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
+from stillhouse.models.architecture import head_kind, head_labels
+from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import load_encoder, load_tokenizer
 from stillhouse.models.model import Model
 from stillhouse.task import Task
@@ -169,20 +170,15 @@ def load_with_head(source: str) -> tuple[Model, Task]:
     checkpoint = find_checkpoint(source)
     kind = head_kind(checkpoint.config)
     if kind is None:
+        reason = "".join(f"; {note}" for note in checkpoint.notes)
         raise UserError(
-            f"{source} has no task head",
+            f"{source} has no task head{reason}",
             expected="a model that was fine-tuned for classification, regression, tagging or question answering",
             fix="give the student/ or teacher/ folder of a run",
         )
     labels = head_labels(checkpoint.config) if kind.has_classes else ()
     task = Task(checkpoint.name, kind, labels, unanswerable=kind.can_abstain)
-    encoder, has_head = load_encoder(checkpoint, task)
-    if not has_head:
-        raise UserError(
-            f"the weights of {source} lack the head that its config.json names",
-            expected="a fine-tuned model",
-            fix="copy or download the folder again",
-        )
+    encoder, _ = load_encoder(checkpoint, task)
     return Model(checkpoint.name, encoder, load_tokenizer(checkpoint)), task
 
 
