@@ -66,6 +66,12 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def notes_on(checkpoint: Checkpoint, tokenizer: Any) -> tuple[str, ...]:
+    """What people have to know of a model that is there already."""
+    lost = [f"warning: {note}"] if (note := case_note(tokenizer)) else []
+    return tuple(f"{checkpoint.name}: {note}" for note in (*checkpoint.notes, *lost))
+
+
 def case_note(tokenizer: Any) -> str:
     """What is lost where a tokenizer and its vocabulary differ in whether capitals are told apart; "" for nothing."""
     special = set(tokenizer.all_special_tokens)

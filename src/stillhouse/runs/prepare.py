@@ -22,7 +22,7 @@ from stillhouse.models.adapter import dimensions
 from stillhouse.models.architecture import head_kind, head_labels
 from stillhouse.models.checkpoint import Checkpoint, find_checkpoint
 from stillhouse.models.limits import max_length
-from stillhouse.models.loading import case_note, load_encoder, load_tokenizer, same_tokens
+from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on, same_tokens
 from stillhouse.models.model import Model
 from stillhouse.models.start import Start
 from stillhouse.runs.checks import check_lengths, check_stages, check_tokens
@@ -72,7 +72,7 @@ def prepare(config: RunConfig) -> Prepared:
     torch.manual_seed(stage_seed(config.seed, FRESH_STUDENT))
     student, start = _student(config, teacher, own, student_tokenizer, task)
     model_notes = [] if config.starts_from_fitted_teacher else [f"student starts from {student.start}: {start.sentence()}"]
-    model_notes = [*_notes_on(checkpoint, tokenizer), *(_notes_on(own, student_tokenizer) if own else ()), *model_notes]
+    model_notes = [*notes_on(checkpoint, tokenizer), *(notes_on(own, student_tokenizer) if own else ()), *model_notes]
     model_notes += _layer_notes(stages, config, *layers)
     models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
     length = max_length(config.data.max_length, task.kind, models)
@@ -90,12 +90,6 @@ def prepare(config: RunConfig) -> Prepared:
     data_notes += refuse_first(check_lengths({name: split.tokens.learner for name, split in splits.items()}, task, length))
     notes = tuple(data_notes), tuple(model_notes)
     return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, *notes)
-
-
-def _notes_on(checkpoint: Checkpoint, tokenizer: Any) -> list[str]:
-    """What people have to know of a model that is there already."""
-    lost = [f"warning: {note}"] if (note := case_note(tokenizer)) else []
-    return [f"{checkpoint.name}: {note}" for note in (*checkpoint.notes, *lost)]
 
 
 def _named_student(config: RunConfig) -> Checkpoint | None:
