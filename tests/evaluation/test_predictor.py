@@ -1,5 +1,6 @@
 """A trained model answers alike wherever it comes from, and as often as it is asked."""
 
+import json
 import math
 import shutil
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from tests.toy_splits import TEXTS
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stillhouse.config import DataConfig, EngineConfig
+from stillhouse.errors import UserError
 from stillhouse.evaluation.given_data import evaluate_models, predict_file
 from stillhouse.evaluation.predictor import Predictor, Remembered, remember, remembered
 from stillhouse.models.model import Model
@@ -76,3 +78,24 @@ def test_what_it_remembers_of_its_training(threshold):
     remember(config, DataConfig(text="review", label="stars", max_length=48, stride=16), threshold)
     columns = {"text": "review", "text_pair": None, "label": "stars"}
     assert remembered(config) == Remembered(columns, 48, 16, 0.0 if threshold is None else threshold)
+
+
+@pytest.mark.parametrize("content", [5, "x", [1], {"max_length": "x"}, {"max_length": 0}, {"columns": 3}, {"stride": [1]}])
+def test_what_somebody_has_changed_is_refused(content):
+    with pytest.raises(UserError, match="says stillhouse"):
+        remembered(SimpleNamespace(stillhouse=content, name_or_path="model"))
+    assert remembered(SimpleNamespace(stillhouse={"max_length": None})) == Remembered()
+
+
+def test_what_people_have_to_know_of_a_model_is_said(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    del config["architectures"]
+    (copy / "config.json").write_text(json.dumps(config))
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\n" + "".join(f"film {number},{LABELS[number % 3]}\n" for number in range(9)))
+    found = evaluate_models({"student": Predictor.of_folder(str(copy), FP32)}, DataConfig(source=str(rows)))
+    assert (
+        "copy: config.json names no architecture; the weights are those of a BertForSequenceClassification"
+        in found["notes"][-1]
+    )

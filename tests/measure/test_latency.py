@@ -1,11 +1,12 @@
 """Latency: order of the passes, conditions, and that a slower model is measured as slower."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModelForSequenceClassification, BertConfig, IBertConfig
 
 from stillhouse.measure.latency import conditions_of, forward_passes, measure_latency, random_inputs
 
@@ -17,9 +18,7 @@ class Logged(nn.Module):
         super().__init__()
         self.name, self.log, self.seconds = name, log, seconds
         self.embeddings = nn.Embedding(13, 2)
-
-    def get_input_embeddings(self):
-        return self.embeddings
+        self.config = SimpleNamespace(vocab_size=13)
 
     def forward(self, input_ids, attention_mask):
         self.log.append((self.name, self.training, torch.is_inference_mode_enabled()))
@@ -77,6 +76,12 @@ def test_a_real_model_with_all_of_its_inputs():
     assert set(inputs) == {"input_ids", "attention_mask", "token_type_ids"}
     with forward_passes({"model": model}, {"model": inputs}) as passes:
         assert measure_latency(passes, repeats=2, warmup=1)["model"].p50_ms > 0
+
+
+def test_embeddings_of_a_class_of_their_own():
+    sizes = {"hidden_size": 6, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 10}
+    model = AutoModelForSequenceClassification.from_config(IBertConfig(vocab_size=17, **sizes))
+    assert int(random_inputs(model, batch=7, tokens=11)["input_ids"].max()) == 16
 
 
 def test_random_inputs_are_ordinary_tokens_and_repeat():

@@ -1,14 +1,19 @@
+import errno
 import json
+import re
 import shutil
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.tiny_models import make_tiny_checkpoint, tiny_config
 from transformers import BertConfig
 
 from stillhouse.errors import UserError
-from stillhouse.models.checkpoint import BUNDLED_PACKAGE, check_weights, find_checkpoint, head_kind, head_labels
+from stillhouse.models.architecture import head_kind, head_labels
+from stillhouse.models.checkpoint import BUNDLED_PACKAGE, check_weights, find_checkpoint
 from stillhouse.task import load_kind
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -69,10 +74,64 @@ def test_a_run_folder_points_to_the_student_inside(folder):
         find_checkpoint(str(run))
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", ""])
+DEEP, LONG = '{"a":' * 4000 + "1" + "}" * 4000, '{"a": ' + "9" * 5000 + "}"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "", "7", DEEP, LONG], ids=["cut", "list", "empty", "number", "deep", "long"])
 def test_a_config_that_is_no_json_object(folder, text):
     (folder / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"is not JSON|no JSON object"):
+    with pytest.raises(UserError, match=r"is not JSON|no JSON object|config\.json cannot be used"):
+        find_checkpoint(str(folder))
+
+
+ODD = {
+    "hidden_size": [0, -8, 10**12, "wide", True, 2.5],
+    "num_hidden_layers": [0, -1, 10**9, "many"],
+    "num_attention_heads": [0, -2, 7, 10**9],
+    "intermediate_size": [0, 10**12],
+    "vocab_size": [0, -1, 10**12],
+    "max_position_embeddings": [0, 10**9, 10**12],
+    "pad_token_id": [10**6, -(10**6), "x", [1]],
+    "model_type": [[], {}, 5, ["bert"], ""],
+    "architectures": [5, "BertModel", [5], {"a": 1}],
+    "id2label": [[], 5, {"a": "b"}, "x"],
+    "dtype": ["x", 5, []],
+    "hidden_act": ["x", 5],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ODD.items() for value in values])
+def test_a_configuration_with_odd_values_is_refused_in_words(folder, name, value):
+    change_config(folder, **{name: value})
+    with pytest.raises(UserError, match=re.escape(str(folder))) as refused:
+        find_checkpoint(str(folder))
+    assert len(str(refused.value)) < 1000
+
+
+def test_more_layers_than_there_can_be_weights_for(folder, tmp_path):
+    change_config(folder, num_hidden_layers=10**9)
+    with pytest.raises(UserError, match=r"num_hidden_layers 1000000000\n  expected: 1 to \d+; .*its weights are \d+ tensors"):
+        find_checkpoint(str(folder))
+    albert = make_tiny_checkpoint(tmp_path / "albert", "albert", layers=3)
+    change_config(albert, num_hidden_layers=200)  # they share their weights
+    assert find_checkpoint(str(albert)).config.num_hidden_layers == 200
+    for name in ("num_hidden_layers", "num_hidden_groups", "inner_group_num"):
+        change_config(albert, **{"num_hidden_layers": 3, "num_hidden_groups": 1, "inner_group_num": 1, name: 10**9})
+        with pytest.raises(UserError, match=f"{name} 1000000000"):
+            find_checkpoint(str(albert))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(folder, monkeypatch, name):
+    opened = Path.open
+
+    def refuse(path, *given, **named):
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=rf"no permission to read .*{name}"):
         find_checkpoint(str(folder))
 
 
@@ -139,12 +198,15 @@ def test_damaged_weights(folder, damage):
 
 
 def test_shards(folder):
-    shards = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(shards))
-    whole = (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    weights = load_file(folder / "model.safetensors")
+    names = {name: f"model-0000{1 + ('layer' in name)}-of-00002.safetensors" for name in weights}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    (folder / "model.safetensors").unlink()
+    whole, other = (folder / name for name in sorted(set(names.values())))
+    save_file({name: weights[name] for name in weights if names[name] == whole.name}, whole, metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"lacks model-00002-of-00002.safetensors"):
         find_checkpoint(str(folder))
-    shutil.copy(whole, folder / "model-00002-of-00002.safetensors")
+    save_file({name: weights[name] for name in weights if names[name] == other.name}, other, metadata={"format": "pt"})
     assert find_checkpoint(str(folder)).folder == folder
     whole.write_bytes(b"12345678")
     with pytest.raises(UserError, match=r"00001-of-00002.safetensors is damaged"):

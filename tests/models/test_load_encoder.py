@@ -1,18 +1,21 @@
 import json
+import re
 import shutil
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tests.tiny_models import FAMILIES, make_tiny_checkpoint, tiny_config
+from tests.tiny_models import FAMILIES, make_tiny_checkpoint, make_tokenizer, tiny_config
 from transformers import BertConfig, BertForMaskedLM
 from transformers.utils import logging
 
 from stillhouse.errors import UserError
-from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
-from stillhouse.models.loading import build_encoder, load_encoder, load_tokenizer
+from stillhouse.models.architecture import head_kind, head_labels
+from stillhouse.models.checkpoint import find_checkpoint
+from stillhouse.models.loading import build_encoder, case_note, load_encoder, load_tokenizer
 from stillhouse.models.quiet import quiet_transformers
+from stillhouse.models.saving import save_model
 from stillhouse.task import Task, load_kind
 
 TASKS = {
@@ -117,23 +120,21 @@ def test_a_masked_language_model_without_pooler_is_a_start(tmp_path):
 
 def test_missing_encoder_weights_are_refused(bert, tmp_path):
     lost = "bert.encoder.layer.1.output.dense.weight"
-    checkpoint = changed(bert, tmp_path, lambda weights: {name: w for name, w in weights.items() if name != lost})
     with pytest.raises(UserError, match=f"lack {lost}"):
-        load_encoder(checkpoint, TASKS["classification"])
+        changed(bert, tmp_path, lambda weights: {name: w for name, w in weights.items() if name != lost})
 
 
 def test_weights_of_another_architecture_are_refused(bert, tmp_path):
     folder = make_tiny_checkpoint(tmp_path / "other", "modernbert", layers=1)
     shutil.copy(bert / "config.json", folder)
     with pytest.raises(UserError, match=r"lack bert\.embeddings.* and \d+ more"):
-        load_encoder(find_checkpoint(str(folder)), TASKS["classification"])
+        find_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("name", ["bert.embeddings.word_embeddings.weight", "classifier.weight"])
 def test_other_shapes_than_the_config_says_are_refused(name, bert, tmp_path):
-    checkpoint = changed(bert, tmp_path, lambda weights: weights | {name: weights[name][:2].clone()})
     with pytest.raises(UserError, match=rf"{name} is \(2, 24\)"):
-        load_encoder(checkpoint, TASKS["classification"])
+        changed(bert, tmp_path, lambda weights: weights | {name: weights[name][:2].clone()})
 
 
 def test_a_family_without_such_a_head(tmp_path):
@@ -145,9 +146,10 @@ def test_a_family_without_such_a_head(tmp_path):
 def test_the_tokenizer_must_fit_the_model(bert, tmp_path):
     assert load_tokenizer(find_checkpoint(str(bert))).is_fast
     folder = shutil.copytree(bert, tmp_path / "b")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 17}))
-    with pytest.raises(UserError, match=r"has \d+ entries, its model knows 17"):
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"]["movie"] = 7777
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"has 7778 entries, its model knows \d+"):
         load_tokenizer(find_checkpoint(str(folder)))
 
 
@@ -171,6 +173,55 @@ def test_a_tokenizer_without_padding(bert, tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": None}))
     with pytest.raises(UserError, match="no padding token"):
         load_tokenizer(find_checkpoint(str(folder)))
+
+
+@pytest.mark.parametrize("length", ["x", 0, -1, float("nan"), [512]])
+def test_an_odd_model_max_length(bert, tmp_path, length):
+    folder = shutil.copytree(bert, tmp_path / "b")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": length}))
+    with pytest.raises(UserError, match=r"model_max_length|cannot be loaded"):
+        load_tokenizer(find_checkpoint(str(folder)))
+
+
+def test_a_student_does_not_point_to_its_teachers_code(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "b")
+    for name in ("config.json", "tokenizer_config.json"):
+        content = json.loads((folder / name).read_text())
+        auto_map = {"AutoConfig": "code.C", "AutoTokenizer": ["code.T", None]}
+        (folder / name).write_text(json.dumps(content | {"auto_map": auto_map}))
+    checkpoint = find_checkpoint(str(folder))
+    save_model(load_encoder(checkpoint, TASKS["classification"])[0], load_tokenizer(checkpoint), tmp_path / "saved")
+    for file in (tmp_path / "saved").glob("*.json"):
+        assert "auto_map" not in file.read_text()
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "saved").is_fast
+
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", *"abcdef", "##a", "house"]
+CASED = [*PIECES, *"ABC", "House", "##B"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "settings", "said"),
+    [
+        (CASED, None, r"lower-cases all text, and 38% of its vocabulary has capital letters.*do_lower_case.: false"),
+        (CASED, {"do_lower_case": False}, ""),
+        (PIECES, None, ""),
+        (PIECES, {"do_lower_case": False}, r"such words are unknown.*do_lower_case.: true"),
+    ],
+)
+def test_a_vocabulary_whose_capitals_are_lost(tmp_path, pieces, settings, said):
+    """transformers lower-cases where vocab.txt is alone."""
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    if settings is not None:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    note = case_note(transformers.BertTokenizerFast.from_pretrained(tmp_path))
+    assert re.search(said, note) if said else note == ""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ordinary_tokenizers_lose_nothing(family):
+    assert case_note(make_tokenizer(family)) == ""
 
 
 def test_loading_is_quiet_and_leaves_verbosity_alone(bare, capfd):

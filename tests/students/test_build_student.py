@@ -12,7 +12,8 @@ from stillhouse.errors import UserError
 from stillhouse.features import LOGITS
 from stillhouse.layer_maps import first, uniform
 from stillhouse.models.adapter import compute_features
-from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
+from stillhouse.models.architecture import head_kind, head_labels
+from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import build_encoder, load_encoder
 from stillhouse.models.quiet import quiet_transformers
 from stillhouse.students.build import build_student, find_student, load_student

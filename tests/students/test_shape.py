@@ -1,7 +1,7 @@
 import pytest
 import torch
 from tests.tiny_models import FAMILIES, tiny_config
-from transformers import AutoModel, BertConfig
+from transformers import CONFIG_MAPPING, AutoModel, BertConfig
 
 from stillhouse.errors import UserError
 from stillhouse.models.adapter import head_count, hidden_size, layer_count
@@ -96,6 +96,37 @@ def test_attention_types_follow_the_copied_layers():
     assert student_config(teacher, Shape(2, 12)).layer_types == [full, sliding]
 
 
+# A teacher of 2 layers x 16 with 2 heads, and what its configuration says more; what a student of 1 x 8 says in its place.
+REPEATED = {
+    "longformer": ({"attention_window": [4, 6]}, {"attention_window": [4]}),
+    "deberta-v2": ({"pooler_hidden_size": 16, "relative_attention": True}, {"pooler_hidden_size": 8}),
+    "eurobert": ({"head_dim": 8}, {"head_dim": 4}),
+    "nomic_bert": ({"head_dim": 8}, {"head_dim": 4}),
+    "convbert": ({"embedding_size": 16}, {"embedding_size": 8}),
+    "squeezebert": ({"embedding_size": 16}, {"embedding_size": 8}),
+    "roformer": ({"embedding_size": 16}, {"embedding_size": 8}),
+    "modernbert": ({"layer_types": ["sliding_attention", "full_attention"]}, {"layer_types": ["sliding_attention"]}),
+    "xmod": ({"languages": ["en_XX", "de_DE"], "default_language": "en_XX"}, {"languages": ["en_XX", "de_DE"]}),
+    "luke": ({"entity_emb_size": 12, "entity_vocab_size": 9}, {"entity_emb_size": 12}),
+}
+
+
+@pytest.mark.parametrize("family", REPEATED)
+def test_what_repeats_depth_or_width_changes_with_them(family):
+    more, expected = REPEATED[family]
+    sizes = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 99}
+    ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2, "mask_token_id": 3}
+    teacher = CONFIG_MAPPING[family](**sizes | ids | {"max_position_embeddings": 66} | more)
+    same_width = student_config(teacher, Shape(1, 16), (2,))
+    for name, value in more.items():
+        is_by_layer = isinstance(value, list) and name != "languages"
+        assert getattr(same_width, name) == (value[1:] if is_by_layer else value)
+    narrow = student_config(teacher, Shape(1, 8))
+    assert {name: getattr(narrow, name) for name in expected} == expected
+    model = AutoModel.from_config(narrow).eval()
+    assert model(torch.tensor([[5, 7, 9, 4]])).last_hidden_state.shape[-1] == 8
+
+
 def test_mobilebert_has_no_free_width():
     teacher = tiny_config("mobilebert")
     with pytest.raises(UserError, match="bottleneck"):
@@ -104,8 +135,10 @@ def test_mobilebert_has_no_free_width():
 
 
 def test_families_of_another_make_are_refused():
-    from transformers import FNetConfig, XLMConfig
+    from transformers import FNetConfig, FunnelConfig, XLMConfig
 
-    assert student_config(FNetConfig(num_attention_heads=12), Shape(2, 24)).intermediate_size == 96
+    assert student_config(FNetConfig(), Shape(2, 24)).intermediate_size == 96
+    with pytest.raises(UserError, match="LxH is not known for funnel"):
+        student_config(FunnelConfig(), Shape(2, 768))
     with pytest.raises(UserError, match="LxH is not known for xlm"):
         student_config(XLMConfig(), Shape(2, 64))

@@ -18,7 +18,7 @@ from stillhouse.evaluation.evaluate import Split, decode, main_score, main_stati
 from stillhouse.evaluation.floor import floor_score
 from stillhouse.evaluation.likeness import calibration_error, likeness_to_teacher
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
-from stillhouse.models.checkpoint import head_kind
+from stillhouse.models.architecture import head_kind
 from stillhouse.models.loading import task_config
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import SoftLabels

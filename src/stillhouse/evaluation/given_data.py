@@ -47,7 +47,7 @@ def evaluate_models(models: Mapping[str, Predictor], data: DataConfig) -> dict[s
     rows, task = dataset.validation, dataset.task
     splits = {role: model.tokenize(rows, task, max_length=data.max_length) for role, model in models.items()}
     result: dict[str, Any] = {"data": task.name, "task": task.kind.name, "metric": task.kind.main_metric.name}
-    result |= {"rows": len(rows), "notes": list(dataset.notes)}
+    result |= {"rows": len(rows), "notes": [*dataset.notes, *(note for model in models.values() for note in model.notes)]}
     predictions = {role: model.score(splits[role]) for role, model in models.items()}
     for role, model in models.items():
         result[role] = {"name": model.name, **scores_entry(splits[role], predictions[role])}

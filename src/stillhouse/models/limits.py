@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stillhouse.errors import UserError
+from stillhouse.models.architecture import positions
 from stillhouse.task import Kind
 
 
@@ -23,27 +24,23 @@ def max_length(asked: int | None, kind: Kind, models: Sequence[tuple[Any, Any]])
         UserError: More was asked for than a model has positions for, or no more than special tokens take up.
     """
     limit = min(position_limit(config, tokenizer) for config, tokenizer in models)
-    if asked is None:
-        return min(limit, kind.max_length)
-    if asked > limit:
+    if asked is not None and asked > limit:
         raise UserError(
             f"--max-length {asked} is more than the model has positions for",
             expected=f"at most {limit}",
             fix=f"--max-length {limit}",
         )
     special = max(tokenizer.num_special_tokens_to_add(pair=kind.needs_pair) for _, tokenizer in models)
-    least = (1 + kind.needs_pair) * (special + 1)
-    if asked < least:
+    least, length = (1 + kind.needs_pair) * (special + 1), min(limit, kind.max_length) if asked is None else asked
+    if length < least:
         raise UserError(
-            f"--max-length {asked} leaves no room for text beside the model's {special} special tokens",
+            f"--max-length {length} leaves no room for text beside the model's {special} special tokens",
             expected=f"at least {least}",
         )
-    return asked
+    return length
 
 
 def position_limit(config: Any, tokenizer: Any) -> int:
-    """How many tokens a model can read at most."""
-    positions = int(getattr(config, "max_position_embeddings", None) or 512)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= config.pad_token_id + 1  # positions are counted from behind the padding id
-    return min(positions, int(tokenizer.model_max_length))
+    """How many tokens a model can read at most; where its positions have no end, as many as it was trained on."""
+    room = positions(config) or int(getattr(config, "max_position_embeddings", None) or 512)
+    return int(min(room, tokenizer.model_max_length))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import torch
@@ -12,13 +13,15 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stillhouse.documents import read_json
-from stillhouse.errors import UserError
-from stillhouse.models.checkpoint import Checkpoint, check_weights, head_kind
+from stillhouse.errors import UserError, shown
+from stillhouse.models.architecture import head_class, head_kind, reason_of
+from stillhouse.models.checkpoint import Checkpoint, check_weights
 from stillhouse.models.model_folder import weight_files
 from stillhouse.models.quiet import quiet_transformers
 from stillhouse.task import Kind, Task
 
 _transformers: Any = transformers
+SOME_CAPITALS = 0.01  # share of a vocabulary above which capitals in it are no accident
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
@@ -33,9 +36,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
                 checkpoint.folder, use_fast=True, local_files_only=True, trust_remote_code=False
             )
     except Exception as error:  # the tokenizers library raises bare Exception
-        reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"the tokenizer of {checkpoint.source} cannot be loaded: {reason}",
+            f"the tokenizer of {checkpoint.source} cannot be loaded: {reason_of(error)}",
             expected="a tokenizer.json that save_pretrained wrote",
             fix="save the tokenizer of the original model into the folder again",
         ) from error
@@ -48,12 +50,47 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         raise UserError(f"the tokenizer of {checkpoint.source} has no padding token", expected="pad_token to be set")
     size = int(getattr(checkpoint.config, "vocab_size", len(tokenizer)))
-    if len(tokenizer) > size:
+    entries = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+    if entries > size:
         raise UserError(
-            f"the tokenizer of {checkpoint.source} has {len(tokenizer)} entries, its model knows {size}",
+            f"the tokenizer of {checkpoint.source} has {entries} entries, its model knows {size}",
             expected="the tokenizer that the model was trained with",
         )
+    if not isinstance(tokenizer.model_max_length, (int, float)) or not tokenizer.model_max_length >= 1:
+        raise UserError(
+            f"the tokenizer of {checkpoint.source} says model_max_length {shown(tokenizer.model_max_length)}",
+            expected="the most tokens that the model reads, such as 512",
+            fix="correct it in tokenizer_config.json, or leave it out",
+        )
+    tokenizer.init_kwargs.pop("auto_map", None)  # the stock class is used; a student must not point to foreign code
     return tokenizer
+
+
+def notes_on(checkpoint: Checkpoint, tokenizer: Any) -> tuple[str, ...]:
+    """What people have to know of a model that is there already."""
+    lost = [f"warning: {note}"] if (note := case_note(tokenizer)) else []
+    return tuple(f"{checkpoint.name}: {note}" for note in (*checkpoint.notes, *lost))
+
+
+def case_note(tokenizer: Any) -> str:
+    """What is lost where a tokenizer and its vocabulary differ in whether capitals are told apart; "" for nothing."""
+    special = set(tokenizer.all_special_tokens)
+    words = [piece for piece in tokenizer.get_vocab() if piece not in special and not re.fullmatch(r"[\[<].*[\]>]", piece)]
+    share = sum(piece != piece.lower() for piece in words) / max(1, len(words))
+    backend = tokenizer.backend_tokenizer
+    normalizer, unknown = backend.normalizer, getattr(backend.model, "unk_token", None)
+    lowers = normalizer is not None and normalizer.normalize_str("Ab") == "ab"
+    if lowers and share > SOME_CAPITALS:
+        return (
+            f"the tokenizer lower-cases all text, and {share:.0%} of its vocabulary has capital letters, which is never used: "
+            'if the model is a cased one, write {"do_lower_case": false} into its tokenizer_config.json'
+        )
+    if not lowers and share == 0 and unknown is not None and tokenizer.tokenize("A") == [unknown]:
+        return (
+            "the tokenizer leaves capital letters as they are, and its vocabulary has none, so that such words are unknown: "
+            'if the model is an uncased one, write {"do_lower_case": true} into its tokenizer_config.json'
+        )
+    return ""
 
 
 def same_tokens(one: Any, other: Any) -> bool:
@@ -87,18 +124,29 @@ def build_encoder(config: PreTrainedConfig, task: Task) -> PreTrainedModel:
         UserError: transformers has no such head for the family.
     """
     own = task_config(config, task)
+    cls = _head_class(own, task.kind)
     try:
         with quiet_transformers():
-            model = _head_class(own, task.kind)._from_config(own, **_attention(own, task.kind))
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
+            model = cls._from_config(own, **_attention(own, task.kind))
+    except MemoryError as error:
+        raise _too_large(own) from error
+    except Exception as error:  # whatever a family's own code makes of it
+        if isinstance(error, RuntimeError) and "memory" in str(error):
+            raise _too_large(own) from error
         raise UserError(
-            f"a {own.model_type} of {own.num_hidden_layers} layers x {own.hidden_size} does not fit into memory",
-            expected="a student smaller than its teacher",
-            fix="ask for fewer layers or a smaller width",
+            f"a {own.model_type} of {own.num_hidden_layers} layers x {own.hidden_size} cannot be made: {reason_of(error)}",
+            expected="a shape that such models can have",
+            fix="choose another shape, such as half, or a folder or hub id",
         ) from error
     return model.eval()
+
+
+def _too_large(config: PreTrainedConfig) -> UserError:
+    return UserError(
+        f"a {config.model_type} of {config.num_hidden_layers} layers x {config.hidden_size} does not fit into memory",
+        expected="a student smaller than its teacher",
+        fix="ask for fewer layers or a smaller width",
+    )
 
 
 def load_encoder(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, bool]:
@@ -108,10 +156,13 @@ def load_encoder(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, b
     global generator. Names of labels are not compared here.
 
     Raises:
-        UserError: The weights do not fit the architecture of `config.json`, or are not finite.
+        UserError: The weights cannot be read, or are not finite.
     """
-    model, fresh = load_weights(checkpoint, task)
-    return model, not any(_is_head(model, name) for name in fresh)
+    return load_weights(checkpoint, task)[0], _has_head_for(checkpoint, task)
+
+
+def _has_head_for(checkpoint: Checkpoint, task: Task) -> bool:
+    return head_kind(checkpoint.config) == task.kind and checkpoint.config.num_labels == task.logits
 
 
 def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) -> tuple[PreTrainedModel, tuple[str, ...]]:
@@ -125,11 +176,10 @@ def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) 
     check_weights(checkpoint)
     config = task_config(checkpoint.config, task)
     cls = _head_class(config, task.kind)
-    has = head_kind(checkpoint.config)
-    fits = has == task.kind and checkpoint.config.num_labels == task.logits
+    is_for_another = head_kind(checkpoint.config) is not None and not _has_head_for(checkpoint, task)
     where: str | None = str(checkpoint.folder)
     options: dict[str, Any] = {}
-    if not keep_head or (has is not None and not fits):
+    if not keep_head or is_for_another or checkpoint.drops_head:
         where, options["state_dict"] = None, _encoder_weights(checkpoint)
     try:
         with quiet_transformers():
@@ -139,24 +189,14 @@ def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) 
                 dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
-                ignore_mismatched_sizes=True,  # reported below, in our words
+                ignore_mismatched_sizes=True,  # of a head that is for another number of outputs
                 output_loading_info=True,
                 **_attention(config, task.kind),
                 **options,
             )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"the weights of {checkpoint.source} cannot be loaded: {reason}") from error
+        raise UserError(f"the weights of {checkpoint.source} cannot be loaded: {reason_of(error)}") from error
     model.config.name_or_path = checkpoint.name  # not a path of this machine
-    mismatched = {name: (tuple(found), tuple(wanted)) for name, found, wanted in info["mismatched_keys"]}
-    wrong = sorted(name for name in mismatched if fits or not _is_head(model, name))
-    if wrong:
-        found, wanted = mismatched[wrong[0]]
-        raise UserError(
-            f"the weights of {checkpoint.source} do not have the shapes that its config.json says: "
-            f"{wrong[0]} is {found}, not {wanted}",
-            expected="config.json and weights of the same model",
-        )
     broken = next((name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()), None)
     if broken is not None:
         raise UserError(
@@ -164,39 +204,21 @@ def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) 
             expected="finite weights",
             fix="copy or download the folder again, or train that model again with a lower learning rate",
         )
-    missing = set(info["missing_keys"])
-    lost = sorted(name for name in missing if not _may_be_fresh(model, name))
-    if lost:
-        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-        raise UserError(
-            f"the weights of {checkpoint.source} lack {lost[0]}{more}",
-            expected=f"all weights of the {config.model_type} encoder that its config.json describes",
-            fix="copy or download the folder again",
-        )
-    return model, tuple(sorted(missing | set(mismatched)))
+    return model, tuple(sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}))
 
 
 def _head_class(config: PreTrainedConfig, kind: Kind) -> Any:
-    mapping = getattr(_transformers, f"AutoModelFor{kind.head}")._model_mapping
-    if type(config) not in mapping:
+    found = head_class(config, kind.head)
+    if found is None:
         raise UserError(
             f"transformers has no {kind} head for {config.model_type} models",
             expected="a family with one (BERT, RoBERTa, DistilBERT, ELECTRA, XLM-R, ALBERT, ModernBERT, ...)",
         )
-    return mapping[type(config)]
+    return found
 
 
 def _attention(config: PreTrainedConfig, kind: Kind) -> dict[str, str]:
     return {"attn_implementation": "sdpa"} if _head_class(config, kind)._supports_sdpa else {}
-
-
-def _is_head(model: PreTrainedModel, name: str) -> bool:
-    return not name.startswith(f"{model.base_model_prefix}.")
-
-
-def _may_be_fresh(model: PreTrainedModel, name: str) -> bool:
-    # Checkpoints of masked language models have no pooler: it is fitted with the head that reads it.
-    return _is_head(model, name) or name.startswith(f"{model.base_model_prefix}.pooler.")
 
 
 def _encoder_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ class Model:
         start: Where its weights come from, in words.
         is_fresh: Whether none of them come from anywhere.
         view: Key of the tokens that it reads, in texts and batches: models of one tokenizer have the same.
+        notes: What people have to know of a model that was there already.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Model:
     start: str = ""
     is_fresh: bool = False
     view: int = 0
+    notes: tuple[str, ...] = ()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from stillhouse.documents import DocumentError, read_json
-from stillhouse.errors import UserError
+from stillhouse.errors import UserError, shown
+from stillhouse.models.architecture import reason_of
 from stillhouse.models.quiet import quiet_transformers
 
 WEIGHTS = "model.safetensors"
@@ -26,6 +30,9 @@ TOKENIZERS = (
     "tokenizer.model",
     "spm.model",
 )
+READ = (".json", ".txt", ".model", ".safetensors")  # endings of what is read
+MOST_SHARED = 1000  # layers that share their weights
+MOST_POSITIONS = 10_000_000  # each takes memory as soon as a model is made
 CONVERT = (
     "if you trust it, convert it once with transformers: AutoModelForSequenceClassification (or the class of its task)"
     ".from_pretrained(folder).save_pretrained(folder)"
@@ -42,8 +49,13 @@ def check_folder(folder: Path, source: str) -> PreTrainedConfig:
     Raises:
         UserError: Something is missing or damaged, or it is no encoder that transformers knows.
     """
+    with _readable(source):
+        for file in folder.iterdir():
+            if file.is_file() and file.suffix in READ:
+                file.open("rb").close()
     config = _read_config(folder, source)
-    _check_weights(folder, source)
+    tensors = _check_weights(folder, source)
+    _check_counts(config, tensors, source)
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise UserError(
             f"{source} has no tokenizer",
@@ -51,6 +63,35 @@ def check_folder(folder: Path, source: str) -> PreTrainedConfig:
             fix="save it there: AutoTokenizer.from_pretrained(original).save_pretrained(folder)",
         )
     return config
+
+
+@contextmanager
+def _readable(source: str) -> Iterator[None]:
+    """Names the file that may not be read: elsewhere it would look damaged."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise UserError(f"{error.filename or source} cannot be read: {os.strerror(error.errno or 0)}") from error
+        raise UserError(
+            f"no permission to read {error.filename or source}",
+            expected="a model folder whose files you may read",
+            fix="change its permissions (chmod), or copy it",
+        ) from error
+
+
+def _check_counts(config: Any, tensors: int, source: str) -> None:
+    """Refuses more than there can be weights for, before anybody tries to make it; ALBERT's layers share theirs."""
+    layers = MOST_SHARED if hasattr(config, "num_hidden_groups") else tensors
+    limits = {"num_hidden_layers": layers, "num_hidden_groups": tensors, "inner_group_num": tensors}
+    limits |= {"num_attention_heads": MOST_POSITIONS, "max_position_embeddings": MOST_POSITIONS}
+    for name, most in limits.items():
+        count = getattr(config, name, 1)
+        if not isinstance(count, int) or not 1 <= count <= most:
+            raise UserError(
+                f"config.json of {source} says {name} {shown(count)}",
+                expected=f"1 to {most:,}; and config.json and weights of the same model (its weights are {tensors} tensors)",
+            )
 
 
 def is_complete(folder: Path) -> bool:
@@ -103,10 +144,9 @@ def _read_config(folder: Path, source: str) -> PreTrainedConfig:
     try:
         with quiet_transformers():
             config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # whatever a family's own code makes of it
         raise UserError(
-            f"transformers refuses {file}: {reason}", expected="a configuration that save_pretrained wrote"
+            f"transformers refuses {file}: {reason_of(error)}", expected="a configuration that save_pretrained wrote"
         ) from error
     if hasattr(config, "auto_map"):
         del config.auto_map  # the stock class is used; a student must not inherit a pointer to foreign code
@@ -115,15 +155,23 @@ def _read_config(folder: Path, source: str) -> PreTrainedConfig:
 
 def _check_architecture(content: dict[str, Any], source: str) -> None:
     encoder = "an encoder that transformers knows (BERT, RoBERTa, DistilBERT, ELECTRA, XLM-R, ALBERT, ModernBERT, ...)"
-    model_type = content.get("model_type")
-    if model_type not in CONFIG_MAPPING:
+    model_type, architectures = content.get("model_type"), content.get("architectures")
+    if architectures is not None and not (
+        isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
+    ):
+        raise UserError(
+            f"config.json of {source} says architectures {shown(architectures)}",
+            expected='a list of names, such as ["BertForSequenceClassification"]',
+            fix="correct it, or leave it out",
+        )
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         if content.get("auto_map"):
             raise UserError(
                 f"{source} needs code of its own (auto_map in its config.json), which is never executed",
                 expected=encoder,
                 fix="choose a model whose architecture is part of transformers",
             )
-        named = f"model_type {model_type!r}" if model_type else "no model_type"
+        named = "no model_type" if model_type in (None, "") else f"model_type {shown(model_type)}"
         raise UserError(f"{source} has {named} in its config.json", expected=encoder)
     if content.get("is_encoder_decoder") or content.get("is_decoder"):
         raise UserError(f"{source} is a {model_type} model with a decoder", expected=encoder)
@@ -137,7 +185,8 @@ def _check_architecture(content: dict[str, Any], source: str) -> None:
         )
 
 
-def _check_weights(folder: Path, source: str) -> None:
+def _check_weights(folder: Path, source: str) -> int:
+    """The number of tensors."""
     pickles = [name for name in PICKLES if (folder / name).exists()]
     if pickles and not (folder / WEIGHTS).is_file() and not (folder / SHARDS).is_file():
         raise UserError(
@@ -148,14 +197,14 @@ def _check_weights(folder: Path, source: str) -> None:
     for file in weight_files(folder):
         if not file.is_file():
             raise UserError(f"{source} lacks {file.name}, which its {SHARDS} names", fix="copy or download the missing file")
-        _check_safetensors(file)
+    return sum(map(_tensors_in, weight_files(folder)))
 
 
-def _check_safetensors(file: Path) -> None:
+def _tensors_in(file: Path) -> int:
     try:
         # Opening reads the header and compares it with the size of the file; no tensor is loaded.
-        with safe_open(file, framework="pt"):
-            pass
+        with safe_open(file, framework="pt") as tensors:
+            return len(tensors.keys())
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{file} is damaged or cut short: {error}",

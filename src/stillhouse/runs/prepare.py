@@ -19,21 +19,23 @@ from stillhouse.evaluation.evaluate import Split
 from stillhouse.machine.engine import resolve_precision
 from stillhouse.method import Stage, TextName
 from stillhouse.models.adapter import dimensions
-from stillhouse.models.checkpoint import Checkpoint, find_checkpoint, head_kind, head_labels
+from stillhouse.models.architecture import head_kind, head_labels
+from stillhouse.models.checkpoint import Checkpoint, find_checkpoint
 from stillhouse.models.limits import max_length
-from stillhouse.models.loading import load_encoder, load_tokenizer, same_tokens
+from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on, same_tokens
 from stillhouse.models.model import Model
 from stillhouse.models.start import Start
 from stillhouse.runs.checks import check_lengths, check_stages, check_tokens
 from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.names import data_name
 from stillhouse.runs.prepared import Prepared
-from stillhouse.runs.rehearsal import rehearse
+from stillhouse.runs.rehearsal import rehearse, try_to_read
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, load_student, plan_student
 from stillhouse.students.shape import is_shape
 from stillhouse.task import Kind, Task
 
+WIDTH_FIX = "choose a student of the teacher's width, such as --student half, or a folder or hub id"
 THERE: frozenset[TextName] = frozenset({"task"})  # what a stage can train on; the plan's others are left out
 
 
@@ -70,6 +72,7 @@ def prepare(config: RunConfig) -> Prepared:
     torch.manual_seed(stage_seed(config.seed, FRESH_STUDENT))
     student, start = _student(config, teacher, own, student_tokenizer, task)
     model_notes = [] if config.starts_from_fitted_teacher else [f"student starts from {student.start}: {start.sentence()}"]
+    model_notes = [*notes_on(checkpoint, tokenizer), *(notes_on(own, student_tokenizer) if own else ()), *model_notes]
     model_notes += _layer_notes(stages, config, *layers)
     models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
     length = max_length(config.data.max_length, task.kind, models)
@@ -80,6 +83,9 @@ def prepare(config: RunConfig) -> Prepared:
         for name in ("train", "selection", "validation", "test")
         if (examples := getattr(dataset, name)) is not None
     }
+    texts = [split.tokens for split in splits.values()]
+    try_to_read(teacher, "the teacher", texts, "choose another teacher")
+    try_to_read(student, "the student", texts, "choose another student, such as --student half" if own else WIDTH_FIX)
     rehearse(stages, student.encoder, encoder, splits["train"].tokens, view=teacher.view)
     data_notes += refuse_first(check_lengths({name: split.tokens.learner for name, split in splits.items()}, task, length))
     notes = tuple(data_notes), tuple(model_notes)

@@ -1,19 +1,74 @@
-"""A single row through every stage before anything is trained: what a family of models does not let a method do shows."""
+"""A row or two through models and stages before anything is trained: what a family of models does not let a method do shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from stillhouse.data.batch import Inputs
 from stillhouse.data.text import Text
 from stillhouse.errors import UserError
 from stillhouse.features import ONLY_LOGITS
 from stillhouse.method import Stage
+from stillhouse.models.architecture import reason_of
 from stillhouse.models.forward import evaluating, forward
+from stillhouse.models.model import Model
 from stillhouse.students.side import StageSide
+
+OUTPUTS = "reads its models' outputs"
+
+
+def try_to_read(model: Model, role: str, texts: Sequence[Text], fix: str) -> None:
+    """Lets a model read the longest row that it will meet.
+
+    Args:
+        model: The model; its mode, and torch's generator, are left as they were.
+        role: What messages call it: `the teacher`.
+        texts: All that it will read.
+        fix: What to do if it can read nothing.
+
+    Raises:
+        UserError: It cannot.
+    """
+    longest = max(texts, key=lambda text: text.encoded(model.view).lengths.max(initial=0))
+    row = longest.encoded(model.view).lengths.argmax()
+    inputs = longest.batch(np.array([row])).views[model.view]
+    if (error := _failure(model, inputs)) is None:
+        return
+    said, family = reason_of(error), model.encoder.config.model_type
+    readable, unreadable = 0, inputs.ids.shape[1]
+    while unreadable - readable > 1:
+        middle = (readable + unreadable) // 2
+        if _failure(model, inputs.changed(partial(_first, tokens=middle))) is None:
+            readable = middle
+        else:
+            unreadable = middle
+    if readable == 0:
+        raise UserError(f"{role} {model.name}, a {family}, cannot be run: {said}", fix=fix) from error
+    raise UserError(
+        f"{role} {model.name}, a {family}, cannot read the longest text, of {inputs.ids.shape[1]} tokens: {said}",
+        expected=f"at most {readable} tokens",
+        fix=f"--max-length {readable}",
+    ) from error
+
+
+def _first(tensor: Tensor, tokens: int) -> Tensor:
+    return tensor[:, :tokens]
+
+
+def _failure(model: Model, inputs: Inputs) -> Exception | None:
+    """What a model's own code makes of some rows; None where all is well."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(model.encoder):
+            forward(model.encoder, Inputs(inputs.ids, inputs.mask, inputs.segments), ONLY_LOGITS)
+    except Exception as error:
+        return error
+    return None
 
 
 def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, view: int = 0) -> None:
@@ -41,10 +96,11 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, vi
             except UserError:
                 raise
             except Exception as error:  # whatever a family's own code makes of it
+                asks = _asks(stage)
                 raise UserError(
-                    f"stage {stage.name!r} {_asks(stage)}, which {teacher.config.model_type} does not let it: {error}",
+                    f"stage {stage.name!r} {asks or OUTPUTS}, which {teacher.config.model_type} does not let it: {error}",
                     expected="a teacher of another family, such as BERT or RoBERTa",
-                    fix="choose another teacher, or --method logit",
+                    fix="choose another teacher, or --method logit" if asks else "choose another teacher",
                 ) from error
             finally:
                 side.release()
@@ -55,7 +111,7 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, vi
 
 
 def _asks(stage: Stage) -> str:
-    """What a stage does with its models."""
+    """What a stage does with its models beyond reading their outputs; "" where it does no more."""
     if stage.student_needs - ONLY_LOGITS:
         return "reads what is inside its models"
-    return "reads its models' outputs" if type(stage.side) is StageSide else "replaces their layers"
+    return "" if type(stage.side) is StageSide else "replaces their layers"

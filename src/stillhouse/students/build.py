@@ -9,7 +9,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from stillhouse.errors import UserError
 from stillhouse.files import given_path
 from stillhouse.models.adapter import hidden_size, layer_count
-from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint, head_kind, head_labels
+from stillhouse.models.architecture import head_kind, head_labels
+from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint
 from stillhouse.models.loading import build_encoder, load_weights
 from stillhouse.models.start import Start, fresh_start
 from stillhouse.students.copy_layers import check_layers, copy_layers
@@ -86,8 +87,7 @@ def load_student(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, S
     Raises:
         UserError: As `load_encoder`.
     """
-    has_head = head_kind(checkpoint.config) is not None
-    keep = not has_head or _same_labels(checkpoint, task)
+    keep = head_kind(checkpoint.config) is None or _same_labels(checkpoint, task)
     student, fresh = load_weights(checkpoint, task, keep_head=keep)
     known = set(fresh)
     own_head = all(name.startswith(f"{student.base_model_prefix}.") for name in fresh)

@@ -15,6 +15,9 @@ from stillhouse.models.adapter import head_count, hidden_size, layer_count
 
 _SHAPE = re.compile(r"\s*([+-]?\d+)\s*[xX×]\s*([+-]?\d+)\s*")
 HALF = "half"
+_OF_NO_LAYER = re.compile(r"architectures|languages|vocab|axial|shape")  # lists that may be as long as there are layers
+_WIDTH = re.compile(r"(hidden|embed|embedding|emb|head|model)_(size|dim|width)$")
+_HEAD_WIDTH = re.compile(r"head_dim|d_head|attention_head_size")
 FEED_FORWARD = {312: 1200}  # TinyBERT's published width; every other width has four times as many
 
 
@@ -81,20 +84,49 @@ def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int
             fix="ask for fewer layers",
         )
     config: Any = copy.deepcopy(teacher)
-    config.num_hidden_layers = shape.layers
-    if shape.width != width:
-        _check_heads(shape, teacher)
-        config.hidden_size = shape.width
-        setattr(config, _feed_forward_name(teacher), FEED_FORWARD.get(shape.width, 4 * shape.width))
-        if hasattr(config, "embedding_size"):  # ELECTRA, ALBERT: embeddings are never wider than the layers
-            config.embedding_size = min(config.embedding_size, shape.width)
+    try:
+        config.num_hidden_layers = shape.layers
+    except NotImplementedError as error:  # Funnel's are in blocks
+        raise _not_known(teacher) from error
+    chosen = [layer - 1 for layer in copied] or [index % layers for index in range(shape.layers)]
+    for name, values in _each_layers(teacher).items():
+        setattr(config, name, [values[index] for index in chosen])
     if hasattr(config, "num_hidden_groups"):  # ALBERT: layers of a group share their weights
         config.num_hidden_groups = min(config.num_hidden_groups, shape.layers)
-    types = getattr(config, "layer_types", None)
-    if types:  # ModernBERT: full and sliding attention
-        chosen = [layer - 1 for layer in copied] or [index % layers for index in range(shape.layers)]
-        config.layer_types = [types[index] for index in chosen]
+    if shape.width != width:
+        _check_heads(shape, teacher)
+        feed_forward = _feed_forward_name(teacher)
+        for name, value in _repeating_width(teacher).items():
+            setattr(config, name, shape.width * value // width)
+        config.hidden_size = shape.width
+        setattr(config, feed_forward, FEED_FORWARD.get(shape.width, 4 * shape.width))
+        if hasattr(config, "embedding_size"):  # ELECTRA, ALBERT: embeddings are never wider than the layers
+            config.embedding_size = min(config.embedding_size, shape.width)
     return config
+
+
+def _each_layers(config: PreTrainedConfig) -> dict[str, list[Any]]:
+    """What has an entry a layer, by its length: ModernBERT's kinds of attention, Longformer's windows."""
+    return {
+        name: list(value)
+        for name, value in vars(config).items()
+        if isinstance(value, (list, tuple)) and len(value) == layer_count(config) and not _OF_NO_LAYER.search(name)
+    }
+
+
+def _repeating_width(config: PreTrainedConfig) -> dict[str, int]:
+    """What repeats the width, or a head's part of it, by its name and value: DeBERTa's pooler, EuroBERT's heads."""
+    width, heads = hidden_size(config), head_count(config)
+    values = {name: value for name, value in vars(config).items() if type(value) is int}
+    return {
+        name: value
+        for name, value in values.items()
+        if (_WIDTH.search(name) and value == width) or (_HEAD_WIDTH.fullmatch(name) and value * heads == width)
+    }
+
+
+def _not_known(config: PreTrainedConfig) -> UserError:
+    return UserError(f"LxH is not known for {config.model_type} teachers", expected="a folder or a hub id as the student")
 
 
 def _check_heads(shape: Shape, teacher: PreTrainedConfig) -> None:
@@ -117,4 +149,4 @@ def _feed_forward_name(config: PreTrainedConfig) -> str:
     for name in ("intermediate_size", "hidden_dim"):
         if isinstance(getattr(config, name, None), int):
             return name
-    raise UserError(f"LxH is not known for {config.model_type} teachers", expected="half, a folder or a hub id as the student")
+    raise _not_known(config)
