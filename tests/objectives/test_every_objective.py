@@ -17,6 +17,8 @@ from stillhouse.features import PARTS, layers_of
 from stillhouse.models.forward import forward
 from stillhouse.models.loading import build_encoder
 from stillhouse.objective import Objective
+from stillhouse.objectives.attention_scores_mse import attention_scores_mse
+from stillhouse.objectives.relation_kl import relation_kl
 
 LAYERS = {"layers": ((1, 1), (2, 2))}
 LAST = {"student_layer": 2, "teacher_layer": 2}
@@ -151,3 +153,15 @@ def test_heads_that_are_compared_are_as_many(kind, settings, heads):
         return
     with pytest.raises(UserError, match=rf"{objective.name} .*student has 2 heads and the teacher {heads}"):
         value(objective, task, batch, heads=heads)
+
+
+@pytest.mark.parametrize("compare", [relation_kl, attention_scores_mse])
+@pytest.mark.parametrize("counts", [(2, 2, 3, 3), (3, 3, 2, 2), (3, 3, 1, 1), (1, 1, 3, 3), (3, 3, 3, 2), (3, 2, 3, 3)])
+def test_what_is_compared_head_by_head_has_as_many_heads_on_both_sides(compare, counts):
+    """Of the functions themselves, as they are outside of tests: annotations are not looked at there."""
+    parts = [torch.ones(2, heads, 5, 7) for heads in counts]
+    mask = torch.ones(2, 5, dtype=torch.long)
+    with pytest.raises(
+        UserError, match=f"{compare.__name__} compares attention head by head, but the student has {counts[0]} "
+    ):
+        inspect.unwrap(compare)(tuple(parts[:2]), tuple(parts[2:]), mask)
