@@ -8,9 +8,9 @@ L_hidn(m) = MSE(H_m W_m, T_g(m))                                     eq. 8; g ->
 L_attn(m) = 1/heads sum over heads MSE(Z_m, Z_g(m))                  eq. 7; Z: scores, before mask and softmax
 L_pred    = CE(softmax(z_teacher / t), softmax(z_student / t))       eq. 10; t -> temperature
 
-Departures from the paper: means run over real tokens, and over pairs of them (`compat: official` counts padding as the
-authors' code does); maps between equal widths start as the identity; the regression's target is the teacher, with
-`official` the gold label; the head is the architecture's own; no augmented text, and no general phase.
+Departures from the paper: means run over real tokens, and over pairs of them (`compat: official` counts padding, up to
+`max_length`, as the authors' code does); maps between equal widths start as the identity; the regression's target is the
+teacher, with `official` the gold label; the head is the architecture's own; no augmented text, and no general phase.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class TinyBERT(Method):
             teacher_width=teacher.width,
             sharing=self.projections,
         )
-        return (Stage("intermediate", tuple(intermediate), self.stages.intermediate, side=side), prediction)
+        return (Stage("intermediate", tuple(intermediate), self.stages.intermediate, side=side, pads=is_official), prediction)
 
     def _prediction(self, kind: Kind) -> Objective:
         is_official = self.compat == "official"

@@ -77,8 +77,8 @@ class AttentionScoresMSE(LayerObjective):
 
     Attributes:
         layers: Pairs of a student layer and a teacher layer, each attending in the same way and with as many heads.
-        pairs: See `attention_scores_mse`. All but `valid` count the padding of each micro-batch, so that their value depends
-            on how a step is cut.
+        pairs: See `attention_scores_mse`. All but `valid` count padding: where rows are not filled up to one length, their
+            value depends on how a step is cut.
     """
 
     name: ClassVar[str] = "attention_scores_mse"
