@@ -194,7 +194,7 @@ def test_verdict_turns_round_for_errors():
 
 
 def test_where_the_time_went(make_metrics):
-    parts = {"teacher": 61.4, "features": 0.0, "student": 33.25, "preparing": 9.5, "latency": 0.85}
+    parts = {"teacher": 61.4, "features": 0.02, "student": 33.25, "preparing": 9.5, "latency": 0.85}
     assert time_lines(make_metrics("classification") | {"cost": {"parts": parts}}) == [
         "Where the time went (1 min 45 s):",
         "      9.5 s  data and models",

@@ -9,6 +9,7 @@ from typing import Any
 ERRORS = frozenset({"mse", "rmse", "mae"})
 CORRELATIONS = frozenset({"pearson", "spearman", "mcc"})
 ROLES = ("teacher", "student", "baseline")
+LEAST_SECONDS = 0.05  # a part of a run that took less took no time
 
 _METRIC_NAMES = {
     "macro_f1": "macro F1",
@@ -75,7 +76,7 @@ def time_lines(metrics: Mapping[str, Any]) -> list[str]:
 def time_by_part(cost: Mapping[str, Any]) -> list[tuple[str, float]]:
     """The parts of a run that took time, in their order, with their seconds."""
     parts = cost.get("parts") or {}
-    return [(name, float(parts[part])) for part, name in _PARTS.items() if parts.get(part)]
+    return [(name, float(parts[part])) for part, name in _PARTS.items() if parts.get(part, 0.0) >= LEAST_SECONDS]
 
 
 def metric_name(metric: str) -> str:
