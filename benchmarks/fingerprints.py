@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 
 # Of metrics.json what is measured anew at every run.
 TIMED = {"seconds", "latency_ms", "latency", "environment", "cost"}
+TIMED_LINE = re.compile(r"times as| ms |as fast|^Where the time went|^ +[\d.]+ (s|min|h) ")
 
 
 def main() -> None:
@@ -86,12 +88,12 @@ def run(out: str, options: str) -> dict[str, Any]:
                 raise
     print(out, flush=True)
     folder = Path(out)
-    timed = [line for line in said.getvalue().splitlines() if not any(word in line for word in ("times as", " ms ", "as fast"))]
+    lines = [line for line in said.getvalue().splitlines() if not TIMED_LINE.search(line)]
     return {
         "student": digest(folder / "student" / "model.safetensors"),
         "predictions": digest(folder / "predictions.jsonl"),
         "metrics": timeless(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))),
-        "said": hashlib.sha256("\n".join(timed).encode()).hexdigest(),
+        "said": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
     }
 

@@ -47,6 +47,7 @@ class Stage:
         evaluate_every: Steps between two scores on the selection rows; None = once an epoch.
         text: What it trains on: the first of these that the run has. Where it has none the stage is left out.
         trained: What of the encoder is trained.
+        pads: Whether every row is filled up to the run's longest input, for losses that count padding.
         dropout: Whether the student's dropout is active.
         side: How the student side is made: what is trained beside the encoder.
         student: Who learns; set by the run, not by a method.
@@ -59,6 +60,7 @@ class Stage:
     evaluate_every: int | None = None
     text: tuple[TextName, ...] = ("task",)
     trained: Trained = Trained()
+    pads: bool = False
     dropout: bool = True
     side: StageSide = field(default_factory=StageSide)
     student: Role = "student"

@@ -78,15 +78,21 @@ class LayerObjective(Objective):
         return needs_of(self.compares, (its for _, its in self.layers))
 
 
-def check_heads(name: str, student: int, teacher: int) -> None:
-    """Refuses to compare head by head what has not as many heads: where one side has a single one, torch would repeat it.
+def check_heads(name: str, *sides: Tensor) -> None:
+    """Refuses to compare head by head what has not as many heads: some would be left out, or a single one repeated.
+
+    Args:
+        name: Of what compares.
+        sides: `(batch, heads, ...)`: the student's vectors, then the teacher's.
 
     Raises:
         UserError: They differ.
     """
-    if student != teacher:
-        raise UserError(
-            f"{name} compares attention head by head, but the student has {student} heads and the teacher {teacher}",
-            expected="as many heads on both sides",
-            fix="choose another student, or `minilmv2`, whose relation heads are cut anew",
-        )
+    student, *others = (side.shape[1] for side in sides)
+    for heads in others:
+        if heads != student:
+            raise UserError(
+                f"{name} compares attention head by head, but the student has {student} heads and the teacher {heads}",
+                expected="as many heads on both sides",
+                fix="choose another student, or `minilmv2`, whose relation heads are cut anew",
+            )

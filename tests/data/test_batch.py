@@ -1,5 +1,7 @@
 """Ragged rows, batches and their order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,29 @@ def test_padding_fills_only_behind_each_row():
     padded, mask = ragged([[1, 2, 3], [], [4]]).padded(np.array([2, 0, 1]), 9)
     assert padded.tolist() == [[4, 9, 9], [1, 2, 3], [9, 9, 9]]
     assert mask.tolist() == [[True, False, False], [True, True, True], [False, False, False]]
+
+
+def test_rows_are_filled_up_to_a_width_and_cut_by_none():
+    rows = ragged([[1, 2, 3], [4]])
+    assert rows.padded(np.array([1]), 9, 2)[0].tolist() == [[4, 9]]
+    assert rows.padded(np.array([1, 0]), 9, 2)[0].tolist() == [[4, 9, 9], [1, 2, 3]]
+
+
+def test_a_split_with_a_width_fills_every_row_up():
+    examples = Examples(["", "", ""], [0, 1, None])
+    close = tokenized_split(examples, Task("t", load_kind("classification"), ("a", "b")), encoded([[1, 2, 3], [4], [5, 6]]))
+    wide = replace(close, width=5)
+    for split in (wide, wide.select(np.array([0, 1, 2])), wide.labelled(), wide.without_labels(), wide.seen_by(0)):
+        batch = split.batch(np.array([1]))
+        assert batch.learner.ids.tolist() == [[4, 0, 0, 0, 0]]
+        assert batch.learner.mask.tolist() == [[1, 0, 0, 0, 0]]
+        assert split.lengths.tolist() == [5] * len(split)
+        assert not split.repeats
+    # What has a label and what is a real token are counted as before.
+    assert (
+        wide.counts(np.array([0, 1])) == close.counts(np.array([0, 1])) == {"rows": 2, "targets": 2, "tokens": 4, "pairs": 10}
+    )
+    assert len({close.fingerprint(), wide.fingerprint(), replace(close, width=6).fingerprint()}) == 3
 
 
 def test_rows_of_vectors_keep_their_width():

@@ -1,5 +1,6 @@
 """A run says which layer learns from which, and where the depths do not divide."""
 
+import numpy as np
 import pytest
 from tests import toy_data
 from tests.tiny_models import make_tiny_checkpoint
@@ -28,3 +29,14 @@ def test_which_layer_learns_from_which(tmp_path, method, student, changes, said)
     options = {"data": str(data), "teacher": str(teacher), "method": method, "student": student, "max_length": 32}
     prepared = prepare(with_defaults(config_from_options(options, changes=changes)))
     assert [note for note in prepared.model_notes if note.endswith(said)] != []
+
+
+def test_rows_of_a_stage_whose_losses_count_padding_are_filled_up(tmp_path):
+    data = toy_data.classification(tmp_path / "data.csv", rows=40)
+    teacher = make_tiny_checkpoint(tmp_path / "teacher", "bert")
+    options = {"data": str(data), "teacher": str(teacher), "method": "tinybert", "student": "2x24", "max_length": 32}
+    prepared = prepare(with_defaults(config_from_options({**options, "compat": "official"})))
+    intermediate, prediction = prepared.stages
+    shapes = [prepared.rows_of(stage).batch(np.array([0])).learner.ids.shape for stage in (intermediate, prediction)]
+    assert shapes[0] == (1, 32)
+    assert shapes[1][1] < 32

@@ -121,6 +121,7 @@ def test_official_tinybert():
         "official",
     )
     assert terms(prediction)["soft_labels"].per_class
+    assert (intermediate.pads, prediction.pads, plan("tinybert", encoder(4))[0].pads) == (True, False, False)
     assert list(terms(plan("tinybert", encoder(4), kind="regression", compat="official")[1])) == ["hard_labels"]
     assert list(terms(plan("tinybert", encoder(4), kind="regression")[1])) == ["soft_labels"]
 

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from stillhouse.features import PARTS, layers_of
 from stillhouse.models.forward import forward
 from stillhouse.models.loading import build_encoder
 from stillhouse.objective import Objective
+from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE, attention_scores_mse
+from stillhouse.objectives.hidden_mse import EmbeddingMSE, HiddenMSE
+from stillhouse.objectives.relation_kl import relation_kl
 
 LAYERS = {"layers": ((1, 1), (2, 2))}
 LAST = {"student_layer": 2, "teacher_layer": 2}
@@ -32,8 +36,12 @@ SETTINGS = {
         {"relations": (("query", "query"), ("key", "key"), ("value", "value")), "heads": 4, **LAST},
     ],
 }
-# Left out, because they count padding as their authors' code does: HiddenMSE with tokens="all", AttentionScoresMSE with
-# pairs="official" or "keys_only".
+# Left out, because they count padding as their authors' code does: see COUNT_PADDING.
+COUNT_PADDING = [
+    EmbeddingMSE(tokens="all"),
+    HiddenMSE(layers=((1, 1), (2, 2)), tokens="all"),
+    AttentionScoresMSE(layers=((1, 1), (2, 2)), pairs="official"),
+]
 NO_DISTANCE = {"HardLabels"}  # looks at labels: a student that equals its teacher may be wrong
 ROWS = np.arange(5)
 LONG = 5  # the row that is longest in every kind of task
@@ -151,3 +159,29 @@ def test_heads_that_are_compared_are_as_many(kind, settings, heads):
         return
     with pytest.raises(UserError, match=rf"{objective.name} .*student has 2 heads and the teacher {heads}"):
         value(objective, task, batch, heads=heads)
+
+
+@pytest.mark.parametrize("compare", [relation_kl, attention_scores_mse])
+@pytest.mark.parametrize("counts", [(2, 2, 3, 3), (3, 3, 2, 2), (3, 3, 1, 1), (1, 1, 3, 3), (3, 3, 3, 2), (3, 2, 3, 3)])
+def test_what_is_compared_head_by_head_has_as_many_heads_on_both_sides(compare, counts):
+    """Of the functions themselves, as they are outside of tests: annotations are not looked at there."""
+    parts = [torch.ones(2, heads, 5, 7) for heads in counts]
+    mask = torch.ones(2, 5, dtype=torch.long)
+    with pytest.raises(
+        UserError, match=f"{compare.__name__} compares attention head by head, but the student has {counts[0]} "
+    ):
+        inspect.unwrap(compare)(tuple(parts[:2]), tuple(parts[2:]), mask)
+
+
+@pytest.mark.parametrize("objective", COUNT_PADDING, ids=lambda objective: objective.name)
+def test_where_padding_counts_a_row_weighs_the_same_whatever_rows_are_beside_it(objective):
+    """Of rows that are all filled up to one length, as the authors' are: the step's value is the mean of its rows' own."""
+    rows = replace(toy_rows("classification"), width=24)
+    together = value(objective, "classification", rows.batch(ROWS)).item()
+    alone = [value(objective, "classification", rows.batch(ROWS[[row]])).item() for row in range(len(ROWS))]
+    assert together == pytest.approx(sum(alone) / len(alone), rel=1e-5)
+    # Padded to the longest of a batch, a short row would weigh more.
+    close = [
+        value(objective, "classification", toy_rows("classification").batch(ROWS[[row]])).item() for row in range(len(ROWS))
+    ]
+    assert abs(sum(close) / len(close) / together - 1) > 1e-3

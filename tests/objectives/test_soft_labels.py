@@ -1,11 +1,13 @@
 """Closed forms of the soft-label objectives (Hinton et al., 2015)."""
 
 import math
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tests.features import giving
 
 from stillhouse.data.batch import Batch
@@ -71,10 +73,78 @@ def test_high_temperature_tends_to_half_the_mean_squared_difference_of_centred_l
     # Differences (1, -2, 1, 0.5), mean 0.125, centred squares sum to 6.1875: half the mean over 4 classes is 0.7734375.
     teacher = torch.tensor([[1.0, -1.0, 0.5, 2.0]], dtype=torch.float64)
     student = torch.tensor([[0.0, 1.0, -0.5, 1.5]], dtype=torch.float64)
-    # float32 leaves 1e-7 of a value that is multiplied by T^2.
-    tolerance = max(1e-5, 3e-7 * temperature**2)
-    assert soft_labels(student, teacher, temperature).item() == pytest.approx(value, abs=tolerance)
+    assert soft_labels(student, teacher, temperature).item() == pytest.approx(value, abs=1e-6)
     assert abs(value - 0.7734375) < 0.6 / temperature
+
+
+def exact_kl(student, teacher, temperature):
+    """`T^2 KL` of one row and its gradient `T (q - p)`, in fifty digits."""
+    with localcontext() as context:
+        context.prec = 50
+        t = Decimal(temperature)
+        sides = [[(Decimal(logit) / t).exp() for logit in side] for side in (student, teacher)]
+        q, p = ([term / sum(terms) for term in terms] for terms in sides)
+        value = t * t * sum(one * (one / other).ln() for one, other in zip(p, q, strict=True))
+        return float(value), [float(t * (other - one)) for one, other in zip(p, q, strict=True)]
+
+
+# By how far the student is from its teacher: as when it starts, half-way, and when it has learnt everything.
+@pytest.mark.parametrize("distance", [3.0, 0.1, 1e-3])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 10.0, 20.0, 21.0, 100.0, 1000.0, 1e4])
+def test_no_digits_are_lost_at_high_temperature(temperature, distance):
+    logits, moved = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    teacher, student = 3 * logits, (3 * logits + distance * moved).requires_grad_()
+    expected, slopes = zip(
+        *(exact_kl(*rows, temperature) for rows in zip(student.tolist(), teacher.tolist(), strict=True)), strict=True
+    )
+    found = temperature**2 * softened_divergence(student, teacher, temperature)
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    found.sum().backward()
+    # Up to T = 20 the gradient is that of the plain sum, which loses 1e-7 T.
+    slopes = torch.tensor(slopes)
+    tolerance = 3e-7 * (temperature if temperature <= 20 else slopes.abs().max().item())
+    assert torch.allclose(student.grad, slopes, rtol=1e-6, atol=tolerance)
+
+
+@pytest.mark.parametrize("distance", [3.0, 0.1, 1e-3])
+@pytest.mark.parametrize("temperature", [1.0, 10.0, 100.0, 1000.0, 1e4])
+def test_no_digits_are_lost_of_labels_by_themselves(temperature, distance):
+    """A label that applies or not is two classes with the logits z and 0."""
+    logits, moved = torch.randn(2, 1, 5, generator=torch.Generator().manual_seed(1))
+    teacher, student = 3 * logits, (3 * logits + distance * moved).requires_grad_()
+    pairs = zip(student[0].tolist(), teacher[0].tolist(), strict=True)
+    expected, slopes = zip(*(exact_kl((ours, 0.0), (theirs, 0.0), temperature) for ours, theirs in pairs), strict=True)
+    found = binary_soft_labels(student, teacher, temperature)
+    found.backward()
+    assert found.item() == pytest.approx(sum(expected) / 5, rel=2e-4)
+    slopes = torch.tensor([own for own, _ in slopes]) / 5
+    tolerance = 1e-6 * (temperature if temperature <= 20 else slopes.abs().max().item())
+    assert torch.allclose(student.grad[0], slopes, rtol=1e-6, atol=tolerance)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 10.0])
+def test_the_gradient_is_that_of_the_plain_sum_to_the_bit_at_temperatures_of_the_papers(temperature):
+    teacher, student = 3 * torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(2))
+    ours, plain = (student.clone().requires_grad_() for _ in range(2))
+    soft_labels(ours, teacher, temperature).backward()
+    p, log_q = (teacher / temperature).log_softmax(-1), (plain / temperature).log_softmax(-1)
+    (temperature**2 * (p.exp() * (p - log_q)).sum(-1).mean()).backward()
+    assert torch.equal(ours.grad, plain.grad)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 100.0])
+def test_distributions_that_are_far_apart_have_the_plain_value_and_a_finite_gradient(temperature):
+    teacher, student = torch.tensor([[2e4, 0.0, -2e4]]), torch.tensor([[-2e4, 0.0, 2e4]], requires_grad=True)
+    found = softened_divergence(student, teacher, temperature).sum()
+    assert found.item() == pytest.approx(4e4 / temperature, rel=1e-5)  # -log q of the class that has p = 1
+    found.backward()
+    assert student.grad.tolist()[0] == pytest.approx([-1 / temperature, 0.0, 1 / temperature])
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, 1e-4, 1e-300, 1e5, 1e300, math.inf, math.nan])
+def test_temperatures_at_which_float32_would_lose_everything_are_refused(temperature):
+    with pytest.raises(ValidationError, match="temperature"):
+        SoftLabels(temperature=temperature)
 
 
 @settings(max_examples=25, deadline=None)

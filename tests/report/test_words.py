@@ -1,6 +1,6 @@
 import pytest
 
-from stillhouse.report import summary_lines
+from stillhouse.report import summary_lines, time_lines
 from stillhouse.report.words import count, duration, milliseconds, percent, signed, typeset, verdict
 
 
@@ -49,13 +49,32 @@ def test_a_share_of_the_gap_above_all_of_it_is_not_said(make_metrics):
     assert summary_lines(metrics)[2].endswith("above noise: the teacher helped.")
 
 
-def test_a_student_above_its_teacher(make_metrics):
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.001, 0.005, "The student scores better than its teacher: accuracy 0.893 against 0.890 with 23 % fewer"),
+        (0.0, 0.006, "The student scores as well as its teacher, within noise: accuracy 0.893 against 0.890 with 23 % fewer"),
+        (
+            -0.005,
+            0.011,
+            "The student scores as well as its teacher, within noise: accuracy 0.893 against 0.890 with 23 % fewer",
+        ),
+    ],
+)
+def test_a_student_above_its_teacher(make_metrics, low, high, said):
+    """The headline says no more than the sentence with the interval below it."""
     metrics = make_metrics("classification")
     metrics["student"]["score"] = 0.893
-    metrics["comparisons"]["student_minus_teacher"] = {"difference": 0.003, "low": -0.005, "high": 0.011}
+    metrics["comparisons"]["student_minus_teacher"] = {"difference": 0.003, "low": low, "high": high}
     lines = summary_lines(metrics)
-    assert lines[0].startswith("The student scores better than its teacher: accuracy 0.893 against 0.890 with 23 % fewer")
-    assert lines[1] == "Student minus teacher is +0.003 (95 % interval -0.005 to +0.011), which is within noise."
+    assert lines[0].startswith(said)
+    assert lines[1].endswith("which is within noise." if low <= 0 else "which is more than noise.")
+
+
+def test_above_its_teacher_without_an_interval_nothing_is_claimed(make_metrics):
+    metrics = make_metrics("classification") | {"comparisons": {}}
+    metrics["student"]["score"] = 0.893
+    assert summary_lines(metrics)[0].startswith("The student's accuracy is 0.893, the teacher's 0.890; the student comes with")
 
 
 def test_a_student_as_good_as_its_teacher(make_metrics):
@@ -83,6 +102,7 @@ def test_of_an_error_less_is_better(make_metrics):
     assert lines[0].startswith("The student's mean squared error is 0.520, the teacher's 0.470 (lower is better);")
     assert "above noise: the teacher helped" in lines[2]
     metrics["student"]["score"] = 0.41
+    metrics["comparisons"]["student_minus_teacher"] = {"difference": -0.06, "low": -0.09, "high": -0.03}
     better = "The student scores better than its teacher: mean squared error 0.410 against 0.470 (lower is better)"
     assert summary_lines(metrics)[0].startswith(better)
     metrics["student"]["score"] = 0.47
@@ -171,3 +191,18 @@ def test_verdict_turns_round_for_errors():
     assert verdict(0.01, 0.02, "accuracy") == 1
     assert verdict(0.01, 0.02, "mse") == -1
     assert verdict(-0.01, 0.02, "mse") == 0
+
+
+def test_where_the_time_went(make_metrics):
+    parts = {"teacher": 61.4, "features": 0.02, "student": 33.25, "preparing": 9.5, "latency": 0.85}
+    assert time_lines(make_metrics("classification") | {"cost": {"parts": parts}}) == [
+        "Where the time went (1 min 45 s):",
+        "      9.5 s  data and models",
+        "  1 min 1 s  the teacher's training",
+        "     33.2 s  the student's training",
+        "      0.8 s  latency",
+    ]
+
+
+def test_records_that_do_not_know_the_time_by_part_say_nothing(make_metrics):
+    assert time_lines(make_metrics("classification") | {"cost": {"train_seconds": 1.0}}) == []

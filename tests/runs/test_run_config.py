@@ -44,6 +44,9 @@ def test_every_mistake_is_reported_at_once():
     [
         "method.temperature=.nan",
         "method.temperature=0",
+        "method.temperature=1e300",
+        "method.temperature=.inf",
+        "method.temperature=1.0e-300",
         "method.weight_soft=1.5",
         "method.stages.distil.learning_rate=.inf",
         "method.stages.distil.learning_rate=-1e-5",

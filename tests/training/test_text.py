@@ -87,10 +87,12 @@ def test_two_stages_train_on_it_and_nothing_is_kept(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_its_teacher_runs_beside_the_student(tmp_path):
+@pytest.mark.parametrize("text", [Masked(), replace(toy_split(), width=16)], ids=["never the same", "filled up"])
+def test_its_teacher_runs_beside_the_student(tmp_path, text):
+    """Of rows that are filled up, since a store keeps real tokens alone."""
     config = TeacherConfig(features="store", store=str(tmp_path / "store"))
     needs, accelerator = frozenset({Feature("hidden_state", 2)}), training_context(tmp_path).accelerator
-    built = build_teacher(toy_encoder(1), Masked(), needs, Source(config, "toy"), epochs=3.0, accelerator=accelerator)
+    built = build_teacher(toy_encoder(1), text, needs, Source(config, "toy"), epochs=3.0, accelerator=accelerator)
     assert isinstance(built, OnlineTeacher)
 
 

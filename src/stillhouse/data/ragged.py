@@ -65,15 +65,20 @@ class Ragged:
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.offsets)
 
-    def padded(self, rows: NDArray[np.int64], fill: float) -> tuple[Array, NDArray[np.bool_]]:
+    def padded(self, rows: NDArray[np.int64], fill: float, least: int = 0) -> tuple[Array, NDArray[np.bool_]]:
         """The given rows as one rectangle and a mask that is True where a value is real.
+
+        Args:
+            rows: Their numbers.
+            fill: What stands where no value is.
+            least: Width of the rectangle at least.
 
         Returns:
             `(len(rows), longest, ...)` in the values' dtype, filled up with `fill`, and its mask `(len(rows), longest)`.
         """
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
-        longest = int(lengths.max(initial=0))
+        longest = int(lengths.max(initial=least))
         mask = np.arange(longest) < lengths[:, None]
         padded = np.full((len(rows), longest, *self.values.shape[1:]), fill, dtype=self.values.dtype)
         padded[mask] = self.values[spans(starts, lengths)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +29,14 @@ class TokenizedSplit:
             that learns: labels, lengths and counts are in its tokens.
         labels: One entry a row, see `Batch.labels`; tag ids are ragged.
         has_label: Which rows have a gold label.
+        width: Tokens that every row is filled up to; 0 = batches are padded to the longest of their rows.
     """
 
     task: Task
     views: Mapping[int, Encoded]
     labels: NDArray[Any] | Ragged
     has_label: NDArray[np.bool_]
-    repeats: ClassVar[bool] = True
+    width: int = 0
 
     def __len__(self) -> int:
         return len(self.learner)
@@ -47,7 +48,11 @@ class TokenizedSplit:
 
     @property
     def lengths(self) -> Rows:
-        return self.learner.lengths
+        return self.learner.lengths.clip(min=self.width)
+
+    @property
+    def repeats(self) -> bool:
+        return self.width == 0  # what is kept of a teacher is kept of real tokens
 
     def encoded(self, view: int) -> Encoded:
         return self.views[view]
@@ -63,13 +68,15 @@ class TokenizedSplit:
         digest.update(np.ascontiguousarray(values).tobytes())
         digest.update(self.has_label.tobytes())
         digest.update("\n".join(self.task.labels).encode())
+        if self.width:
+            digest.update(str(self.width).encode())
         return digest.hexdigest()
 
     def select(self, rows: Rows) -> TokenizedSplit:
         """The given rows alone, in that order."""
         views = {key: encoded.select(rows) for key, encoded in self.views.items()}
         labels = self.labels.select(rows) if isinstance(self.labels, Ragged) else self.labels[rows]
-        return TokenizedSplit(self.task, views, labels, self.has_label[rows])
+        return replace(self, views=views, labels=labels, has_label=self.has_label[rows])
 
     def labelled(self) -> TokenizedSplit:
         """The rows that have a gold label."""
@@ -84,20 +91,20 @@ class TokenizedSplit:
         return replace(self, views={key: self.views[key] for key in views})
 
     def counts(self, rows: Rows, step: Step | None = None) -> dict[Unit, int]:  # noqa: ARG002
-        lengths = self.lengths[rows]
+        lengths = self.learner.lengths[rows]
         tokens, pairs = int(lengths.sum()), int(np.square(lengths).sum())
         return {"rows": len(rows), "targets": self.task.kind.count_targets(self, rows), "tokens": tokens, "pairs": pairs}
 
     def batch(self, rows: Rows, step: Step | None = None) -> Batch:  # noqa: ARG002
-        views = {key: _inputs(encoded, rows) for key, encoded in self.views.items()}
+        views = {key: _inputs(encoded, rows, self.width) for key, encoded in self.views.items()}
         targets: dict[str, Tensor] = self.task.kind.targets(self, rows, next(iter(views.values())))
         has_label, row_numbers = torch.from_numpy(self.has_label[rows]), torch.from_numpy(rows)
         return Batch(self.task, views, has_label=has_label, rows=row_numbers, **targets)
 
 
-def _inputs(encoded: Encoded, rows: Rows) -> Inputs:
-    ids, mask = encoded.input_ids.padded(rows, encoded.pad_token_id)
-    segments, _ = encoded.token_type_ids.padded(rows, 0)
+def _inputs(encoded: Encoded, rows: Rows, width: int) -> Inputs:
+    ids, mask = encoded.input_ids.padded(rows, encoded.pad_token_id, width)
+    segments, _ = encoded.token_type_ids.padded(rows, 0, width)
     words = None if encoded.words is None else torch.from_numpy(encoded.words.padded(rows, -1)[0].clip(0))
     return Inputs(torch.from_numpy(ids).long(), torch.from_numpy(mask).long(), torch.from_numpy(segments).long(), words)
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
+from stillhouse.config import Fraction, Frozen, NonNegativeFloat, StageConfig
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
-from stillhouse.objectives.soft_labels import Divergence, hard_and_soft
+from stillhouse.objectives.soft_labels import Divergence, Temperature, hard_and_soft
 from stillhouse.task import Kind
 
 
@@ -29,14 +29,14 @@ class Logit(Method):
     """Soft labels of the teacher beside the gold labels.
 
     Attributes:
-        temperature: T, softens both distributions; > 0.
+        temperature: T, softens both distributions; 0.001 to 10,000.
         weight_soft: a, the share of the soft term.
         weight_hard: Weight of the hard term; None = 1 - a.
         divergence: `kl` or `ce`.
     """
 
     name: Literal["logit"] = "logit"
-    temperature: PositiveFloat = 2.0
+    temperature: Temperature = 2.0
     weight_soft: Fraction = 0.7
     weight_hard: NonNegativeFloat | None = None
     divergence: Divergence = "kl"

@@ -14,12 +14,12 @@ from __future__ import annotations
 from typing import Literal
 
 from stillhouse import layer_maps
-from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, PositiveInt, StageConfig
+from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveInt, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.relation_kl import RelationKL
-from stillhouse.objectives.soft_labels import hard_and_soft
+from stillhouse.objectives.soft_labels import Temperature, hard_and_soft
 from stillhouse.task import Kind
 
 
@@ -35,14 +35,14 @@ class MiniLM(Method):
 
     Attributes:
         teacher_layer: Whose relations are learnt, 1-based; None = the last.
-        temperature: T of the second stage; > 0.
+        temperature: T of the second stage; 0.001 to 10,000.
         weight_soft: Share of the soft term in the second stage.
         weight_hard: Weight of its hard term; None = 1 - weight_soft.
     """
 
     name: Literal["minilm"] = "minilm"
     teacher_layer: PositiveInt | None = None
-    temperature: PositiveFloat = 2.0
+    temperature: Temperature = 2.0
     weight_soft: Fraction = 0.7
     weight_hard: NonNegativeFloat | None = None
     stages: MiniLMStages = MiniLMStages()

@@ -14,13 +14,13 @@ from math import gcd
 from typing import Literal
 
 from stillhouse import layer_maps
-from stillhouse.config import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from stillhouse.config import Fraction, NonNegativeFloat, PositiveInt
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions, Part
 from stillhouse.method import Method, Stage
 from stillhouse.methods.minilm import MiniLMStages
 from stillhouse.objectives.relation_kl import RelationKL
-from stillhouse.objectives.soft_labels import hard_and_soft
+from stillhouse.objectives.soft_labels import Temperature, hard_and_soft
 from stillhouse.task import Kind
 
 LARGE = 1024  # the width from which a teacher is a large one
@@ -37,7 +37,7 @@ class MiniLMv2(Method):
         weight_value: a_V.
         relation_heads: Has to divide both widths; None = 48, with a teacher of width 1024 or more 64,
             or the largest such number below.
-        temperature: T of the second stage; > 0.
+        temperature: T of the second stage; 0.001 to 10,000.
         weight_soft: Share of the soft term in the second stage.
         weight_hard: Weight of its hard term; None = 1 - weight_soft.
     """
@@ -48,7 +48,7 @@ class MiniLMv2(Method):
     weight_key: NonNegativeFloat = 1.0
     weight_value: NonNegativeFloat = 1.0
     relation_heads: PositiveInt | None = None
-    temperature: PositiveFloat = 2.0
+    temperature: Temperature = 2.0
     weight_soft: Fraction = 0.7
     weight_hard: NonNegativeFloat | None = None
     stages: MiniLMStages = MiniLMStages()

@@ -18,12 +18,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stillhouse import layer_maps
-from stillhouse.config import Fraction, Frozen, NonNegativeFloat, PositiveFloat, StageConfig
+from stillhouse.config import Fraction, Frozen, NonNegativeFloat, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.normalised_cls import NormalisedCls, Scale
-from stillhouse.objectives.soft_labels import Divergence, hard_and_soft
+from stillhouse.objectives.soft_labels import Divergence, Temperature, hard_and_soft
 from stillhouse.students.side import ProjectedSide, StageSide
 from stillhouse.task import Kind
 
@@ -40,7 +40,7 @@ class PKD(Method):
     """CLS vectors of the layers below the top, beside soft and gold labels.
 
     Attributes:
-        temperature: T, softens both distributions; > 0.
+        temperature: T, softens both distributions; 0.001 to 10,000.
         weight_soft: a, the share of the soft term.
         weight_hard: Weight of the hard term; None = 1 - a.
         weight_patient: b.
@@ -53,7 +53,7 @@ class PKD(Method):
     """
 
     name: Literal["pkd"] = "pkd"
-    temperature: PositiveFloat = 10.0
+    temperature: Temperature = 10.0
     weight_soft: Fraction = 0.7
     weight_hard: NonNegativeFloat | None = None
     weight_patient: NonNegativeFloat = 100.0

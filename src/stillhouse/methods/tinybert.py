@@ -8,9 +8,9 @@ L_hidn(m) = MSE(H_m W_m, T_g(m))                                     eq. 8; g ->
 L_attn(m) = 1/heads sum over heads MSE(Z_m, Z_g(m))                  eq. 7; Z: scores, before mask and softmax
 L_pred    = CE(softmax(z_teacher / t), softmax(z_student / t))       eq. 10; t -> temperature
 
-Departures from the paper: means run over real tokens, and over pairs of them (`compat: official` counts padding as the
-authors' code does); maps between equal widths start as the identity; the regression's target is the teacher, with
-`official` the gold label; the head is the architecture's own; no augmented text, and no general phase.
+Departures from the paper: means run over real tokens, and over pairs of them (`compat: official` counts padding, up to
+`max_length`, as the authors' code does); maps between equal widths start as the identity; the regression's target is the
+teacher, with `official` the gold label; the head is the architecture's own; no augmented text, and no general phase.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stillhouse import layer_maps
-from stillhouse.config import Frozen, PositiveFloat, StageConfig
+from stillhouse.config import Frozen, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
@@ -28,7 +28,7 @@ from stillhouse.objective import Objective
 from stillhouse.objectives.attention_scores_mse import AttentionScoresMSE
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.hidden_mse import EmbeddingMSE, HiddenMSE
-from stillhouse.objectives.soft_labels import SoftLabels
+from stillhouse.objectives.soft_labels import SoftLabels, Temperature
 from stillhouse.students.side import ProjectedSide, Sharing
 from stillhouse.task import Kind
 
@@ -49,7 +49,7 @@ class TinyBERT(Method):
         layer_map: `uniform`, `top`, `bottom`, or the teacher layer of each student layer.
         projections: One linear map `per_layer`, one `shared` by all, or one for the embeddings and one for all layers
             (`embedding+shared`).
-        temperature: t of the prediction stage; > 0.
+        temperature: t of the prediction stage; 0.001 to 10,000.
         embedding: Whether the embedding term is there.
         hidden: Whether the hidden term is there.
         attention: Whether the attention term is there.
@@ -60,7 +60,7 @@ class TinyBERT(Method):
     name: Literal["tinybert"] = "tinybert"
     layer_map: Literal["uniform", "top", "bottom"] | Annotated[tuple[int, ...], Field(min_length=1)] = "uniform"
     projections: Sharing = "per_layer"
-    temperature: PositiveFloat = 1.0
+    temperature: Temperature = 1.0
     embedding: bool = True
     hidden: bool = True
     attention: bool = True
@@ -92,7 +92,7 @@ class TinyBERT(Method):
             teacher_width=teacher.width,
             sharing=self.projections,
         )
-        return (Stage("intermediate", tuple(intermediate), self.stages.intermediate, side=side), prediction)
+        return (Stage("intermediate", tuple(intermediate), self.stages.intermediate, side=side, pads=is_official), prediction)
 
     def _prediction(self, kind: Kind) -> Objective:
         is_official = self.compat == "official"

@@ -19,7 +19,9 @@ Pairs = Literal["valid", "keys_only", "official"]
 
 def attention_scores_mse(
     student: tuple[Float[Tensor, "batch heads tokens student_dim"], Float[Tensor, "batch heads tokens student_dim"]],
-    teacher: tuple[Float[Tensor, "batch heads tokens teacher_dim"], Float[Tensor, "batch heads tokens teacher_dim"]],
+    teacher: tuple[
+        Float[Tensor, "batch teacher_heads tokens teacher_dim"], Float[Tensor, "batch teacher_heads tokens teacher_dim"]
+    ],
     attention_mask: Int[Tensor, "batch tokens"],
     pairs: Pairs = "valid",
     window: int | None = None,
@@ -36,7 +38,11 @@ def attention_scores_mse(
 
     Returns:
         Mean over the pairs and heads of the batch; an exact zero where there is none.
+
+    Raises:
+        UserError: The numbers of heads differ.
     """
+    check_heads("attention_scores_mse", *student, *teacher)
     real = attention_mask.bool()
     padding = ~real[:, None, :, None]
     # A vector of zeros gives a score of 0 on both sides: what is not to be compared counts as equal.
@@ -71,8 +77,8 @@ class AttentionScoresMSE(LayerObjective):
 
     Attributes:
         layers: Pairs of a student layer and a teacher layer, each attending in the same way and with as many heads.
-        pairs: See `attention_scores_mse`. All but `valid` count the padding of each micro-batch, so that their value depends
-            on how a step is cut.
+        pairs: See `attention_scores_mse`. All but `valid` count padding: where rows are not filled up to one length, their
+            value depends on how a step is cut.
     """
 
     name: ClassVar[str] = "attention_scores_mse"
@@ -88,6 +94,5 @@ class AttentionScoresMSE(LayerObjective):
         values = []
         for own, its in self.layers:
             ours, theirs = _factors(student, own), _factors(teacher, its)
-            check_heads(self.name, ours[0].shape[1], theirs[0].shape[1])
             values.append(attention_scores_mse(ours, theirs, mask, self.pairs, student.attention[own].window))
         return sum(values[1:], values[0])

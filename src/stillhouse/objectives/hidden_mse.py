@@ -43,8 +43,8 @@ class HiddenMSE(LayerObjective):
 
     Attributes:
         layers: Pairs of a student layer and a teacher layer.
-        tokens: See `hidden_mse`. `all` counts the padding of each micro-batch, so that its value depends on how a step is
-            cut.
+        tokens: See `hidden_mse`. `all` counts padding: where rows are not filled up to one length, its value depends on how
+            a step is cut.
     """
 
     name: ClassVar[str] = "hidden_mse"

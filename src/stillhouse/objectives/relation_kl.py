@@ -30,7 +30,9 @@ def relation_heads(vectors: Float[Tensor, "batch heads tokens head_dim"], count:
 
 def relation_kl(
     student: tuple[Float[Tensor, "batch heads tokens student_dim"], Float[Tensor, "batch heads tokens student_dim"]],
-    teacher: tuple[Float[Tensor, "batch heads tokens teacher_dim"], Float[Tensor, "batch heads tokens teacher_dim"]],
+    teacher: tuple[
+        Float[Tensor, "batch teacher_heads tokens teacher_dim"], Float[Tensor, "batch teacher_heads tokens teacher_dim"]
+    ],
     attention_mask: Int[Tensor, "batch tokens"],
     window: int | None = None,
 ) -> Float[Tensor, ""]:
@@ -47,7 +49,11 @@ def relation_kl(
     Returns:
         Mean over heads and real queries of an example, then over examples (`example_mean`). An example without any real
         token counts as 0.
+
+    Raises:
+        UserError: The numbers of heads differ.
     """
+    check_heads("relation_kl", *student, *teacher)
     real = attention_mask.bool()
     keys = real[:, None, None, :]
     every_bias = mask_bias(keys)
@@ -119,7 +125,6 @@ class RelationKL(Objective):
                 self._parts(student, self.student_layer, relation),
                 self._parts(teacher, self.teacher_layer, relation),
             )
-            check_heads(self.name, ours[0].shape[1], theirs[0].shape[1])
             values.append(weight * relation_kl(ours, theirs, mask, window))
         return torch.stack(values).sum()
 

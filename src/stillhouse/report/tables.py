@@ -181,8 +181,8 @@ def _cost_facts(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     }
     facts = []
     for key, value in cost.items():
-        if value is None:
+        if value is None or key == "parts":
             continue
         name, write = writers.get(key, (str(key).replace("_", " "), str))
         facts.append((name, write(value)))
-    return facts
+    return [*facts, *((f"time: {name}", words.duration(seconds)) for name, seconds in words.time_by_part(cost))]

@@ -9,6 +9,7 @@ from typing import Any
 ERRORS = frozenset({"mse", "rmse", "mae"})
 CORRELATIONS = frozenset({"pearson", "spearman", "mcc"})
 ROLES = ("teacher", "student", "baseline")
+LEAST_SECONDS = 0.05  # a part of a run that took less took no time
 
 _METRIC_NAMES = {
     "macro_f1": "macro F1",
@@ -35,6 +36,15 @@ _AGREEMENT = {
     "tagging": "Student and teacher give the same tag to {share} of the words.",
     "qa": "Student and teacher give the same answer to {share} of the questions.",
 }
+_PARTS = {
+    "preparing": "data and models",
+    "teacher": "the teacher's training",
+    "features": "features of the teacher",
+    "student": "the student's training",
+    "baseline": "the same student without the teacher",
+    "scoring": "scoring",
+    "latency": "latency",
+}
 _UNITS = {"qa": "question", "tagging": "sentence"}
 
 
@@ -46,6 +56,27 @@ def summary_lines(metrics: Mapping[str, Any]) -> list[str]:
     """
     lines = [_headline(metrics), _difference_to_teacher(metrics), _teacher_added(metrics), _agreement(metrics), _costs(metrics)]
     return [line for line in [*lines, _test_split(metrics), _reach(metrics)] if line]
+
+
+def time_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Where a run's time went, a part a line; nothing for records that do not know it.
+
+    Args:
+        metrics: The content of a run's metrics.json.
+    """
+    spent = time_by_part(metrics.get("cost") or {})
+    if not spent:
+        return []
+    said = [duration(seconds) for _, seconds in spent]
+    width = max(map(len, said))
+    lines = [f"  {time:>{width}}  {name}" for time, (name, _) in zip(said, spent, strict=True)]
+    return [f"Where the time went ({duration(sum(seconds for _, seconds in spent))}):", *lines]
+
+
+def time_by_part(cost: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The parts of a run that took time, in their order, with their seconds."""
+    parts = cost.get("parts") or {}
+    return [(name, float(parts[part])) for part, name in _PARTS.items() if parts.get(part, 0.0) >= LEAST_SECONDS]
 
 
 def metric_name(metric: str) -> str:
@@ -166,10 +197,12 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     lower = " (lower is better)" if metric in ERRORS else ""
     if score(ours) == score(theirs):
         return f"The student matches the teacher's {name} ({score(theirs)}{lower.replace(' (', '; ').rstrip(')')}){gains}."
-    better = ours < theirs if metric in ERRORS else ours > theirs
-    if better:
-        return f"The student scores better than its teacher: {name} {score(ours)} against {score(theirs)}{lower}{gains}."
-    if metric in ERRORS or metric in CORRELATIONS or metrics.get("retention") is None or theirs <= 0:
+    is_above = ours < theirs if metric in ERRORS else ours > theirs
+    outcome = _outcome(metrics, "student_minus_teacher")
+    if is_above and outcome is not None:
+        said = "scores better than its teacher" if outcome > 0 else "scores as well as its teacher, within noise"
+        return f"The student {said}: {name} {score(ours)} against {score(theirs)}{lower}{gains}."
+    if is_above or metric in ERRORS or metric in CORRELATIONS or metrics.get("retention") is None or theirs <= 0:
         return f"The student's {name} is {score(ours)}, the teacher's {score(theirs)}{lower}{_sentence_gains(gains)}."
     return (
         f"The student keeps {percent(metrics['retention'])} of the teacher's {name} ({score(ours)} of {score(theirs)}){gains}."
@@ -211,12 +244,18 @@ def _comparison(metrics: Mapping[str, Any], name: str) -> tuple[float, float, fl
     return None if found is None else (float(found["difference"]), float(found["low"]), float(found["high"]))
 
 
+def _outcome(metrics: Mapping[str, Any], name: str) -> int | None:
+    """The `verdict` on one of a run's comparisons; None where it has no interval."""
+    found = _comparison(metrics, name)
+    return None if found is None else verdict(found[1], found[2], str(metrics["metric"]))
+
+
 def _difference_to_teacher(metrics: Mapping[str, Any]) -> str:
     found = _comparison(metrics, "student_minus_teacher") if metrics.get("teacher") else None
     if found is None:
         return ""
     difference, low, high = found
-    noise = "more than noise" if verdict(low, high, metrics["metric"]) else "within noise"
+    noise = "more than noise" if _outcome(metrics, "student_minus_teacher") else "within noise"
     return f"Student minus teacher is {signed(difference)} ({interval(low, high)}), which is {noise}."
 
 
@@ -233,7 +272,7 @@ def _teacher_added(metrics: Mapping[str, Any]) -> str:
         return f"{alone}; the difference is {signed(difference)}, and no interval says whether that is noise."
     difference, low, high = found
     said = f"{alone}; the difference is {signed(difference)} ({interval(low, high)}), which is"
-    outcome = verdict(low, high, metrics["metric"])
+    outcome = verdict(low, high, str(metrics["metric"]))
     if outcome > 0:
         closed = metrics.get("gap_closed")
         # A share of a gap means something only where the student lies between its baseline and its teacher.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,12 +40,14 @@ class Outcome:
         stages: Every stage in the order in which it ran.
         notes: What was said on the way, beside what `Prepared` says.
         predictions: By split (`validation`, `test`), then by model.
+        seconds: What was spent outside of the stages, by part of the run.
     """
 
     models: dict[str, Model]
     stages: list[StageResult]
     notes: list[str] = field(default_factory=list)
     predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accelerator: Any) -> None:
@@ -67,7 +70,9 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
         role: _model_entry(model, prepared.splits["validation"], outcome.predictions["validation"][role])
         for role, model in outcome.models.items()
     }
+    started = time.perf_counter()
     latency, conditions = _latency(prepared, outcome.models)
+    outcome.seconds["latency"] = time.perf_counter() - started
     for role, entry in models.items():
         entry["latency_ms"] = latency[role]
         if role in likeness:
@@ -139,15 +144,17 @@ def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[s
     return result
 
 
-def _cost(outcome: Outcome) -> dict[str, float]:
+def _cost(outcome: Outcome) -> dict[str, Any]:
     own = [stage for stage in outcome.stages if stage.model == "student"]
     training, scoring = sum(stage.seconds for stage in own), sum(stage.teacher_seconds for stage in own)
-    fitting = sum(stage.seconds for stage in outcome.stages if stage.model == "teacher")
+    fitting, alone = (sum(stage.seconds for stage in outcome.stages if stage.model == role) for role in ("teacher", "baseline"))
+    parts = {"teacher": fitting, "features": scoring, "student": training, "baseline": alone} | outcome.seconds
     return {
         "train_seconds": round(training, 2),
         "teacher_seconds": round(fitting + scoring, 2),
         "examples_per_second": round(sum(stage.examples for stage in own) / max(training + scoring, 1e-9), 1),
         "peak_memory_mib": round(peak_memory_mib(), 1),
+        "parts": {name: round(seconds, 2) for name, seconds in parts.items()},
     }
 
 

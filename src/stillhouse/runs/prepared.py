@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stillhouse.data.examples import Dataset
 from stillhouse.data.tokenized_split import TokenizedSplit
@@ -58,6 +58,9 @@ class Prepared:
         # The baseline, which has no teacher, learns from the words that the student learns from: those that both models see.
         views = (self.teacher.view,) if is_fit else (self.student.view, self.teacher.view)
         train = self.splits["train"].tokens.seen_by(*views)
+        if stage.pads:
+            assert self.config.data.max_length is not None
+            train = replace(train, width=self.config.data.max_length)
         if not is_fit and not stage.needs_gold and labels == "teacher":
             return train.without_labels()
         if not stage.needs_gold and labels != "gold":

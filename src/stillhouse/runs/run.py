@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -199,6 +200,7 @@ class StagedRun:
         self.console.say("evaluating")
         if not self.config.method.uses_teacher:
             del self.models["teacher"]
+        started = time.perf_counter()
         models = {str(role): model for role, model in self.models.items()}
         outcome = Outcome(models=models, stages=self.results, notes=self.notes)
         for role in self.models:
@@ -209,6 +211,7 @@ class StagedRun:
                     if threshold is not None:
                         predictions = predictions.with_threshold(threshold)
                     outcome.predictions.setdefault(name, {})[role] = predictions
+        outcome.seconds["scoring"] = time.perf_counter() - started
         return outcome
 
     def _report_scoring(self, role: Role, split: str) -> OnProgress:

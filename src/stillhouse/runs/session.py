@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,7 +13,7 @@ from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
 from stillhouse.machine.engine import build_accelerator, is_first_process
 from stillhouse.machine.memory import forget_peak_memory
 from stillhouse.machine.versions import untested_transformers
-from stillhouse.report import summary_lines, write_report
+from stillhouse.report import summary_lines, time_lines, write_report
 from stillhouse.runs.checks import check_space
 from stillhouse.runs.defaults import with_defaults
 from stillhouse.runs.findings import refuse_first
@@ -71,7 +72,9 @@ class Session:
         accelerator = self.engine(config.engine, folder / TRACKERS)
         if (warning := untested_transformers()) is not None:
             self.console.warn(warning)
+        started = time.perf_counter()
         prepared = prepare(config)
+        preparing = time.perf_counter() - started
         if accelerator.is_main_process:  # which makes the folder, perhaps while another process is still on its way here
             folder.check(prepared.config, overwrite=overwrite)
         if (folder / CHECKPOINTS).exists() and not overwrite:
@@ -89,6 +92,7 @@ class Session:
             accelerator.init_trackers("stillhouse", {"run": str(folder.path)})
         try:
             outcome = run.go()
+            outcome.seconds["preparing"] = preparing
             if accelerator.is_main_process:
                 write_outcome(folder, prepared, outcome, accelerator)
                 write_report(folder.path)
@@ -111,6 +115,7 @@ class Session:
 
     def _show(self, folder: RunFolder) -> None:
         """The result in words, and where the report is."""
-        for line in summary_lines(folder.result()):
+        metrics = folder.result()
+        for line in [*summary_lines(metrics), *time_lines(metrics)]:
             self.console.say(line)
         self.console.say(f"\nstudent: {folder / STUDENT}\nreport:  {folder / REPORT}")

@@ -104,10 +104,10 @@ class Limits:
 
     files: int = 500
     per_file: int = 16
-    docstrings: int = 2200
-    validation: int = 250
-    labelled: int = 50
-    unlabelled: int = 650
+    docstrings: int = 1300
+    validation: int = 212
+    labelled: int = 40
+    unlabelled: int = 340
     min_characters: int = 120
     max_characters: int = 400
 
