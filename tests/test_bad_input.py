@@ -84,7 +84,7 @@ DATA = {
     "too few rows": ({"a.csv": "text,label\na,x\nb,y\n"}, ["--data", "a.csv"], "2 labelled rows.*expected: at least 3"),
     "missing transfer file": ({}, ["--transfer", "more.txt"], r"there is no file more\.txt"),
     "a store without a name": ({}, ["--store", ""], r"--store '' names no folder"),
-    "a store of nobody": ({}, ["--store", "~no-such-user/store"], r"--store '~no-such-user/store' names no folder"),
+    "a store of nobody": ({}, ["--store", "~no-such-user/store"], r"--store '~no-such-user/store' begins with an unknown user"),
     "one label kept": ({}, ["--max-labels", "1"], "1 labelled training rows are left"),
 }  # fmt: skip
 
