@@ -126,9 +126,9 @@ FORMATS: dict[str, tuple[Callable[[Records], bytes], tuple[str, ...]]] = {
     ".parquet": (parquet, tuple(RECORDS)),
 }
 ODD: list[Any] = [
-    "", " ", None, "-", "nan", "None", "N/A", "-1", -1, 0, 7, 2.5, float("nan"), float("inf"), 10**400, "9" * 900, True,
+    "", " ", None, "-", "nan", "None", "N/A", "-1", -1, 0, 7, 2.5, float("nan"), float("inf"), 10**400, "9" * 5000, True,
     [], {}, [[]], ["a"], [None], {"a": 1}, [{"text": "x"}], "\0", "\x1b[31m", "\u202e", "\ud800", "\ufeff", "a\tb", "a\nb",
-    "a\rb", 'a "b', "a,b", "x" * 900, "#", "# a", "O", "B-", "E-X", "L-X", "Infinity", "1e999", "\u0967", "['a', 'b']",
+    "a\rb", 'a "b', "a,b", "x" * 5000, "#", "# a", "O", "B-", "E-X", "L-X", "Infinity", "1e999", "\u0967", "['a', 'b']",
     '["a"]', "{'text': 'a'}", "0.0", "1.0",
 ]  # fmt: skip
 SIGNS = [b'"', b",", b"\t", b"\n", b"\r", b"[", b"{", b"}", b"#", b"\0"]
@@ -251,9 +251,9 @@ def malformed(suffix: str, seed: int) -> Iterator[tuple[str, bytes, Records | No
 
 def said_to_be_left_out(notes: tuple[str, ...]) -> int:
     """Rows that the notes say are not there any more."""
-    said = [note.rpartition(": ")[2] for note in notes if "left out" in note or "dropped" in note]
-    lost = sum(int(count.replace(",", "")) for note in said if "comment" not in note for count in re.findall(r"\d[\d,]*", note))
-    return lost + sum(int(count) for note in notes for count in re.findall(r"and (\d+) more rows without a label", note))
+    patterns = (r"(\d+) (?:rows|questions) [^0-9]*were left out", r"and (\d+) more rows without a label")
+    patterns += (r"(\d+) labelled rows and \d+ without a label were dropped", r"(\d+) without a label were dropped")
+    return sum(int(count) for note in notes for pattern in patterns for count in re.findall(pattern, note))
 
 
 def rows_of(suffix: str, content: bytes, records: Records | None) -> int | None:
