@@ -45,6 +45,7 @@ class Run:
         """The student: a transformers model with its head, in eval mode."""
         from stillhouse.evaluation.predictor import load_with_head
 
+        self._folder.check_part(STUDENT)
         return load_with_head(str(self._folder / STUDENT))[0].encoder
 
     @property
@@ -226,10 +227,19 @@ def predict(
 
 
 def model_folder(model: str | Path) -> str:
-    """Where a model is: the student of a run folder, else the name as it was given."""
+    """Where a model is: the student of a run folder, else the name as it was given.
+
+    Raises:
+        UserError: It is a model of a finished run, and not as that left it.
+    """
     _check_type("model", model, (str, Path), "a folder or a hub id", required=True)
-    folder = RunFolder(given_path(model, "the model"))
-    return str(folder / STUDENT) if (folder / RUN_CONFIG).exists() and (folder / STUDENT).exists() else str(model)
+    path = given_path(model, "the model")
+    is_run = (path / RUN_CONFIG).exists() and (path / STUDENT).exists()
+    inside = path / STUDENT if is_run else path
+    run = RunFolder(inside.parent)
+    if run.is_finished and (run / RUN_CONFIG).exists():
+        run.check_part(inside.name)
+    return str(inside) if is_run else str(model)
 
 
 def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:

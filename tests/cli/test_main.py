@@ -335,7 +335,7 @@ def test_a_damaged_record_is_said(here, capsys):
         Path("broken", name).write_bytes((here / "run" / name).read_bytes())
     Path("broken/metrics.json").write_text('{"schema": 1,')
     assert leave(*COMMAND, "--out", "broken") == 2
-    assert re.search(r"broken/metrics\.json cannot be read.*--overwrite", capsys.readouterr().err, re.DOTALL)
+    assert re.search(r"broken/metrics\.json is damaged: .*--overwrite", capsys.readouterr().err, re.DOTALL)
     assert leave("report", "broken") == 2
     assert re.search(r"broken/metrics\.json is damaged", capsys.readouterr().err)
 
