@@ -11,6 +11,7 @@ from pathlib import Path
 from stillhouse.documents import read_json
 from stillhouse.errors import UserError, listed
 from stillhouse.files import LEFTOVERS, is_leftover, is_ours, not_ours, temporary_beside
+from stillhouse.sealed import read_sealed
 from stillhouse.teachers.kept_models import fitted_teachers, is_damaged
 from stillhouse.teachers.shard import Damaged, has_mark, open_shard
 from stillhouse.teachers.store import ABOUT, shard_paths, stores_in
@@ -111,7 +112,12 @@ def kept_stores(root: Path) -> list[KeptStore]:
 
 
 def damaged_shards(root: Path) -> Iterator[tuple[Path, str]]:
-    """Reads every shard through; those that are not as they were written, and in what."""
+    """Reads every store through; descriptions and shards that are not as they were written, and in what."""
+    for about in sorted(root.glob(f"*/{ABOUT}")):
+        try:
+            read_sealed(about)
+        except UserError as error:
+            yield about, error.given.removeprefix(f"{about} ")
     for folder in stores_in(root):
         for path in shard_paths(folder):
             try:

@@ -89,7 +89,8 @@ def keep(kept: Path, folder: Path) -> bool:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         sweep(kept.parent)
-        if not os.path.lexists(kept):  # another run may have been faster; what is not ours stays
+        is_rest = is_ours(kept) and is_ours(kept / CHECKSUM) and not _is_kept(kept)
+        if is_rest or not os.path.lexists(kept):  # another run may have been faster; what is not ours stays
             write_folder(kept, copy)
     except (OSError, UserError):
         return False

@@ -104,12 +104,12 @@ def write_shard(shard: Shard) -> None:
 
 
 def has_mark(path: Path) -> bool:
-    """Whether a file of ours begins as a shard does, damaged or not: only such are deleted."""
+    """Whether a file of ours begins as a shard does, damaged or not, or is empty: only such are deleted."""
     if not is_ours(path) or not path.is_file():
         return False
     with path.open("rb") as file:
         head = file.read(2**16)
-    return sum(mark in head for mark in (b"__metadata__", b'\\"by_token\\"', b'\\"attentions\\"')) >= 2
+    return not head or sum(mark in head for mark in (b"__metadata__", b'\\"by_token\\"', b'\\"attentions\\"')) >= 2
 
 
 def open_shard(path: Path) -> Shard:

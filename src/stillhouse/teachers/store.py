@@ -150,9 +150,8 @@ def store_root(folder: str | None) -> Path:
 
 def stores_in(root: Path) -> dict[Path, dict[str, Any]]:
     """The stores of a folder, and what each says of itself; what else may be in it is none of ours."""
-    described = (
-        (about.parent, _description(about.parent)) for about in sorted(root.glob(f"*/{ABOUT}")) if is_ours(about.parent)
-    )
+    folders = filter(is_ours, (about.parent for about in sorted(root.glob(f"*/{ABOUT}"))))
+    described = ((folder, _description(folder)) for folder in folders)
     return {store: content for store, content in described if content is not None}
 
 
