@@ -115,9 +115,12 @@ def damaged_shards(root: Path) -> Iterator[tuple[Path, str]]:
     """Reads every store through; descriptions and shards that are not as they were written, and in what."""
     for about in sorted(root.glob(f"*/{ABOUT}")):
         try:
-            read_sealed(about)
-        except UserError as error:
-            yield about, error.given.removeprefix(f"{about} ")
+            if reason := not_ours(about):
+                yield about, reason.removeprefix(f"{about} ")
+            else:
+                read_sealed(about)
+        except (OSError, UserError) as error:
+            yield about, str(error).removeprefix(f"{about} ").partition("\n")[0]
     for folder in stores_in(root):
         for path in shard_paths(folder):
             try:
