@@ -8,7 +8,8 @@ from typing import Any, Unpack
 
 from stillhouse.comparison.compare_options import COMPARE, CompareOptions
 from stillhouse.console import Console
-from stillhouse.errors import UserError, shown
+from stillhouse.data.readers.table import check_surrogates
+from stillhouse.errors import UserError, option_name, shown
 from stillhouse.files import REPORT, RUN_CONFIG, STUDENT, given_path
 from stillhouse.runs.option_table import DISTILL, EVALUATE, PREDICT, ColumnOptions, DistillOptions, ScoringOptions
 from stillhouse.runs.options import config_from_options, given_options, scoring_config
@@ -244,11 +245,12 @@ def model_folder(model: str | Path) -> str:
 
 def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
     """One text or several as a list; None where there are none."""
-    if texts is None or isinstance(texts, str):
-        return None if texts is None else [texts]
-    many = list(texts) if isinstance(texts, Iterable) else [texts]
-    for text in many:
+    if texts is None:
+        return None
+    many = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
+    for number, text in enumerate(many, 1):
         _check_type(name, text, (str,), "a text, or a list of texts", required=True)
+        check_surrogates(text, f"{option_name(name)} {number}", "text")
     return many
 
 
