@@ -168,7 +168,7 @@ def load_checkpoint(path: Path, identity: str, trained: Collection[str]) -> tupl
         raise damaged(path, error) from error
     if found != identity:
         raise foreign(f"the checkpoint {path}")
-    if content["module"].keys() != trained:
+    if content["module"].keys() != {*trained}:
         raise CheckpointError(
             f"the checkpoint {path} was written by more or fewer processes, on another kind of device, or by another version",
             expected="processes, device and version as when the run was interrupted",
