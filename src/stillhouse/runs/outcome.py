@@ -60,8 +60,9 @@ def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accel
     }
     write_text(folder / PREDICTIONS, "".join(_prediction_lines(split, predictions, likeness)))
     metrics = _plain(_metrics(prepared, outcome, likeness, accelerator))
+    # But the model card, which people may go on writing.
     parts = [folder / LOG, folder / PREDICTIONS, *(path for role in (STUDENT, TEACHER) for path in (folder / role).rglob("*"))]
-    write_sealed(folder / METRICS, metrics, [path for path in parts if path.is_file()])
+    write_sealed(folder / METRICS, metrics, [path for path in parts if path.is_file() and path.suffix != ".md"])
 
 
 def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likeness], accelerator: Any) -> dict[str, Any]:

@@ -71,7 +71,8 @@ class OwnedFolder:
             UserError: It is damaged, or the record is.
         """
         if (path := damaged_beside(self / self.result_name, self.result(), name)) is not None:
-            raise damaged_file(path, "its checksum does not agree", self._anew)
+            fix = f"{self._anew}; a folder that was changed on purpose can be used under another path"
+            raise damaged_file(path, "its checksum does not agree", fix)
 
     @property
     def _anew(self) -> str:
