@@ -74,7 +74,9 @@ class Flip:
 def flips(root: Path, kind: str) -> list[Flip]:
     """Files by turns, so that small ones get their share, and of each a byte and a bit by chance."""
     draw = random.Random(f"damage {kind}")
-    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.stat().st_size)
+    paths = [path for path in root.rglob("*") if path.is_file() and path.stat().st_size]
+    paths.sort(key=Path.read_bytes)  # names of shards are drawn anew each time
+    files = [path.relative_to(root).as_posix() for path in paths]
     files = [file for file in files if not file.endswith("report.html")]  # written again, and read by nobody
     chosen = [files[number % len(files)] for number in range(FLIPS[kind])]
     return [Flip(file, draw.randrange((root / file).stat().st_size), draw.randrange(8)) for file in chosen]
@@ -252,6 +254,12 @@ def test_a_comparison(shelf, compared, tmp_path, monkeypatch):
             assert_said(said, flip)
 
 
+def description(about: Path) -> dict:
+    """What a store says of itself; in which words its checksum is named is no matter."""
+    content = json.loads(about.read_bytes())
+    return {name: content.get(name) for name in ("stillhouse", "teacher", "precision", "format")}
+
+
 def test_a_store(tmp_path, monkeypatch):
     make_shards_small(monkeypatch)
     split = toy_split()
@@ -269,7 +277,8 @@ def test_a_store(tmp_path, monkeypatch):
             assert listed.status < 2, (flip, listed.text)
         said = []
         found = build(tmp_path, EVERYTHING, said).features(batch)
-        assert listed.status == 1, (flip, said)
+        is_same = flip.file.endswith("store.json") and description(root / flip.file) == description(whole / flip.file)
+        assert listed.status == 1 or is_same, (flip, said)
         for name, tensor in found.tensors.items():
             assert torch.equal(tensor, expected.tensors[name]), (flip, name, said)
 
