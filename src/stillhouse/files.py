@@ -132,7 +132,7 @@ def require_writable(given: Path) -> Path:
 
 def is_leftover(path: Path) -> bool:
     """Whether a temporary file or folder is one of ours, by its name and owner."""
-    return re.fullmatch(r"\..*\.\d+(-[0-9a-f]{8})?\.tmp", path.name) is not None and is_ours(path)
+    return re.fullmatch(r"\..*\.\d+(-[0-9a-f]+)?\.tmp", path.name) is not None and is_ours(path)
 
 
 def temporary_beside(path: Path) -> Path:
