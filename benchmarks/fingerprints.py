@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 # Of metrics.json what is measured anew at every run.
-TIMED = {"seconds", "latency_ms", "latency", "environment", "cost"}
+TIMED = {"checksums", "seconds", "latency_ms", "latency", "environment", "cost"}
 TIMED_LINE = re.compile(r"times as| ms |as fast|^Where the time went|^ +[\d.]+ (s|min|h) ")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-CLOCK = {"seconds", "train_seconds", "examples_per_second", "latency", "latency_ms", "latency_ms_p50", "cost"}
+CLOCK = {"checksums", "seconds", "train_seconds", "examples_per_second", "latency", "latency_ms", "latency_ms_p50", "cost"}
 
 
 def timeless(value: Any) -> Any:

@@ -18,6 +18,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 FLOORS = (
     ("errors", "console", "task", "features", "speed", "measure"),
     ("documents", "files", "config", "layer_maps"),
+    ("sealed",),
     ("machine",),
     ("data",),
     ("models", "objective"),

@@ -8,7 +8,8 @@ from typing import Any, Unpack
 
 from stillhouse.comparison.compare_options import COMPARE, CompareOptions
 from stillhouse.console import Console
-from stillhouse.errors import UserError, shown
+from stillhouse.data.readers.table import check_surrogates
+from stillhouse.errors import UserError, option_name, shown
 from stillhouse.files import REPORT, RUN_CONFIG, STUDENT, given_path
 from stillhouse.runs.option_table import DISTILL, EVALUATE, PREDICT, ColumnOptions, DistillOptions, ScoringOptions
 from stillhouse.runs.options import config_from_options, given_options, scoring_config
@@ -45,6 +46,7 @@ class Run:
         """The student: a transformers model with its head, in eval mode."""
         from stillhouse.evaluation.predictor import load_with_head
 
+        self._folder.check_part(STUDENT)
         return load_with_head(str(self._folder / STUDENT))[0].encoder
 
     @property
@@ -226,19 +228,29 @@ def predict(
 
 
 def model_folder(model: str | Path) -> str:
-    """Where a model is: the student of a run folder, else the name as it was given."""
+    """Where a model is: the student of a run folder, else the name as it was given.
+
+    Raises:
+        UserError: It is a model of a finished run, and not as that left it.
+    """
     _check_type("model", model, (str, Path), "a folder or a hub id", required=True)
-    folder = RunFolder(given_path(model, "the model"))
-    return str(folder / STUDENT) if (folder / RUN_CONFIG).exists() and (folder / STUDENT).exists() else str(model)
+    path = given_path(model, "the model")
+    is_run = (path / RUN_CONFIG).exists() and (path / STUDENT).exists()
+    inside = path / STUDENT if is_run else path
+    run = RunFolder(inside.parent)
+    if run.is_finished and (run / RUN_CONFIG).exists():
+        run.check_part(inside.name)
+    return str(inside) if is_run else str(model)
 
 
 def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
     """One text or several as a list; None where there are none."""
-    if texts is None or isinstance(texts, str):
-        return None if texts is None else [texts]
-    many = list(texts) if isinstance(texts, Iterable) else [texts]
-    for text in many:
+    if texts is None:
+        return None
+    many = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
+    for number, text in enumerate(many, 1):
         _check_type(name, text, (str,), "a text, or a list of texts", required=True)
+        check_surrogates(text, f"{option_name(name)} {number}", "text")
     return many
 
 

@@ -11,6 +11,7 @@ import shutil
 import stat
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -129,6 +130,11 @@ def require_writable(given: Path) -> Path:
     return path
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a temporary file or folder is one of ours, by its name and owner."""
+    return re.fullmatch(r"\..*\.\d+(-[0-9a-f]+)?\.tmp", path.name) is not None and is_ours(path)
+
+
 def temporary_beside(path: Path) -> Path:
     """A name of its own for what is not finished, one of `LEFTOVERS`."""
     return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
@@ -160,9 +166,35 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def user_id() -> int | None:
+    """Whose files this process makes; None where the system does not say (Windows)."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
+def not_ours(path: Path) -> str:
+    """Why what is at a place in a cache, which others may write, is left alone: it is a link, or somebody else's; else "".
+
+    Raises:
+        OSError: Nothing is there.
+    """
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        return f"{path} is a link"
+    if user_id() not in (None, found.st_uid):
+        return f"{path} belongs to another user"
+    return ""
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder in a cache is there, no link, and this user's."""
+    with suppress(OSError):
+        return not not_ours(path)
+    return False
+
+
 def sweep(folder: Path) -> None:
-    """Deletes what writers have left behind that are long gone."""
-    for leftover in folder.glob(LEFTOVERS):
+    """Deletes what writers of ours have left behind that are long gone."""
+    for leftover in filter(is_leftover, folder.glob(LEFTOVERS)):
         with suppress(OSError):  # another process may be sweeping
             if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
@@ -199,6 +231,15 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
             _sync_folder(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def checksum_of(path: Path) -> int:
+    """CRC-32 of a file: fast beside writing and reading it, and other for every flipped bit."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            value = zlib.crc32(block, value)
+    return value
 
 
 def cache_folder(kind: str) -> Path:

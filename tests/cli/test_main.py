@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -335,7 +336,7 @@ def test_a_damaged_record_is_said(here, capsys):
         Path("broken", name).write_bytes((here / "run" / name).read_bytes())
     Path("broken/metrics.json").write_text('{"schema": 1,')
     assert leave(*COMMAND, "--out", "broken") == 2
-    assert re.search(r"broken/metrics\.json cannot be read.*--overwrite", capsys.readouterr().err, re.DOTALL)
+    assert re.search(r"broken/metrics\.json is damaged: .*--overwrite", capsys.readouterr().err, re.DOTALL)
     assert leave("report", "broken") == 2
     assert re.search(r"broken/metrics\.json is damaged", capsys.readouterr().err)
 
@@ -382,3 +383,27 @@ def test_a_grid_is_given_or_left_out(monkeypatch):
     for typed in ([], ["--grid", "1e-4,3e-4"], ["--no-grid"]):
         leave("compare", *typed)
     assert taken == [None, "1e-4,3e-4", False]
+
+
+def test_a_model_that_is_not_as_its_run_left_it(here, capsys):
+    for name in ("run.yaml", "metrics.json"):
+        Path("changed", name).parent.mkdir(exist_ok=True)
+        Path("changed", name).write_bytes((here / "run" / name).read_bytes())
+    shutil.copytree("run/student", "changed/student")
+    with Path("changed/student/README.md").open("a") as card:
+        card.write("My own words.\n")
+    assert leave("predict", "changed", "--text", "a good movie") == 0
+    weights = bytearray(Path("changed/student/model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    Path("changed/student/model.safetensors").write_bytes(weights)
+    capsys.readouterr()
+    for model in ("changed", "changed/student"):
+        assert leave("predict", model, "--text", "a good movie") == 2
+        assert "changed/student/model.safetensors is damaged: its checksum does not agree" in capsys.readouterr().err
+    shutil.copytree("changed/student", "copy")
+    assert leave("predict", "copy", "--text", "a good movie") == 0
+
+
+def test_half_of_a_surrogate_pair_in_a_text(here, capsys):
+    assert leave("predict", "run", "--text", "a", "--text", "b\udcff") == 2
+    assert "--text 2: the text holds half of a surrogate pair" in capsys.readouterr().err

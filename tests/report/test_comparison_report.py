@@ -192,7 +192,7 @@ def test_written_again_by_its_command(content, tmp_path, capsys):
     first = (tmp_path / "report.html").read_bytes()
     assert write_comparison_report(tmp_path).read_bytes() == first
     (tmp_path / "comparison.json").write_text("{")
-    with pytest.raises(UserError, match=r"comparison\.json cannot be read"):
+    with pytest.raises(UserError, match=r"comparison\.json is damaged"):
         write_comparison_report(tmp_path)
 
 

@@ -182,8 +182,21 @@ def test_a_damaged_log_is_named(make_run, line):
     folder = make_run()
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     (folder / "log.jsonl").write_text("\n".join([lines[0], line, lines[1]]), encoding="utf-8")
-    with pytest.raises(UserError, match=r"line 2 of .*log\.jsonl is damaged"):
-        write_report(folder)
+    said = []
+    page = write_report(folder, said.append).read_text(encoding="utf-8")
+    assert said == ["log.jsonl is damaged: 1 of its 3 lines are left out"]
+    assert said[0] in page
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"id": "0", "text": "a"}', b'{"id": ["0"]}', b"\xff", b"[" * 3_000])
+def test_damaged_predictions_are_left_out(make_run, damage):
+    folder = make_run()
+    lines = (folder / "predictions.jsonl").read_bytes().splitlines()
+    (folder / "predictions.jsonl").write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]))
+    said = []
+    page = write_report(folder, said.append).read_text(encoding="utf-8")
+    assert said == [f"predictions.jsonl is damaged: 1 of its {len(lines)} lines are left out"]
+    assert said[0] in page
 
 
 def test_two_plots_do_not_share_ids():

@@ -160,7 +160,7 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a 
     if (run / COMPARISON).exists():
         show(str(write_comparison_report(run)))
     elif (run / METRICS).exists():
-        show(str(write_report(run)))
+        show(str(write_report(run, say=show)))
     else:
         expected = "a folder with metrics.json or comparison.json"
         raise UserError(f"{run} is not a finished run", expected=expected, fix="finish it first")

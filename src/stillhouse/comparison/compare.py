@@ -27,7 +27,6 @@ from stillhouse.files import (
     SHARED_TEACHERS,
     STUDENT,
     TEACHER,
-    write_json,
     write_text,
 )
 from stillhouse.machine.engine import check_trackers, is_first_process
@@ -38,6 +37,7 @@ from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.runs.run_folder import RunFolder
 from stillhouse.runs.session import Session
+from stillhouse.sealed import write_sealed
 
 
 def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bool = False) -> ComparisonFolder:
@@ -114,7 +114,7 @@ class _Comparison:
         self.console.say(f"  {len(self.lines)} lines, {self.runs} runs")
         if self.accelerator.is_main_process:
             self.folder.create(self.config, overwrite=overwrite)
-            write_json(self.folder / INPUTS, self.plan.inputs)
+            write_sealed(self.folder / INPUTS, self.plan.inputs)
         self.accelerator.wait_for_everyone()
         first, *others = self.config.seeds
         try:
@@ -235,7 +235,7 @@ class _Comparison:
         if not self.accelerator.is_main_process:
             return
         options = {"with_pairs": with_pairs, "is_complete": is_complete}
-        write_json(self.folder / COMPARISON, Record(self.config, self.plan, self.progress, self.folder, **options).content())
+        write_sealed(self.folder / COMPARISON, Record(self.config, self.plan, self.progress, self.folder, **options).content())
         if with_pairs:
             _tell(self.folder)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from stillhouse.errors import UserError
 from stillhouse.files import (
     COMPARE_CONFIG,
@@ -16,6 +14,7 @@ from stillhouse.files import (
     TEACHER,
 )
 from stillhouse.runs.owned_folder import KEEPING, OwnedFolder
+from stillhouse.sealed import read_sealed
 
 
 class ComparisonFolder(OwnedFolder):
@@ -36,10 +35,7 @@ class ComparisonFolder(OwnedFolder):
         """
         if not (self / INPUTS).exists():
             return
-        try:
-            before = json.loads((self / INPUTS).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{self / INPUTS} is damaged: {error}", fix="--overwrite, or another --out") from error
+        before = read_sealed(self / INPUTS, fix="--overwrite, or another --out")
         changed = [name for name in inputs if before.get(name) != inputs[name]]
         if changed:
             raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from stillhouse.config import BASELINE_METHOD
-from stillhouse.errors import UserError
 from stillhouse.files import COMPARE_CONFIG, COMPARISON, REPORT, write_text
 from stillhouse.report import comparison_plots as plots
 from stillhouse.report import tables, words
 from stillhouse.report.comparison_words import comparison_lines, line_name, lines_table, reasons_of
 from stillhouse.report.page import render_page
+from stillhouse.sealed import read_sealed
 
 
 def write_comparison_report(folder: Path) -> Path:
@@ -31,14 +30,7 @@ def write_comparison_report(folder: Path) -> Path:
         UserError: The folder is no comparison, its record is damaged, or the page cannot be written.
     """
     record = folder / COMPARISON
-    try:
-        content = json.loads(record.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{record} cannot be read: {error}",
-            expected="the folder of a comparison",
-            fix="give the command of the comparison again",
-        ) from error
+    content = read_sealed(record, expected="the folder of a comparison", fix="give the command of the comparison again")
     config = folder / COMPARE_CONFIG
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     path = folder / REPORT

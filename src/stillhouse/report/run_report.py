@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,23 @@ _BY_CLASS = ("classification", "multilabel", "tagging")
 _CONFUSABLE = ("classification", "tagging")
 
 
-def write_report(run_folder: Path) -> Path:
+def write_report(run_folder: Path, say: Callable[[str], None] = lambda _: None) -> Path:
     """Writes `report.html` of a finished run; the same run gives the same file, byte for byte.
 
     Args:
         run_folder: Holds metrics.json and, as far as they were written, run.yaml, log.jsonl and predictions.jsonl.
+        say: Told what is left out of it, because a file is damaged.
 
     Returns:
         The path of the page.
 
     Raises:
-        UserError: The folder is no finished run, one of its files is damaged, or the page cannot be written.
+        UserError: The folder is no finished run, its metrics.json is damaged, or the page cannot be written.
     """
-    path = run_folder / REPORT
-    write_text(path, render(read_run(run_folder)))
+    path, run = run_folder / REPORT, read_run(run_folder)
+    for said in run.damage:
+        say(said)
+    write_text(path, render(run))
     return path
 
 

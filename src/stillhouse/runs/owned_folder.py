@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
-from stillhouse.errors import UserError, listed
-from stillhouse.files import LEFTOVERS, explained, given_path, write_text
+from stillhouse.errors import UserError, listed, shown
+from stillhouse.files import LEFTOVERS, explained, given_path, is_leftover, write_text
 from stillhouse.runs.reading import read_config, spelled_out
+from stillhouse.sealed import damaged_beside, damaged_file, read_sealed
 
 # Settings of the teacher that change neither what is learnt nor by which precision.
 KEEPING = ("teacher.allow_weak", "teacher.store", "teacher.store_limit_gib")
@@ -62,16 +62,21 @@ class OwnedFolder:
         Raises:
             UserError: It is missing or damaged.
         """
-        path = self / self.result_name
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} cannot be read: {error}",
-                expected=f"the folder of a finished {self.noun}",
-                fix=f"give the {self.noun}'s command again, with --overwrite where it counts as finished",
-            ) from error
-        return content
+        return read_sealed(self / self.result_name, expected=f"the folder of a finished {self.noun}", fix=self._anew)
+
+    def check_part(self, name: str) -> None:
+        """Refuses a file, or a folder of files, that is not as the finished work left it.
+
+        Raises:
+            UserError: It is damaged, or the record is.
+        """
+        if (path := damaged_beside(self / self.result_name, self.result(), name)) is not None:
+            fix = f"{self._anew}; a folder that was changed on purpose can be used under another path"
+            raise damaged_file(path, "its checksum does not agree", fix)
+
+    @property
+    def _anew(self) -> str:
+        return f"give the {self.noun}'s command again, with --overwrite where it counts as finished"
 
     def check(self, config: WholeConfig, *, overwrite: bool) -> None:
         """Checks, writing nothing, that the folder is new, or holds the same work, or may be overwritten.
@@ -113,7 +118,8 @@ class OwnedFolder:
                 for name in self.own:
                     _remove(self / name)
             for leftover in list(self.path.rglob(LEFTOVERS)):
-                _remove(leftover)
+                if is_leftover(leftover):
+                    _remove(leftover)
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 write_text(self / self.config_name, f"{OWNED_MARK}\n{config.to_yaml()}")
@@ -208,7 +214,7 @@ class OwnedFolder:
             return []
         if before is None or now is None:  # such as a whole method
             return [f"{name} is {_short(before)} there, {_short(now)} here"]
-        return [f"{name} is {before!r} there, {now!r} here"]
+        return [f"{name} is {shown(before)} there, {shown(now)} here"]
 
 
 def _is_same_place(before: Any, now: Any) -> bool:
@@ -222,7 +228,7 @@ def _is_same_place(before: Any, now: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    return "given" if isinstance(value, dict) else repr(value)
+    return "given" if isinstance(value, dict) else shown(value)
 
 
 def _remove(path: Path) -> None:

@@ -92,6 +92,7 @@ class StagedRun:
         """What all stages share."""
         is_main, engine = self.accelerator.is_main_process, self.config.engine
         log = RunLog(self.folder / LOG if is_main else None, self.accelerator if self.accelerator.log_with else None)
+        log.mend(self.console.warn)
         return TrainingContext(self.accelerator, engine, self.folder / CHECKPOINTS, log, self.console)
 
     def _source(self, role: Role) -> Source:

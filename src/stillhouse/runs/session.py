@@ -107,6 +107,7 @@ class Session:
         return folder
 
     def _show_finished(self, folder: RunFolder) -> None:
+        folder.check_part(STUDENT)
         if not (folder / REPORT).exists():
             write_report(folder.path)
         folder.forget_checkpoints()  # a kill may have come before they were deleted

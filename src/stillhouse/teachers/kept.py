@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillhouse.documents import read_json
 from stillhouse.errors import UserError, listed
-from stillhouse.files import LEFTOVERS, temporary_beside
+from stillhouse.files import LEFTOVERS, is_leftover, is_ours, not_ours, temporary_beside
+from stillhouse.sealed import read_sealed
 from stillhouse.teachers.kept_models import fitted_teachers, is_damaged
-from stillhouse.teachers.shard import Damaged, open_shard
+from stillhouse.teachers.shard import Damaged, has_mark, open_shard
 from stillhouse.teachers.store import ABOUT, shard_paths, stores_in
 
 
@@ -69,10 +70,11 @@ def kept_teachers() -> list[KeptTeacher]:
 def _about(folder: Path) -> str:
     """What a model's configuration says of it."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json((folder / "config.json").read_bytes(), "config.json")
         labels = list(map(str, config["id2label"].values()))
-        return f"{config['architectures'][0]}: {listed(labels, most=4)}"
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # runs read the weights alone
+        said = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
+        return f"{config['architectures'][0]}: {said}"
+    except (OSError, UserError, LookupError, TypeError, AttributeError):  # runs read the weights alone
         return "?"
 
 
@@ -93,7 +95,7 @@ def kept_stores(root: Path) -> list[KeptStore]:
         keys: set[bytes] = set()
         columns: set[str] = set()
         size = 0
-        for path in shard_paths(folder):
+        for path in filter(is_ours, shard_paths(folder)):
             try:
                 size += path.stat().st_size
                 shard = open_shard(path)
@@ -110,10 +112,21 @@ def kept_stores(root: Path) -> list[KeptStore]:
 
 
 def damaged_shards(root: Path) -> Iterator[tuple[Path, str]]:
-    """Reads every shard through; those that are not as they were written, and in what."""
+    """Reads every store through; descriptions and shards that are not as they were written, and in what."""
+    for about in sorted(root.glob(f"*/{ABOUT}")):
+        try:
+            if reason := not_ours(about):
+                yield about, reason.removeprefix(f"{about} ")
+            else:
+                read_sealed(about)
+        except (OSError, UserError) as error:
+            yield about, str(error).removeprefix(f"{about} ").partition("\n")[0]
     for folder in stores_in(root):
         for path in shard_paths(folder):
             try:
+                if reason := not_ours(path):
+                    yield path, reason.removeprefix(f"{path} ")
+                    continue
                 shard = open_shard(path)
                 shard.verify(shard.columns)
             except (Damaged, OSError) as error:
@@ -161,7 +174,8 @@ def remove_kept(kept: Sequence[KeptStore | KeptTeacher], names: Sequence[str]) -
 
 def _remove_store(folder: Path) -> None:
     """What is ours in it, the mark last: a kill leaves a store."""
-    for path in (*shard_paths(folder), *folder.glob(LEFTOVERS), folder / ABOUT):
+    own = [*filter(has_mark, shard_paths(folder)), *filter(is_leftover, folder.glob(LEFTOVERS)), folder / ABOUT]
+    for path in filter(is_ours, own):
         path.unlink(missing_ok=True)
     with suppress(OSError):  # a run that fills it meanwhile keeps its shards, and its folder
         folder.rmdir()

@@ -13,19 +13,22 @@ from typing import Any
 from safetensors.torch import load_file
 
 from stillhouse.errors import UserError
-from stillhouse.files import cache_folder, sweep, write_folder
+from stillhouse.files import cache_folder, is_ours, not_ours, sweep, write_folder
 from stillhouse.models.model_folder import WEIGHTS
 
 CHECKSUM = f"{WEIGHTS}.sha256"
 
 
 def _is_kept(kept: Path) -> bool:
-    return (kept / WEIGHTS).exists() and (kept / CHECKSUM).exists()
+    """Whether a teacher of ours is there: others may write the cache, and what they put there is neither read nor deleted."""
+    return all(map(is_ours, (kept, kept / WEIGHTS, kept / CHECKSUM)))
 
 
 def load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
     """Gives an encoder the weights that are kept in a folder, where they are there, whole, and fit."""
     if not _is_kept(kept):
+        if os.path.lexists(kept):
+            say(f"  what is kept in {kept} is not used: {_why_not(kept)}")
         return False
     try:
         if is_damaged(kept):
@@ -41,6 +44,15 @@ def load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
     with suppress(OSError):
         os.utime(kept)  # when it was last used
     return True
+
+
+def _why_not(kept: Path) -> str:
+    for path in (kept, kept / WEIGHTS, kept / CHECKSUM):
+        if not os.path.lexists(path):
+            return f"it has no {path.name}"
+        if reason := not_ours(path):
+            return reason
+    return "it is not whole"
 
 
 def teachers_root() -> Path:
@@ -77,7 +89,8 @@ def keep(kept: Path, folder: Path) -> bool:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         sweep(kept.parent)
-        if not _is_kept(kept):  # another run may have been faster
+        is_rest = is_ours(kept) and is_ours(kept / CHECKSUM) and not _is_kept(kept)
+        if is_rest or not os.path.lexists(kept):  # another run may have been faster; what is not ours stays
             write_folder(kept, copy)
     except (OSError, UserError):
         return False

@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stillhouse.data.text import Rows
+from stillhouse.documents import DocumentError, read_json
 from stillhouse.features import Feature, parse_feature
-from stillhouse.files import write_atomically
+from stillhouse.files import is_ours, write_atomically
 
 FORMAT = 1
 COLUMN = "column:"
@@ -102,6 +103,15 @@ def write_shard(shard: Shard) -> None:
     write_atomically(shard.path, write)
 
 
+def has_mark(path: Path) -> bool:
+    """Whether a file of ours begins as a shard does, damaged or not, or is empty: only such are deleted."""
+    if not is_ours(path) or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(2**16)
+    return not head or sum(mark in head for mark in (b"__metadata__", b'\\"by_token\\"', b'\\"attentions\\"')) >= 2
+
+
 def open_shard(path: Path) -> Shard:
     """Maps a shard into memory; its columns are verified when they are wanted.
 
@@ -116,9 +126,9 @@ def open_shard(path: Path) -> Shard:
             metadata = file.metadata() or {}
             if zlib.crc32(metadata["about"].encode()) != int(metadata["checksum"]):
                 raise Damaged("the checksum of its description does not agree")
-            about = json.loads(metadata["about"])
+            about = read_json(metadata["about"], "what it says of itself")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, DocumentError) as error:
         raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
     checksums = {name: entry[0] for name, entry in about["tensors"].items()}
     found = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()}

@@ -31,8 +31,9 @@ from stillhouse.data.text import Rows
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
 from stillhouse.features import PARTS, Attention, Feature, Features, Needs, layers_of
-from stillhouse.files import cache_folder, given_path, sweep, write_json
-from stillhouse.teachers.shard import FORMAT, Damaged, Keys, Shard, open_shard, write_shard
+from stillhouse.files import cache_folder, given_path, is_ours, not_ours, sweep
+from stillhouse.sealed import read_sealed, write_sealed
+from stillhouse.teachers.shard import FORMAT, Damaged, Keys, Shard, has_mark, open_shard, write_shard
 
 ABOUT = "store.json"
 STORE_MARK = "teacher features"  # by which a folder is known to be ours
@@ -149,15 +150,16 @@ def store_root(folder: str | None) -> Path:
 
 def stores_in(root: Path) -> dict[Path, dict[str, Any]]:
     """The stores of a folder, and what each says of itself; what else may be in it is none of ours."""
-    described = ((about.parent, _description(about.parent)) for about in sorted(root.glob(f"*/{ABOUT}")))
+    folders = filter(is_ours, (about.parent for about in sorted(root.glob(f"*/{ABOUT}"))))
+    described = ((folder, _description(folder)) for folder in folders)
     return {store: content for store, content in described if content is not None}
 
 
 def _description(store: Path) -> dict[str, Any] | None:
-    """What a folder says of itself; None where it is no store."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        content: dict[str, Any] = json.loads((store / ABOUT).read_text(encoding="utf-8"))
-        if content["stillhouse"] == STORE_MARK:
+    """What a folder says of itself; None where it is no store of ours."""
+    about = store / ABOUT
+    with suppress(OSError, UserError):
+        if is_ours(about) and (content := read_sealed(about)).get("stillhouse") == STORE_MARK:
             return content
     return None
 
@@ -224,8 +226,9 @@ class FeatureStore:
         ranked = keys[order]
         for feature in sorted(needs):
             index.places[feature] = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
-        with suppress(OSError):
-            os.utime(self._mark())
+        if not self._foreign():
+            with suppress(OSError):
+                os.utime(self._mark())
         for shard in self._open():
             useful = {feature: held for feature in needs if (held := shard.holds(feature))}
             if not useful:
@@ -287,10 +290,18 @@ class FeatureStore:
     def _mark(self) -> Path:
         """Says in the folder, where there is one, whose features it holds: without that nobody would find them."""
         about = self.folder / ABOUT
-        if self.folder.is_dir() and _description(self.folder) is None:
+        if self.folder.is_dir() and not self._foreign() and _description(self.folder) is None:
             with suppress(UserError):
-                write_json(about, self._about)
+                write_sealed(about, self._about)
         return about
+
+    def _foreign(self) -> str:
+        """Why nothing in the folder is used or written, where others have made it or put a link in its place."""
+        for path in (self.folder, self.folder / ABOUT):
+            with suppress(OSError):
+                if reason := not_ours(path):
+                    return reason
+        return ""
 
     def create(self) -> None:
         """Makes the folder.
@@ -299,18 +310,27 @@ class FeatureStore:
             UserError: It cannot be made, and nothing is kept in memory.
         """
         try:
-            write_json(self.folder / ABOUT, self._about)
+            if reason := self._foreign():
+                raise UserError(reason)
+            write_sealed(self.folder / ABOUT, self._about)
         except UserError as error:
             if not self.may_hold:
                 raise
             self.hold(error.given)
-        sweep(self.folder)
+        else:
+            sweep(self.folder)
 
     def _open(self) -> list[Shard]:
         shards = list(self._in_memory)
         refused: list[tuple[Path, OSError]] = []
+        if reason := self._foreign():
+            self._say(f"  kept teacher features are not used: {reason}")
+            return shards
         for path in shard_paths(self.folder):
             try:
+                if reason := not_ours(path):
+                    self._say(f"  kept teacher features are not used: {reason}")
+                    continue
                 shards.append(open_shard(path))
             except Damaged as error:
                 self._drop(path, error)
@@ -341,6 +361,9 @@ class FeatureStore:
         return True
 
     def _drop(self, path: Path, error: Damaged) -> None:
-        self._say(f"  kept teacher features are damaged and are deleted: {path}: {error}")
         with suppress(OSError):
-            path.unlink()
+            if has_mark(path):
+                self._say(f"  kept teacher features are damaged and are deleted: {path}: {error}")
+                path.unlink()
+            else:
+                self._say(f"  {path} is not used: it is no shard, or damaged ({error}); delete it if it is none of yours")

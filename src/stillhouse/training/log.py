@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stillhouse.files import explained
+from stillhouse.documents import DocumentError, read_json
+from stillhouse.files import explained, write_atomically
 
 
 class RunLog:
@@ -31,19 +33,59 @@ class RunLog:
             # Steps start again with every stage, which trackers that want one rising number refuse: it is a value instead.
             self._accelerator.log(_flat({"step": step, **values}, f"{stage}/"))
 
-    def size(self) -> int:
-        """Length of what is on the disk for good: a checkpoint relies on it."""
-        if self.path is None or not self.path.exists():
-            return 0
-        with self.path.open("rb") as handle:
-            os.fsync(handle.fileno())
-        return self.path.stat().st_size
+    def sync(self) -> None:
+        """Puts what is written on the disk for good: a checkpoint relies on it."""
+        if self.path is not None and self.path.exists():
+            with self.path.open("rb") as handle:
+                os.fsync(handle.fileno())
 
-    def cut(self, size: int) -> None:
-        """Forgets what was written after the first `size` bytes: the steps that will be taken again."""
-        if self.path is not None and self.path.exists() and self.path.stat().st_size > size:
-            with self.path.open("rb+") as handle:
-                handle.truncate(size)
+    def mend(self, say: Callable[[str], None]) -> None:
+        """Leaves out what no run wrote; half a line at the end, which a kill leaves, without a word."""
+        if self.path is None or not self.path.exists():
+            return
+        lines = self._lines()
+        good = [line for line in lines if _parsed(line) is not None]
+        bad = len(lines) - len(good) - (bool(lines) and not lines[-1].endswith(b"\n") and lines[-1] not in good)
+        if bad:
+            say(f"  {self.path} is damaged: {bad} of {len(lines)} lines are left out")
+        self._keep(good, lines)
+
+    def forget(self, stage: str, step: int) -> None:
+        """Forgets the lines of a stage after a step: those of the steps that will be taken again."""
+        if self.path is None or not self.path.exists():
+            return
+        lines = self._lines()
+        read = [(line, _parsed(line)) for line in lines]
+        self._keep([line for line, value in read if value and (value["stage"] != stage or value["step"] <= step)], lines)
+
+    def _lines(self) -> list[bytes]:
+        assert self.path is not None
+        return self.path.read_bytes().splitlines(keepends=True)
+
+    def _keep(self, kept: list[bytes], lines: list[bytes]) -> None:
+        assert self.path is not None
+        if len(kept) < len(lines):
+
+            def write(temporary: Path) -> None:
+                temporary.write_bytes(b"".join(kept))
+
+            write_atomically(self.path, write)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None where no run wrote it so, or not to its end."""
+    try:
+        value = read_json(line, "")
+    except DocumentError:
+        return None
+    return value if line.endswith(b"\n") and is_log_line(value) else None
+
+
+def is_log_line(value: Any) -> bool:
+    """Whether this is what `RunLog.write` writes."""
+    if not isinstance(value, dict) or not isinstance(value.get("stage"), str) or not isinstance(value.get("step"), int):
+        return False
+    return all(isinstance(value[name], dict) for name in ("objectives",) if name in value)
 
 
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,13 +20,14 @@ from stillhouse.console import Console
 from stillhouse.data.seeds import FRESH_BESIDE, stage_seed
 from stillhouse.data.text import Text
 from stillhouse.errors import NotFinite
-from stillhouse.files import write_atomically, write_json
+from stillhouse.files import write_atomically
 from stillhouse.method import Stage
 from stillhouse.models.digest import weights_digest
+from stillhouse.sealed import read_sealed, write_sealed
 from stillhouse.teachers.source import Source, build_teacher
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import let_rest
-from stillhouse.training.resume import damaged, foreign, read_weights
+from stillhouse.training.resume import CHECKPOINT, FINAL, FINISHED, damage_of, foreign, read_weights
 from stillhouse.training.trainer import StageResult, Trainer, contiguous, stage_steps, steps_an_epoch
 
 
@@ -78,6 +80,7 @@ def train_stage(
     source = source or Source(TeacherConfig(), digest="" if teacher is None else weights_digest(teacher))
     folder = context.checkpoints / stage.name
     identity = _identity(stage, seed, (text.fingerprint(), selection, weights_digest(encoder), source.digest), context)
+    _drop_damaged(folder, stage.name, context)
     finished = _load_finished(folder, encoder, identity)
     if finished is not None:
         return finished
@@ -138,24 +141,31 @@ def _identity(stage: Stage, seed: int, fingerprints: Sequence[str], context: Tra
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def _drop_damaged(folder: Path, stage: str, context: TrainingContext) -> None:
+    """Starts a stage anew where what an earlier start left of it is not as that wrote it: what comes out is the same."""
+    if (found := damage_of(folder)) is not None:
+        context.console.warn(f"  {found} is damaged, or of another version: stage {stage} starts anew")
+        if context.accelerator.is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
+    context.accelerator.wait_for_everyone()
+
+
 def _save_finished(folder: Path, encoder: nn.Module, identity: str, result: StageResult) -> None:
-    write_atomically(folder / "final.safetensors", lambda path: save_file(contiguous(encoder.state_dict()), path))
-    write_json(folder / "finished.json", {"identity": identity, "result": asdict(result)})
-    for working in (*folder.glob("best-*.safetensors"), folder / "checkpoint.pt"):
+    final = folder / FINAL
+    write_atomically(final, lambda path: save_file(contiguous(encoder.state_dict()), path))
+    write_sealed(folder / FINISHED, {"identity": identity, "result": asdict(result)}, [final])
+    for working in (*folder.glob("best-*.safetensors"), folder / CHECKPOINT):
         working.unlink(missing_ok=True)
 
 
 def _load_finished(folder: Path, encoder: nn.Module, identity: str) -> StageResult | None:
-    record = folder / "finished.json"
+    record = folder / FINISHED
     if not record.exists():
         return None
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        if content["identity"] != identity:
-            raise foreign(f"the finished stage in {folder}")
-        result = StageResult(**content["result"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(record, error) from error
-    encoder.load_state_dict(read_weights(folder / "final.safetensors"))
+    content = read_sealed(record)
+    if content["identity"] != identity:
+        raise foreign(f"the finished stage in {folder}")
+    result = StageResult(**content["result"])
+    encoder.load_state_dict(read_weights(folder / FINAL))
     encoder.eval()
     return result

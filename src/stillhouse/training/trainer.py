@@ -20,9 +20,9 @@ from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch
 from stillhouse.data.seeds import process_seed
 from stillhouse.data.text import Rows, Step, Text, Unit, training_order
-from stillhouse.errors import CheckpointError, NotFinite, TrainingDiverged
+from stillhouse.errors import NotFinite, TrainingDiverged
 from stillhouse.features import LOGITS
-from stillhouse.files import write_atomically
+from stillhouse.files import checksum_of, write_atomically
 from stillhouse.method import Role, Stage
 from stillhouse.models.capture import attend_in_blocks
 from stillhouse.speed.dropout import fast_dropout
@@ -32,7 +32,15 @@ from stillhouse.teachers.source import Teacher
 from stillhouse.training.learning_rate import learning_rate_factor
 from stillhouse.training.log import RunLog
 from stillhouse.training.optimizer import build_optimizer
-from stillhouse.training.resume import Progress, load_checkpoint, read_weights, restore_random_state, save_checkpoint
+from stillhouse.training.resume import (
+    CHECKPOINT,
+    Progress,
+    best_name,
+    load_checkpoint,
+    read_weights,
+    restore_random_state,
+    save_checkpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -130,12 +138,11 @@ class Trainer:
 
     @property
     def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        return self.folder / CHECKPOINT
 
     @property
     def _best(self) -> Path:
-        # Named by step: weights that were written just before a kill are not those that the checkpoint speaks of.
-        return self.folder / f"best-{self.progress.best_step}.safetensors"
+        return self.folder / best_name(self.progress.best_step)
 
     def run(self) -> StageResult:
         """Trains to the end and leaves the student with the best state on the selection rows, or the last.
@@ -326,6 +333,7 @@ class Trainer:
             self.progress.best_score, self.progress.best_step = score, step
             if self.accelerator.is_main_process and step != self.steps:  # the last state is saved when the stage ends
                 write_atomically(self._best, lambda path: save_file(contiguous(self.student.state_dict()), path))
+                self.progress.best_checksum = checksum_of(self._best)
 
     def _check_weights(self) -> None:
         # A gradient that was not clipped may have been infinite while every objective was finite.
@@ -333,7 +341,7 @@ class Trainer:
             raise self._diverged(self.progress.step, "the weights are not finite")
 
     def _save(self) -> None:
-        self.progress.log_bytes = self.log.size()
+        self.log.sync()
         self._check_weights()
         if not self.accelerator.is_main_process:
             return
@@ -349,25 +357,17 @@ class Trainer:
                 older.unlink()
 
     def _resume(self) -> None:
-        found = load_checkpoint(self._checkpoint, self.identity)
+        found = load_checkpoint(self._checkpoint, self.identity, self.student.state_dict().keys())
         if found is None:
             # The state before the first step: a kill or a diverging loss always finds something to go back to.
+            self.log.forget(self.stage.name, 0)
             self._save()
             return
         self.progress, content = found
-        if content["module"].keys() != self.student.state_dict().keys():
-            raise CheckpointError(
-                f"the checkpoint {self._checkpoint} was written by more or fewer processes, on another kind of device, "
-                "or by another version",
-                expected="processes, device and version as when the run was interrupted",
-                fix="go on as before, or start anew with --overwrite",
-            )
-        if self.progress.best_step:
-            read_weights(self._best)  # damage is found now, not after the last step
         self.student.load_state_dict(content["module"])
         self.optimizer.load_state_dict(content["optimizer"])
         restore_random_state(content["random"])
-        self.log.cut(self.progress.log_bytes)
+        self.log.forget(self.stage.name, self.progress.step)
 
     def _restore_best(self) -> None:
         self.accelerator.wait_for_everyone()

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import re
 import sysconfig
@@ -23,7 +24,7 @@ from stillhouse.data.pydocs.docstrings import Reading, rank, read_apart, read_do
 from stillhouse.data.readers.table import Table
 from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError
-from stillhouse.files import cache_folder, write_text
+from stillhouse.files import cache_folder, is_ours, write_text
 
 BUILDER = 1  # counts up when the same sources give other rows
 WORKERS = 2
@@ -278,6 +279,8 @@ def _digest(body: str) -> str:
 
 def _load(path: Path) -> dict[str, list[dict[str, Any]]] | None:
     """The kept rows; None where there are none, or the file is damaged."""
+    if not is_ours(path):
+        return None
     try:
         head, _, body = path.read_text(encoding="utf-8").partition("\n")
         if read_json(head, str(path)) != {"sha256": _digest(body)}:
@@ -295,6 +298,8 @@ def _keep(path: Path, splits: dict[str, list[dict[str, Any]]]) -> None:
     """Writes the rows for the next time; a folder that can't be written only means that they are built again."""
     lines = [json.dumps({"split": split, **row}) + "\n" for split, rows in splits.items() for row in rows]
     body = "".join(lines)
+    if os.path.lexists(path) and not is_ours(path):  # a link in a cache that others can write leads elsewhere
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"sha256": _digest(body)}) + "\n" + body)
