@@ -41,7 +41,7 @@ from records import (
     table,
 )
 from stillhouse.files import METRICS, REPORT, STUDENT, write_json, write_text
-from stillhouse.report.words import metric_name, summary_lines
+from stillhouse.report.words import metric_name, summary_lines, time_lines
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "docs" / "results.md")
@@ -112,7 +112,7 @@ def demo() -> str:
     """What the demo prints at its end."""
     found = record(DEMO)
     folder = Path("runs") / found["student"]["name"]
-    lines = "\n".join([*summary_lines(found), "", f"student: {folder / STUDENT}", f"report:  {folder / REPORT}"])
+    lines = "\n".join([*summary_lines(found), *time_lines(found), "", f"student: {folder / STUDENT}", f"report:  {folder / REPORT}"])
     return f"```text\n{lines}\n```\n\nSeed {found['seed']}; {found['date']}; {processors([found])}.\n"
 
 
