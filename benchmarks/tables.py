@@ -112,7 +112,8 @@ def demo() -> str:
     """What the demo prints at its end."""
     found = record(DEMO)
     folder = Path("runs") / found["student"]["name"]
-    lines = "\n".join([*summary_lines(found), *time_lines(found), "", f"student: {folder / STUDENT}", f"report:  {folder / REPORT}"])
+    places = ["", f"student: {folder / STUDENT}", f"report:  {folder / REPORT}"]
+    lines = "\n".join([*summary_lines(found), *time_lines(found), *places])
     return f"```text\n{lines}\n```\n\nSeed {found['seed']}; {found['date']}; {processors([found])}.\n"
 
 
