@@ -119,6 +119,16 @@ def test_more_padding_changes_nothing(kind, settings):
 
 
 @every
+def test_what_stands_in_the_padding_changes_nothing(kind, settings):
+    task, objective = built(kind, settings)
+    batch = rows_of(task).batch(ROWS)
+    given = batch.learner
+    other = replace(batch, views={0: replace(given, ids=given.ids.where(given.mask.bool(), 77))})
+    assert (other.learner.ids == 77).any()
+    assert value(objective, task, batch).item() == pytest.approx(value(objective, task, other).item(), rel=1e-5)
+
+
+@every
 def test_the_order_of_the_rows_changes_nothing(kind, settings):
     task, objective = built(kind, settings)
     rows = rows_of(task)
