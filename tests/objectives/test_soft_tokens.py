@@ -38,7 +38,7 @@ def test_a_copy_is_at_an_exact_zero():
     assert all((slope == 0).all() for slope in torch.autograd.grad(value, parts(one)))
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 30.0, 1000.0])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 20.0, 30.0, 1000.0, 10000.0])
 def test_values_and_gradients_are_those_of_float64(temperature):
     """As T grows the terms of the sum shrink with 1 / T, the sum with 1 / T^2."""
     student, teacher = scores(positions=5, hidden=7, vocab=997), scores(positions=5, hidden=3, vocab=997, seed=1)
@@ -48,7 +48,7 @@ def test_values_and_gradients_are_those_of_float64(temperature):
         for one in (student, teacher)
     )
     exact = temperature**2 * (theirs.detach().exp() * (theirs.detach() - ours)).sum(-1).mean()
-    assert value.item() == pytest.approx(exact.item(), rel=1e-5 if temperature <= 2 else 1e-3)
+    assert value.item() == pytest.approx(exact.item(), rel=1e-5 if temperature <= 2 else 1e-4)
     for one, other in zip(*(torch.autograd.grad(loss, parts(student)) for loss in (value, exact)), strict=True):
         assert (one - other).norm() < (1e-5 if temperature <= 2 else 1e-3) * other.norm()
 

@@ -37,5 +37,6 @@ def known(logits):
 
 
 def set_chunk_entries(monkeypatch, entries):
-    for name in ("CHUNK_ENTRIES", "CHUNK_ENTRIES_GPU"):
-        monkeypatch.setattr(f"stillhouse.speed.vocabulary.{name}", entries)
+    """Of the gradient by the table, too, some rows are added to at once."""
+    monkeypatch.setattr("stillhouse.speed.vocabulary.CHUNK_ENTRIES", entries)
+    monkeypatch.setattr("stillhouse.speed.vocabulary.TABLE_ROWS", 4)

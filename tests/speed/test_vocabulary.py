@@ -5,6 +5,9 @@ import torch
 from tests.objectives.matching import Sizes, assert_alike, states
 from tests.objectives.vocabularies import CHUNKS, parts, scores, set_chunk_entries, whole
 
+from stillhouse.machine.memory import forget_peak_memory, peak_memory_mib
+from stillhouse.objectives.masked_lm import masked_lm
+from stillhouse.objectives.soft_tokens import soft_tokens
 from stillhouse.speed.vocabulary import chunked_loss, scores_of
 
 
@@ -128,3 +131,21 @@ def test_scores_are_multiplied_in_the_type_of_the_states():
     in_bf16 = (one.states @ one.table.bfloat16().t()).float() + one.bias
     assert torch.equal(scores_of(one.states, one.table, one.bias), in_bf16)
     assert torch.allclose(scores_of(one.states.float(), one.table, one.bias), whole(one), atol=1e-6)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_peak_memory_of_the_losses(dtype):
+    """8 texts of 512 tokens, BERT's width and vocabulary: a student's scores alone would take 477 MiB, of two models 954."""
+    sizes = {"positions": 8 * 512, "hidden": 768, "vocab": 30522, "scale": 0.2, "dtype": dtype}
+    student, teacher = (scores(seed=seed, **sizes) for seed in (0, 1))
+    masked = torch.arange(8 * 512) % 7 == 0
+    labels = torch.arange(int(masked.sum()))
+    forget_peak_memory()
+    before = peak_memory_mib()
+    inputs = [part.view_as(part) for part in parts(student)]  # a model's: their gradients go on
+    given = type(student)(*inputs)
+    some = type(student)(given.states[masked], *inputs[1:])
+    (5 * soft_tokens(given, teacher, 2.0) + 2 * masked_lm(some, labels)).backward()
+    assert 100 < peak_memory_mib() - before < 400
+    assert student.table.grad.abs().max() > 0

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Scores that are worked on at once. With fewer the gradient by the table, which every chunk adds to, takes the time.
-CHUNK_ENTRIES, CHUNK_ENTRIES_GPU = 2**22, 2**23
+# Scores that are worked on at once: with fewer, adding to the gradient by the table takes the time; with more, memory grows.
+CHUNK_ENTRIES = 2**22
+# Rows of that gradient which are added to at once where the product has to be made first, in another type.
+TABLE_ROWS = 2**12
 
 # The scores of some positions, which may be overwritten, and which these are -> their loss, and its gradient by them.
 ChunkLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
@@ -50,7 +52,7 @@ class _Chunked(torch.autograd.Function):
         )
         total = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
         weight = table.to(states.dtype)
-        for rows in _chunks(len(states), len(table), on_cpu=states.device.type == "cpu"):
+        for rows in _chunks(len(states), len(table)):
             value, slope = loss(scores_of(states[rows], weight, bias), rows)
             total += value
             if by_bias is not None:
@@ -61,7 +63,8 @@ class _Chunked(torch.autograd.Function):
             if by_table is not None and by_table.dtype == slope.dtype:
                 by_table.addmm_(slope.t(), states[rows])
             elif by_table is not None:
-                by_table += slope.t() @ states[rows]
+                for own, some in zip(by_table.split(TABLE_ROWS), slope.split(TABLE_ROWS, dim=1), strict=True):
+                    own += some.t() @ states[rows]
         ctx.save_for_backward(by_states, by_table, by_bias)
         return total
 
@@ -73,7 +76,7 @@ class _Chunked(torch.autograd.Function):
         return (*slopes, None, None)
 
 
-def _chunks(positions: int, vocabulary: int, *, on_cpu: bool) -> Iterator[slice]:
-    step = max(1, (CHUNK_ENTRIES if on_cpu else CHUNK_ENTRIES_GPU) // max(1, vocabulary))
+def _chunks(positions: int, vocabulary: int) -> Iterator[slice]:
+    step = max(1, CHUNK_ENTRIES // max(1, vocabulary))
     for start in range(0, positions, step):
         yield slice(start, min(start + step, positions))
