@@ -63,8 +63,9 @@ class _Chunked(torch.autograd.Function):
             if by_table is not None and by_table.dtype == slope.dtype:
                 by_table.addmm_(slope.t(), states[rows])
             elif by_table is not None:
-                for own, some in zip(by_table.split(TABLE_ROWS), slope.split(TABLE_ROWS, dim=1), strict=True):
-                    own += some.t() @ states[rows]
+                for start in range(0, len(table), TABLE_ROWS):
+                    some = slice(start, start + TABLE_ROWS)
+                    by_table[some] += slope[:, some].t() @ states[rows]
         ctx.save_for_backward(by_states, by_table, by_bias)
         return total
 
