@@ -30,17 +30,23 @@ def soft_tokens(student: VocabularyScores, teacher: VocabularyScores, temperatur
     def divergence(scores: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         their_scores = scores_of(theirs.states[rows], table, theirs.bias)
         exact = softened_divergence(scores, their_scores, temperature).sum() if temperature > PLAIN_GRADIENT else None
-        log_student = scores.div_(temperature).log_softmax(dim=-1)
-        log_teacher = their_scores.div_(temperature).log_softmax(dim=-1)
-        probability = log_teacher.exp()
-        slope = log_student.exp().sub_(probability)
+        student_probs, student_total = _softmax(scores.div_(temperature))
+        teacher_probs, teacher_total = _softmax(their_scores.div_(temperature))
+        log_ratio = scores.sub_(their_scores).sub_(student_total - teacher_total)
+        slope = student_probs.sub_(teacher_probs)
         # The difference of the probabilities, whose sum is zero, makes every term of the sum positive: where large terms cancel
         # their rounding would stay. Up to that temperature this is as good as the exact value, at a third of its passes.
-        terms = log_student.sub_(log_teacher).mul_(probability).neg_().add_(slope)
+        terms = log_ratio.mul_(teacher_probs).neg_().add_(slope)
         value = terms.sum() if exact is None else exact
         return value * temperature**2, slope.mul_(temperature)
 
     return chunked_loss(student.states, student.table, student.bias, divergence) / max(1, len(student.states))
+
+
+def _softmax(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities, and the logarithm of what they were divided by, without another pass of exponentials."""
+    probs = scores.softmax(dim=-1)
+    return probs, scores.amax(dim=-1, keepdim=True) - probs.amax(dim=-1, keepdim=True).log()
 
 
 class SoftTokens(Objective):
