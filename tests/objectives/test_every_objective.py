@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import tiny_config
+from tests.masked_text import MaskedText, masked_encoder
+from tests.tiny_models import make_tokenizer, tiny_config
 from tests.toy_splits import TOY_TASKS, toy_rows
 from tests.training.toy_stage import SILENT
 
@@ -24,10 +25,14 @@ from stillhouse.objectives.relation_kl import relation_kl
 
 LAYERS = {"layers": ((1, 1), (2, 2))}
 LAST = {"student_layer": 2, "teacher_layer": 2}
+MASKED = {"task": "masked text"}
 # How each is built, and for which kind of task; a class that is not here is built without any setting.
 SETTINGS = {
     "HardLabels": [{"task": task} for task in TOY_TASKS],
     "SoftLabels": [{"task": task, "temperature": 2.0} for task in TOY_TASKS],
+    "MaskedLM": [MASKED],
+    "SoftTokens": [MASKED, MASKED | {"temperature": 1.0, "positions": "masked"}],
+    "HiddenCosine": [LAYERS, MASKED | {"layers": ((0, 0), (2, 2))}],
     "HiddenMSE": [{"layers": ((0, 0), (1, 1), (2, 2))}],
     "NormalisedCls": [LAYERS, LAYERS | {"normalise": False, "scale": "paper_sum"}],
     "AttentionScoresMSE": [LAYERS],
@@ -42,7 +47,7 @@ COUNT_PADDING = [
     HiddenMSE(layers=((1, 1), (2, 2)), tokens="all"),
     AttentionScoresMSE(layers=((1, 1), (2, 2)), pairs="official"),
 ]
-NO_DISTANCE = {"HardLabels"}  # looks at labels: a student that equals its teacher may be wrong
+NO_DISTANCE = {"HardLabels", "MaskedLM"}  # look at labels: a student that equals its teacher may be wrong
 ROWS = np.arange(5)
 LONG = 5  # the row that is longest in every kind of task
 
@@ -72,7 +77,15 @@ def built(kind, settings):
     return settings.get("task", "classification"), kind(**given)
 
 
+def rows_of(task):
+    if task != MASKED["task"]:
+        return toy_rows(task)
+    return MaskedText(toy_rows("classification"), mask=make_tokenizer("bert").mask_token_id)
+
+
 def encoder(task, seed=0, **changes):
+    if task == MASKED["task"]:
+        return masked_encoder(seed=seed, layers=2, **SILENT, **changes)
     torch.manual_seed(seed)
     return build_encoder(tiny_config("bert", layers=2, **SILENT, **changes), TOY_TASKS[task][0]).eval()
 
@@ -97,7 +110,7 @@ def test_every_setting_is_of_an_objective():
 @every
 def test_more_padding_changes_nothing(kind, settings):
     task, objective = built(kind, settings)
-    rows = toy_rows(task)
+    rows = rows_of(task)
     close, wide = rows.batch(ROWS), rows.batch(np.array([*ROWS, LONG])).select(ROWS)
     assert wide.learner.ids.shape[1] > close.learner.ids.shape[1]
     one, other = (value(objective, task, batch).item() for batch in (close, wide))
@@ -106,9 +119,19 @@ def test_more_padding_changes_nothing(kind, settings):
 
 
 @every
+def test_what_stands_in_the_padding_changes_nothing(kind, settings):
+    task, objective = built(kind, settings)
+    batch = rows_of(task).batch(ROWS)
+    given = batch.learner
+    other = replace(batch, views={0: replace(given, ids=given.ids.where(given.mask.bool(), 77))})
+    assert (other.learner.ids == 77).any()
+    assert value(objective, task, batch).item() == pytest.approx(value(objective, task, other).item(), rel=1e-5)
+
+
+@every
 def test_the_order_of_the_rows_changes_nothing(kind, settings):
     task, objective = built(kind, settings)
-    rows = toy_rows(task)
+    rows = rows_of(task)
     one, other = (value(objective, task, rows.batch(order)).item() for order in (ROWS, ROWS[[3, 0, 4, 2, 1]]))
     assert one == pytest.approx(other, rel=1e-4)
 
@@ -116,7 +139,7 @@ def test_the_order_of_the_rows_changes_nothing(kind, settings):
 @every_distance
 def test_a_student_that_equals_its_teacher_is_at_zero(kind, settings):
     task, objective = built(kind, settings)
-    batch = toy_rows(task).batch(ROWS)
+    batch = rows_of(task).batch(ROWS)
     assert value(objective, task, batch, same=True).item() == pytest.approx(0.0, abs=1e-5)
     assert value(objective, task, batch).item() > 1e-3
 
@@ -125,7 +148,7 @@ def test_a_student_that_equals_its_teacher_is_at_zero(kind, settings):
 def test_the_value_is_float32_under_autocast(kind, settings):
     """And what it is without, of the same features."""
     task, objective = built(kind, settings)
-    batch = toy_rows(task).batch(ROWS)
+    batch = rows_of(task).batch(ROWS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         given = sides(objective, task, batch)
         inside = objective(*given, batch)
@@ -136,7 +159,7 @@ def test_the_value_is_float32_under_autocast(kind, settings):
 @every
 def test_the_gradient_reaches_the_student_alone(kind, settings):
     task, objective = built(kind, settings)
-    batch = toy_rows(task).batch(ROWS)
+    batch = rows_of(task).batch(ROWS)
     student, teacher = encoder(task), encoder(task, seed=1)
     ours, theirs = (
         forward(model, batch.learner, needs)
@@ -152,7 +175,7 @@ def test_the_gradient_reaches_the_student_alone(kind, settings):
 def test_heads_that_are_compared_are_as_many(kind, settings, heads):
     """With one head on one side everything would fit, and mean something else."""
     task, objective = built(kind, settings)
-    batch = toy_rows(task).batch(ROWS)
+    batch = rows_of(task).batch(ROWS)
     compares = bool(layers_of(objective.student_needs, *PARTS)) and settings.get("heads") is None
     if not compares:
         assert value(objective, task, batch, heads=heads).item() > 1e-3

@@ -51,10 +51,11 @@ class Batch:
         views: By tokenizer, under the key that a `Model` carries; models of one tokenizer read the same view. The first is
             that of the model that learns: the losses run in its tokens.
         labels: `(batch,)` class ids, `(batch, classes)` for multilabel, `(batch,)` floats for regression, `(batch, words)` tag
-            ids, or `(batch, 2)` start and end positions; -100 or NaN where there is no label.
+            ids, `(batch, 2)` start and end positions, or for masked text `(batch, tokens)`: the token that stood where a model
+            has to find it; -100 or NaN where there is no label.
         has_label: Which rows have a gold label, `(batch,)`.
         positions: Which positions of the logits are real: `(batch, words)` for tagging, `(batch, tokens)` for question
-            answering, `(batch,)`, all true, otherwise.
+            answering and masked text, `(batch,)`, all true, otherwise.
         rows: Numbers of the rows in their text, `(batch,)`; -1 for a row that is none of them; always on the CPU.
     """
 

@@ -61,7 +61,7 @@ class Text(Protocol):
         """The given rows, some of the step's, padded to the longest of them; outside of training there is no step."""
 
     def counts(self, rows: Rows, step: Step | None = None) -> dict[Unit, int]:
-        """What means over these rows divide by: the rows, what has a label (tagging: words), real tokens, pairs of them."""
+        """What means over these rows divide by: the rows, what has a label (words, masked tokens), real tokens, their pairs."""
 
     def tokens(self) -> NDArray[np.int64]:
         """Every id that a batch may hold for the model that learns, in order, each once."""

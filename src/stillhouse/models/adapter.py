@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,8 +14,20 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from stillhouse.errors import UserError
-from stillhouse.features import LOGITS, PARTS, Dimensions, Feature, FeatureName, Features, Needs, layers_of
+from stillhouse.features import (
+    LOGITS,
+    PARTS,
+    VOCABULARY,
+    Dimensions,
+    Feature,
+    FeatureName,
+    Features,
+    Needs,
+    VocabularyScores,
+    layers_of,
+)
 from stillhouse.models.capture import Recorded, recording, states_before
+from stillhouse.models.vocabulary_head import vocabulary_scores
 
 
 def layer_count(config: PreTrainedConfig) -> int:
@@ -102,11 +114,11 @@ def _input_names(forward: Callable[..., Any], has_segments: bool) -> tuple[str, 
 def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Needs) -> Features:
     """Runs a model once and returns exactly the features that are needed.
 
-    Without gradient the pass ends with the last layer that is read, where no logits are.
+    Without gradient the pass ends with the last layer that is read, where nothing of a head is.
 
     Args:
-        model: An encoder of transformers, with a task head where logits are needed. Mode, gradient and precision are
-            the caller's.
+        model: An encoder of transformers, with a task head where logits are needed, with a masked-LM head where scores over
+            its vocabulary are. Mode, gradient and precision are the caller's.
         inputs: Token ids and their like, `(batch, tokens)`; what the model does not take is left out.
         needs: Hidden state 0 is the embedding output (after its normalisation and, in ELECTRA and ALBERT, its
             projection), `l` the output of layer `l`; ModernBERT's last is after its final normalisation.
@@ -132,13 +144,22 @@ def compute_features(model: nn.Module, inputs: Mapping[str, Tensor], needs: Need
     if behind := _layers_behind(model, layers, attended, needs):
         return _shallow_features(model, given, needs, behind)
     # Where nothing else is wanted the pass ends, inside the block, with the last queries, keys and values.
-    stops, outputs = not (LOGITS in needs or layers), None
-    with recording(model, calls, every, given.get("attention_mask"), stops=stops) as recorded:
+    stops, outputs = not (_head_needs(needs) or layers), None
+    with _scores(model, needs) as scores, recording(model, calls, every, given.get("attention_mask"), stops=stops) as recorded:
         outputs = model(**given, output_hidden_states=wanted, return_dict=True)
     states = outputs.hidden_states if layers else ()
     states = {layer: _state(states, layer * stride, layer, model) for layer in layers}
-    passed = _Pass(states, {calls[call]: one for call, one in recorded.items()}, outputs, model)
+    passed = _Pass(states, {calls[call]: one for call, one in recorded.items()}, outputs, model, *scores)
     return passed.features(needs)
+
+
+def _scores(model: nn.Module, needs: Needs) -> AbstractContextManager[list[VocabularyScores]]:
+    return vocabulary_scores(model, keeps_logits=LOGITS in needs) if VOCABULARY in needs else nullcontext([])
+
+
+def _head_needs(needs: Needs) -> Needs:
+    """What of the needs a head gives."""
+    return needs & {LOGITS, VOCABULARY}
 
 
 def _shallow_features(model: nn.Module, given: dict[str, Tensor], needs: Needs, behind: Mapping[int, nn.Module]) -> Features:
@@ -163,11 +184,13 @@ class _Pass:
     recorded: Mapping[int, Recorded]
     outputs: Any
     model: nn.Module
+    scores: VocabularyScores | None = None
 
     def features(self, needs: Needs) -> Features:
         return Features(
-            {feature: self._tensor(feature) for feature in sorted(needs)},
+            {feature: self._tensor(feature) for feature in sorted(needs - {VOCABULARY})},
             {layer: self.recorded[layer].attention for layer in layers_of(needs, *PARTS)},
+            self.scores,
         )
 
     def _tensor(self, feature: Feature) -> Tensor:
@@ -189,7 +212,7 @@ def _layers_behind(model: Any, states: Sequence[int], attended: Sequence[int], n
     top = max([0, *states, *attended])
     config = model.config
     is_shared = dimensions(config).is_shared or getattr(config, "inner_group_num", 1) > 1  # ALBERT
-    if not states or LOGITS in needs or top == layer_count(config) or is_shared or torch.is_grad_enabled():
+    if not states or _head_needs(needs) or top == layer_count(config) or is_shared or torch.is_grad_enabled():
         return {}
     with suppress(UserError):  # of a family whose layers cannot be told apart
         stack = layer_stack(model)

@@ -19,7 +19,7 @@ from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch
 from stillhouse.data.text import Rows, Text
 from stillhouse.errors import UserError
-from stillhouse.features import LOGITS, ONLY_LOGITS, Features, Needs
+from stillhouse.features import LOGITS, ONLY_LOGITS, VOCABULARY, Features, Needs
 from stillhouse.files import free_space
 from stillhouse.models.capture import attend_in_blocks, short_texts_in_blocks
 from stillhouse.models.forward import at_words, forward
@@ -107,7 +107,7 @@ def kept_dtype(accelerator: Any) -> torch.dtype:
 
 
 def _rounded(features: Features, dtype: torch.dtype) -> Features:
-    """What reading from a store would give: logits are never rounded."""
+    """What reading from a store would give: logits are never rounded, nor scores over a vocabulary."""
     kept = {name: tensor.to(torch.float32 if name == LOGITS else dtype) for name, tensor in features.tensors.items()}
     return features.replaced(kept)
 
@@ -178,7 +178,7 @@ def build_teacher(
         attend_in_blocks(encoder)
     config = source.config
     online = OnlineTeacher(encoder, needs, accelerator, source.view)
-    if config.features == "online" or not text.repeats:
+    if config.features == "online" or not text.repeats or VOCABULARY in needs:  # which no disk has room for
         return online
     precision = "bf16" if kept_dtype(accelerator) == torch.bfloat16 else "fp32"
     # Logits are small: where they cannot be written they are kept here.
