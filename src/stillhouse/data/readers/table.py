@@ -113,13 +113,25 @@ def decode_utf8(data: bytes, source: str) -> str:
     try:
         return data.decode("utf-8").lstrip(_MARK)  # a second mark is left where a program added its own
     except UnicodeDecodeError as error:
-        encoding = "UTF-16" if data.startswith(_UTF16) else "LATIN1"
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{source} is not UTF-8 text: the row on line {line} holds the byte 0x{error.object[error.start]:02X}",
-            expected="UTF-8",
-            fix=f"convert the file, for example with `iconv -f {encoding} -t UTF-8`",
-        ) from None
+        raise not_utf8(error, source, data, before=0) from None
+
+
+def not_utf8(error: UnicodeDecodeError, source: str, beginning: bytes, *, before: int) -> UserError:
+    """What to say of bytes that are no UTF-8.
+
+    Args:
+        error: Of the part that was decoded.
+        source: Where they come from.
+        beginning: Of the file: its first bytes may tell the encoding.
+        before: Lines before that part.
+    """
+    encoding = "UTF-16" if beginning.startswith(_UTF16) else "LATIN1"
+    line = before + error.object.count(b"\n", 0, error.start) + 1
+    return UserError(
+        f"{source} is not UTF-8 text: the row on line {line} holds the byte 0x{error.object[error.start]:02X}",
+        expected="UTF-8",
+        fix=f"convert the file, for example with `iconv -f {encoding} -t UTF-8`",
+    )
 
 
 def split_lines(text: str) -> list[str]:
