@@ -126,10 +126,17 @@ def test_another_corpus_is_another(text, tmp_path):
         prepare(text, tokenizer=make_tokenizer("roberta")),
         prepare(write(tmp_path / "more.txt", [*MANY, "one more"])),
         prepare(write(tmp_path / "turned.txt", MANY[::-1])),
-        prepare(text, text),
+        prepare(text, write(tmp_path / "beside.txt", ["another one"])),
     ]
     assert len({kept.folder for kept in others}) == len(all_there_is()) == len(others)
     assert len({kept.train(TASK).fingerprint() for kept in others}) == len(others)
+
+
+def test_a_copy_of_a_file_is_left_out(text, tmp_path):
+    copy = write(tmp_path / "copy.txt", MANY)
+    said = []
+    assert prepare(text, copy, say=said.append).folder == prepare(text).folder
+    assert said == [f"  {copy} is left out: it has the same content as {text}"]
 
 
 def test_a_tokenizer_is_the_same_however_it_was_last_asked_to_cut(text):
@@ -191,7 +198,7 @@ def test_what_looks_like_a_special_token_is_text(tmp_path):
         ("a.txt", "", "holds no text"),
         ("a.txt", "\n \n\n", "holds no text"),
         ("a.jsonl", '{"text": ""}\n{"text": null}\n', "holds no text"),
-        ("a.txt", "a single line\n", r"has \d+ tokens: not two blocks of 16.*fix: give more text, or shorter blocks"),
+        ("a.txt", "good bad great\n", r"has 3 tokens: not two blocks of 16.*fix: give more text, or shorter blocks"),
         ("a.txt", b"\x7fELF\x02\x01\x01" + bytes(range(256)), "not UTF-8 text"),
         ("a.jsonl", '{"text": "fine"}\n' * 200 + "{\n", "line 201 is not JSON"),
     ],

@@ -13,7 +13,7 @@ from stillhouse.corpus.tokens import vocabulary_of
 from stillhouse.data.batch import IGNORED
 
 NOTHING = np.zeros(VOCABULARY.size, np.int64)
-FIRST = int(VOCABULARY.ordinary()[60])  # an ordinary token
+FIRST = int(VOCABULARY.ordinary[60])  # an ordinary token
 
 
 def draw(ids, masking, seed=0, counts=NOTHING, starts=(0,), vocabulary=VOCABULARY):
@@ -60,12 +60,12 @@ def test_eight_of_ten_are_hidden_one_is_replaced_and_one_stays():
     found = seen[labels != IGNORED]
     assert len(found) == 105_000
     other = ~np.isin(found, [VOCABULARY.mask, FIRST])
-    ordinary = len(VOCABULARY.ordinary())
+    ordinary = len(VOCABULARY.ordinary)
     # One in `ordinary` of those that are replaced is replaced by itself.
     shares = np.mean(found == VOCABULARY.mask), other.mean() * ordinary / (ordinary - 1), np.mean(found == FIRST)
     assert shares == pytest.approx((0.8, 0.1, 0.1), abs=0.005)
-    drawn = np.bincount(found[other], minlength=VOCABULARY.size)[VOCABULARY.ordinary()]
-    drawn = drawn[VOCABULARY.ordinary() != FIRST]
+    drawn = np.bincount(found[other], minlength=VOCABULARY.size)[VOCABULARY.ordinary]
+    drawn = drawn[VOCABULARY.ordinary != FIRST]
     assert (drawn > 0).all()
     assert drawn.max() < 2 * drawn.mean()
     assert Masking(hidden=0.0, replaced=0.0).targets(7) == 2

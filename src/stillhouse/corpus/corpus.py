@@ -119,7 +119,7 @@ class Corpus:
         if self.masking is None or self.vocabulary.mask is None:
             return ids
         ids = np.union1d(ids, self.vocabulary.mask)
-        return np.union1d(ids, self.vocabulary.ordinary()) if self.masking.replaced else ids
+        return np.union1d(ids, self.vocabulary.ordinary) if self.masking.replaced else ids
 
     def encoded(self, view: int) -> Encoded:  # noqa: ARG002
         nothing = Ragged(np.broadcast_to(np.int32(0), self.blocks.values.shape), self.blocks.offsets)

@@ -226,7 +226,7 @@ class _Preparation:
         portions = tokenized(self._told(parts), self.tokenizer, self.vocabulary, self.workers or default_workers())
         offsets = write_tokens(unpacked, portions, self.vocabulary.border)
         blocks = count_blocks(offsets, self.vocabulary, self.block_length)
-        self._require_text(len(offsets) - 1, blocks, int(offsets[-1]))
+        self._require_text(len(offsets) - 1, blocks, int(offsets[-1]) - len(offsets) + 1)
         train, held_out, documents = self._parts(_mapped(unpacked, self.vocabulary.dtype), offsets, blocks)
         header: dict[str, Any] = {
             "stillhouse": CORPUS_MARK,

@@ -73,7 +73,7 @@ def mask(
         The ids that models see, and what the targets were: -100 where a token is none.
     """
     assert vocabulary.mask is not None
-    candidates = np.flatnonzero(~np.isin(ids, vocabulary.special))
+    candidates = np.flatnonzero(~vocabulary.is_special[ids])
     weights = np.maximum(np.maximum(counts[ids[candidates]], 1).astype(np.float64) ** -masking.rarity, _LEAST)
     wanted = min(masking.targets(len(ids)), len(candidates))
     if masking.whole_words:
@@ -86,7 +86,7 @@ def mask(
         chosen = candidates[_drawn(weights, wanted, random)]
     seen, labels = ids.copy(), np.full(len(ids), IGNORED, dtype=np.int64)
     labels[chosen] = ids[chosen]
-    draws, others = random.random(len(chosen)), vocabulary.ordinary()
+    draws, others = random.random(len(chosen)), vocabulary.ordinary
     instead = others[random.integers(0, len(others), len(chosen))]
     is_hidden = draws < masking.hidden
     is_replaced = ~is_hidden & (draws < masking.hidden + masking.replaced)

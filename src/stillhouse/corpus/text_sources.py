@@ -31,12 +31,14 @@ class TextSource:
 
     Attributes:
         name: Short, for folders and reports.
+        path: Where it is, as messages say it.
         digest: Of its content, whatever its name.
         text_bytes: About how many bytes of text it holds; 0 where nobody knows.
         read: Its documents, each time it is called.
     """
 
     name: str
+    path: str
     digest: str
     text_bytes: int
     read: Callable[[], Iterator[Part]]
@@ -65,7 +67,16 @@ def open_sources(
         files = find_files(one, say)
         name = Path(one).resolve().name if len(files) > 1 or Path(one).is_dir() else stem_and_format(files[0].path)[0]
         sources += [_file_source(file, name, column) for file in files]
-    return sources
+    return _without_copies(sources, say)
+
+
+def _without_copies(sources: Sequence[TextSource], say: Callable[[str], None]) -> list[TextSource]:
+    """Of files with the same content the first alone: of the others, what is held out would be trained on."""
+    first: dict[str, TextSource] = {}
+    for source in sources:
+        if first.setdefault(source.digest, source) is not source:
+            say(f"  {source.path} is left out: it has the same content as {first[source.digest].path}")
+    return list(first.values())
 
 
 def _file_source(file: TextFile, name: str, column: str | None) -> TextSource:
@@ -82,7 +93,7 @@ def _file_source(file: TextFile, name: str, column: str | None) -> TextSource:
                 check()
         check()
 
-    return TextSource(name, digest, file.text_bytes(), read)
+    return TextSource(name, str(file.path), digest, file.text_bytes(), read)
 
 
 # The hub.
@@ -94,7 +105,7 @@ def _hub_source(given: str, column: str | None) -> TextSource:
         raise UserError(f"{given!r} names no data set of the hub", expected="hub:owner/name or hub:owner/name:config")
     revision = _revision(name, given)
     read = partial(_read_hub, given, name, config or None, revision, column)
-    return TextSource(name.rpartition("/")[2], f"{HUB}{name}:{config}@{revision}", 0, read)
+    return TextSource(name.rpartition("/")[2], given, f"{HUB}{name}:{config}@{revision}", 0, read)
 
 
 def _revision(name: str, given: str) -> str:

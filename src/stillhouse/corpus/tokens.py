@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ Portion = tuple[Array, Array, Array]
 _AT_ONCE = 2**18  # characters that a thread takes at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vocabulary:
     """What blocks and masks have to know of a tokenizer.
 
@@ -59,9 +60,15 @@ class Vocabulary:
         """The smallest type of numbers that holds its ids."""
         return np.uint16 if self.size <= 2**16 else np.int32
 
+    @cached_property
+    def is_special(self) -> NDArray[np.bool_]:
+        """Of every id whether its token is special."""
+        return np.isin(np.arange(self.size), self.special)
+
+    @cached_property
     def ordinary(self) -> NDArray[np.int64]:
-        """The ids of all tokens that are not special, in order."""
-        return np.setdiff1d(np.arange(self.size), self.special)
+        """The ids of all other tokens, in order."""
+        return np.flatnonzero(~self.is_special)
 
 
 def vocabulary_of(tokenizer: Any) -> Vocabulary:
