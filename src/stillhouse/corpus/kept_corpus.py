@@ -31,7 +31,7 @@ from stillhouse.files import cache_folder, free_space, sweep, write_folder, writ
 from stillhouse.task import Task
 
 FORMAT = 1
-HEADER, IDS, OFFSETS, COUNTS = "header.json", "ids.bin", "offsets.npy", "counts.npy"
+HEADER, IDS, OFFSETS, COUNTS = "header.json", "ids.bin", "offsets.bin", "counts.bin"
 CORPUS_MARK = "corpus"  # by which a folder is known to be ours
 PLACE = "STILLHOUSE_CACHE"
 LEAST_ROOM = 8  # tokens of text in a block
@@ -76,10 +76,10 @@ class KeptCorpus:
 
     def _part(self, task: Task, part: int) -> Corpus:
         first = self.header["train"]["blocks"]
-        offsets = np.load(self.folder / OFFSETS, mmap_mode="r").view(np.ndarray)
+        offsets = _mapped(self.folder / OFFSETS, np.int64)
         ids, border = _mapped(self.folder / IDS, self.vocabulary.dtype), int(offsets[first])
         blocks = Ragged(ids[border:], offsets[first:] - border) if part else Ragged(ids[:border], offsets[: first + 1])
-        counts = np.load(self.folder / COUNTS)
+        counts = np.fromfile(self.folder / COUNTS, np.int64).reshape(2, -1)
         digest = self.header[("train", "held_out")[part]]["digest"]
         return Corpus(task, blocks, self.vocabulary, digest, counts[part], counts[0])
 
@@ -180,11 +180,13 @@ def _open(folder: Path, vocabulary: Vocabulary, say: Callable[[str], None]) -> d
 
 
 def _verify(folder: Path, header: dict[str, Any], vocabulary: Vocabulary) -> None:
-    if header["stillhouse"] != CORPUS_MARK:
-        raise ValueError("it is none")
-    ids, offsets = _mapped(folder / IDS, vocabulary.dtype), np.load(folder / OFFSETS, mmap_mode="r")
-    counts = np.load(folder / COUNTS)
+    if header["checksum"] != _checksum(header):
+        raise ValueError("the checksum of its header does not agree")
+    ids, offsets = _mapped(folder / IDS, vocabulary.dtype), _mapped(folder / OFFSETS, np.int64)
+    counts = np.fromfile(folder / COUNTS, np.int64).reshape(2, -1)
     start, lengths = 0, np.diff(offsets)
+    if offsets[0] != 0 or offsets[-1] != len(ids) or lengths.min(initial=1) < 1:
+        raise ValueError("its blocks do not lie one after the other")
     for number, part in enumerate(("train", "held_out")):
         end = start + header[part]["blocks"]
         digest = hashlib.sha256()
@@ -200,6 +202,12 @@ def _finished(digest: Any, lengths: Array, counts: Array) -> str:
     digest.update(np.ascontiguousarray(lengths, np.int64).tobytes())
     digest.update(np.ascontiguousarray(counts, np.int64).tobytes())
     return str(digest.hexdigest())
+
+
+def _checksum(header: dict[str, Any]) -> str:
+    """Of all that a header says but this."""
+    content = {name: value for name, value in header.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _mapped(path: Path, dtype: Any) -> Array:
@@ -248,10 +256,10 @@ class _Preparation:
                 counts.append(count)
                 about = {"blocks": len(lengths[-1]), "tokens": int(lengths[-1].sum())}
                 header[name] = about | {"digest": _finished(digest, lengths[-1], count)}
-        np.save(folder / OFFSETS, np.concatenate(([0], np.cumsum(np.concatenate(lengths)))))
-        np.save(folder / COUNTS, np.stack(counts))
+        np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64).tofile(folder / OFFSETS)
+        np.concatenate(counts).tofile(folder / COUNTS)
         unpacked.unlink()
-        write_json(folder / HEADER, header)
+        write_json(folder / HEADER, header | {"checksum": _checksum(header)})
 
     def _told(self, parts: Iterable[Any]) -> Iterator[Any]:
         of = max(1, sum(source.text_bytes for source in self.sources) // 1000)
