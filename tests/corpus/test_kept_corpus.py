@@ -197,6 +197,7 @@ def test_what_looks_like_a_special_token_is_text(tmp_path):
     [
         ("a.txt", "", "holds no text"),
         ("a.txt", "\n \n\n", "holds no text"),
+        ("a.txt.gz", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is what Git LFS left in the place"),
         ("a.jsonl", '{"text": ""}\n{"text": null}\n', "holds no text"),
         ("a.txt", "good bad great\n", r"has 3 tokens: not two blocks of 16.*fix: give more text, or shorter blocks"),
         ("a.txt", b"\x7fELF\x02\x01\x01" + bytes(range(256)), "not UTF-8 text"),
@@ -301,6 +302,16 @@ def test_a_damaged_corpus_is_said_and_prepared_again(text, name, damage):
     assert again == whole
     assert len(said) == 1
     assert "a kept corpus is damaged and is prepared again" in said[0]
+
+
+@pytest.mark.parametrize("name", ["", "ids.bin"])
+def test_a_corpus_that_is_a_link_is_not_believed(text, tmp_path, name):
+    place = prepare(text).folder / name
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"is a link, where a corpus is kept"):
+        prepare(text)
+    assert place.is_symlink()
 
 
 def test_a_file_that_is_written_to_meanwhile(text):

@@ -27,7 +27,7 @@ from stillhouse.corpus.text_sources import CORPORA, TextSource, open_sources
 from stillhouse.corpus.tokens import Array, Vocabulary, default_workers, tokenized, vocabulary_of, write_tokens
 from stillhouse.data.ragged import Ragged
 from stillhouse.errors import UserError
-from stillhouse.files import cache_folder, free_space, sweep, write_folder, write_json
+from stillhouse.files import cache_folder, free_space, not_ours, sweep, write_folder, write_json
 from stillhouse.task import Task
 
 FORMAT = 1
@@ -156,8 +156,19 @@ _verified: set[tuple[Path, int, int]] = set()
 
 
 def _open(folder: Path, vocabulary: Vocabulary, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The header of a kept corpus that is as it was written; a damaged one is deleted."""
+    """The header of a kept corpus that is as it was written; a damaged one is deleted.
+
+    Raises:
+        UserError: What is there is another user's, or a link.
+    """
     try:
+        for path in (folder, *(folder / name for name in (HEADER, IDS, OFFSETS, COUNTS))):
+            if reason := not_ours(path):
+                raise UserError(
+                    f"{reason}, where a corpus is kept",
+                    expected="a folder that nobody else writes",
+                    fix=f"set {PLACE} to a folder of your own",
+                )
         header: dict[str, Any] = json.loads((folder / HEADER).read_text(encoding="utf-8"))
         state = folder, (folder / IDS).stat().st_mtime_ns, (folder / OFFSETS).stat().st_mtime_ns
         if state not in _verified:

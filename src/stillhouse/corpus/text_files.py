@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from stillhouse.data.columns import TEXTS, first_column
 from stillhouse.data.readers.formats import stem_and_format
-from stillhouse.data.readers.table import Table, check_surrogates, not_utf8
+from stillhouse.data.readers.table import Table, check_fetched, check_surrogates, not_utf8
 from stillhouse.documents import read_json
 from stillhouse.errors import UserError
 from stillhouse.files import given_path
@@ -66,8 +66,14 @@ class TextFile:
         return found.st_size, found.st_mtime_ns
 
     def digest(self) -> str:
-        """SHA-256 of its content, and of how that is read."""
+        """SHA-256 of its content, and how that is read.
+
+        Raises:
+            UserError: It cannot be read, or is not there but only what Git LFS knows of it.
+        """
         with _readable(self.path), self.path.open("rb") as handle:
+            check_fetched(self.path, handle.read(100))
+            handle.seek(0)
             content = hashlib.file_digest(handle, "sha256").hexdigest()
         return f"{self.suffix}{'.gz' if self.is_packed else ''}:{content}"
 

@@ -76,6 +76,18 @@ def check_surrogates(value: str, where: str, what: str) -> str:
     return value
 
 
+def check_fetched(path: Path, beginning: bytes) -> None:
+    """Makes sure that a file is there and not only what Git LFS knows of it.
+
+    Raises:
+        UserError: It isn't.
+    """
+    if beginning.startswith(_LFS):
+        raise UserError(
+            f"{path} is what Git LFS left in the place of a file", expected="the file itself", fix="`git lfs pull` fetches it"
+        )
+
+
 def read_bytes(path: Path) -> bytes:
     """The file's content, unpacked where its name ends in `.gz`."""
     try:
@@ -86,10 +98,7 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"there is no file {path}", fix="check the path") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", expected="a readable file") from None
-    if data.startswith(_LFS):
-        raise UserError(
-            f"{path} is what Git LFS left in the place of a file", expected="the file itself", fix="`git lfs pull` fetches it"
-        )
+    check_fetched(path, data)
     if path.suffix.casefold() == ".gz":
         try:
             data = gzip.decompress(data)
