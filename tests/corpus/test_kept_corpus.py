@@ -304,6 +304,17 @@ def test_a_damaged_corpus_is_said_and_prepared_again(text, name, damage):
     assert "a kept corpus is damaged and is prepared again" in said[0]
 
 
+def test_an_offset_beyond_all_bounds_is_not_followed(text):
+    kept = prepare(text)
+    whole, said = content(kept), []
+    offsets = np.memmap(kept.folder / "offsets.bin", np.int64, "r+")
+    offsets[-1] = 2**60
+    offsets.flush()
+    kept_corpus._verified.clear()
+    assert content(prepare(text, say=said.append)) == whole
+    assert "do not lie one after the other" in said[0]
+
+
 @pytest.mark.parametrize("name", ["", "ids.bin"])
 def test_a_corpus_that_is_a_link_is_not_believed(text, tmp_path, name):
     place = prepare(text).folder / name
