@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 from stillhouse import UserError
-from stillhouse.files import given_path, require_writable, sweep, write_atomically, write_text
+from stillhouse.files import given_path, require_writable, sweep, write_atomically, write_folder, write_text
 from tests.commands import distil, leave, refused
 
 
@@ -188,3 +188,14 @@ def test_a_run_folder_in_the_home(here, monkeypatch, capsys):
     assert leave(*distil("--out", "~/runs/a", "--allow-weak-teacher")) == 0
     assert (here / "home" / "runs" / "a" / "metrics.json").is_file()
     assert not (here / "~").exists()
+
+
+def test_a_folder_that_another_process_has_written_meanwhile_stays(tmp_path):
+    def write(folder):
+        (folder / "a").write_text("mine")
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "kept" / "a").write_text("theirs")
+
+    write_folder(tmp_path / "kept", write, replaces=False)
+    assert (tmp_path / "kept" / "a").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [tmp_path / "kept"]

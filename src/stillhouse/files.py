@@ -30,8 +30,13 @@ STALE_SECONDS = 3600.0  # age at which their writers are long gone
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turns what the system refuses at `path` (no space, no permission, ...) into one clear message."""
+def explained(path: Path, place: str = "--out") -> Iterator[None]:
+    """Turns what the system refuses at `path` (no space, no permission, ...) into one clear message.
+
+    Args:
+        path: What is written.
+        place: The option, or whatever else it is, that says where.
+    """
     try:
         yield
     except StillhouseError:
@@ -43,21 +48,21 @@ def explained(path: Path) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
                 f"no space left while writing {path}",
-                expected="room for the run folder",
-                fix="free some, or choose another --out",
+                expected="room for the run folder" if place == "--out" else "room for it",
+                fix=f"free some, or choose another {place}",
             ) from error
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(
-                f"no permission to write {path}", expected="a folder that can be written", fix="choose another --out"
+                f"no permission to write {path}", expected="a folder that can be written", fix=f"choose another {place}"
             ) from error
         if number in (errno.ENOTDIR, errno.EEXIST):
             raise UserError(
-                f"{path} is in the way: a file stands where a folder is needed", fix="choose another --out"
+                f"{path} is in the way: a file stands where a folder is needed", fix=f"choose another {place}"
             ) from error
         raise UserError(
             f"{path} cannot be written: {os.strerror(number)}",
             expected="a place that can be written",
-            fix="choose another --out",
+            fix=f"choose another {place}",
         ) from error
 
 
@@ -214,10 +219,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a temporary folder beside `path`, then moves it into place; an older folder there is replaced."""
+def write_folder(path: Path, write: Callable[[Path], None], *, place: str = "--out", replaces: bool = True) -> None:
+    """Lets `write` fill a temporary folder beside `path`, then moves it into place.
+
+    Args:
+        path: Of the folder.
+        write: Fills a folder; nothing of it is left behind on failure.
+        place: What says where it is written, for messages.
+        replaces: Whether an older folder there is replaced; else it stays, for the same has been written into it meanwhile.
+    """
     temporary = temporary_beside(path)
-    with explained(path):
+    with explained(path, place):
         temporary.mkdir(parents=True)
         try:
             write(temporary)
@@ -225,6 +237,8 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
                 if file.is_file():
                     with file.open("rb") as handle:
                         os.fsync(handle.fileno())
+            if path.exists() and not replaces:
+                return
             if path.exists():
                 shutil.rmtree(path)
             os.replace(temporary, path)

@@ -9,11 +9,11 @@ FRESH_STUDENT, FRESH_TEACHER = 1000, 1001
 FRESH_BESIDE = 2000  # the student, in a stage: and its number
 
 # Of a stage's seed, for `Step.random`. The order of the rows is drawn from the seed and the epoch alone.
-GATES = 1
+GATES, MASKS = 1, 2
 
 # Of the data's seed: choosing fewer labels does not change the validation rows.
-Purpose = Literal["validation", "max_train", "max_labels", "selection"]
-CHOICES: dict[Purpose, int] = {"validation": 0, "max_train": 1, "max_labels": 2, "selection": 3}
+Purpose = Literal["validation", "max_train", "max_labels", "selection", "held_out"]
+CHOICES: dict[Purpose, int] = {"validation": 0, "max_train": 1, "max_labels": 2, "selection": 3, "held_out": 4}
 
 
 def stage_seed(seed: int, stream: int) -> int:

@@ -76,6 +76,18 @@ def check_surrogates(value: str, where: str, what: str) -> str:
     return value
 
 
+def check_fetched(path: Path, beginning: bytes) -> None:
+    """Makes sure that a file is there and not only what Git LFS knows of it.
+
+    Raises:
+        UserError: It isn't.
+    """
+    if beginning.startswith(_LFS):
+        raise UserError(
+            f"{path} is what Git LFS left in the place of a file", expected="the file itself", fix="`git lfs pull` fetches it"
+        )
+
+
 def read_bytes(path: Path) -> bytes:
     """The file's content, unpacked where its name ends in `.gz`."""
     try:
@@ -86,10 +98,7 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"there is no file {path}", fix="check the path") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", expected="a readable file") from None
-    if data.startswith(_LFS):
-        raise UserError(
-            f"{path} is what Git LFS left in the place of a file", expected="the file itself", fix="`git lfs pull` fetches it"
-        )
+    check_fetched(path, data)
     if path.suffix.casefold() == ".gz":
         try:
             data = gzip.decompress(data)
@@ -113,13 +122,25 @@ def decode_utf8(data: bytes, source: str) -> str:
     try:
         return data.decode("utf-8").lstrip(_MARK)  # a second mark is left where a program added its own
     except UnicodeDecodeError as error:
-        encoding = "UTF-16" if data.startswith(_UTF16) else "LATIN1"
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{source} is not UTF-8 text: the row on line {line} holds the byte 0x{error.object[error.start]:02X}",
-            expected="UTF-8",
-            fix=f"convert the file, for example with `iconv -f {encoding} -t UTF-8`",
-        ) from None
+        raise not_utf8(error, source, data, before=0) from None
+
+
+def not_utf8(error: UnicodeDecodeError, source: str, beginning: bytes, *, before: int) -> UserError:
+    """What to say of bytes that are no UTF-8.
+
+    Args:
+        error: Of the part that was decoded.
+        source: Where they come from.
+        beginning: Of the file: its first bytes may tell the encoding.
+        before: Lines before that part.
+    """
+    encoding = "UTF-16" if beginning.startswith(_UTF16) else "LATIN1"
+    line = before + error.object.count(b"\n", 0, error.start) + 1
+    return UserError(
+        f"{source} is not UTF-8 text: the row on line {line} holds the byte 0x{error.object[error.start]:02X}",
+        expected="UTF-8",
+        fix=f"convert the file, for example with `iconv -f {encoding} -t UTF-8`",
+    )
 
 
 def split_lines(text: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Plain text to learn language from: read once, tokenized, packed into blocks on disk, and masked."""
