@@ -26,6 +26,7 @@ from stillhouse.corpus.packing import (
 from stillhouse.corpus.text_sources import CORPORA, TextSource, open_sources
 from stillhouse.corpus.tokens import Array, Vocabulary, default_workers, tokenized, vocabulary_of, write_tokens
 from stillhouse.data.ragged import Ragged
+from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError
 from stillhouse.files import cache_folder, free_space, not_ours, sweep, write_folder, write_json
 from stillhouse.task import Task
@@ -169,7 +170,7 @@ def _open(folder: Path, vocabulary: Vocabulary, say: Callable[[str], None]) -> d
                     expected="a folder that nobody else writes",
                     fix=f"set {PLACE} to a folder of your own",
                 )
-        header: dict[str, Any] = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+        header: dict[str, Any] = read_json((folder / HEADER).read_bytes(), HEADER)
         state = folder, (folder / IDS).stat().st_mtime_ns, (folder / OFFSETS).stat().st_mtime_ns
         if state not in _verified:
             _verify(folder, header, vocabulary)
@@ -178,7 +179,7 @@ def _open(folder: Path, vocabulary: Vocabulary, say: Callable[[str], None]) -> d
         if not folder.exists():
             return None
         problem = "a file is missing"
-    except (ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+    except (DocumentError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         problem = " ".join(str(error).split()) or type(error).__name__
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}", fix=f"set {PLACE} to another folder") from None
