@@ -200,6 +200,7 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
         (["--set", "method.=4"], "--set 'method.=4'.*expected: key=value"),
         (["--set", "method.stages.distil.steps=5"], "--epochs and method.stages.distil.steps are given"),
         (["--set", "seed.x=1"], r"--seed \(seed\): input should be a valid integer"),
+        (["--out", ""], "--out is empty.*fix: name one, or leave --out out"),
         (["--config", "nope.yaml"], r"cannot read nope\.yaml.*fix: check --config"),
         (["--config", "data.csv"], r"data\.csv (holds a str|is not YAML)"),
         (["--label-map", "positive"], "--label-map 'positive'.*expected: data=teacher"),

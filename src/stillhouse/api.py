@@ -86,6 +86,7 @@ def distill(
         TrainingDiverged: A loss became NaN; the last good checkpoint is kept.
     """
     given = given_options(distill, DISTILL, options)
+    _check_flags(overwrite=overwrite, quiet=quiet)
     _check_type("config", config, (RunConfig, str, Path), "a RunConfig, or the path of a run file")
     if isinstance(config, RunConfig):
         if given or changes:
@@ -153,6 +154,7 @@ def compare(
         StillhouseError: Not one method's run was finished.
     """
     given = given_options(compare, COMPARE, options)
+    _check_flags(overwrite=overwrite, quiet=quiet)
     _check_type("config", config, (str, Path), "the path of a comparison file")
     if given.get("grid") is True:
         raise UserError("grid is True", expected="learning rates, or False for none")
@@ -252,6 +254,12 @@ def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
         _check_type(name, text, (str,), "a text, or a list of texts", required=True)
         check_surrogates(text, f"{option_name(name)} {number}", "text")
     return many
+
+
+def _check_flags(**flags: Any) -> None:
+    """Refuses words for what deletes or hides: "no" would be true."""
+    for name, value in flags.items():
+        _check_type(name, value, (bool,), "True or False", required=True)
 
 
 def _check_type(name: str, value: Any, kinds: tuple[type, ...], expected: str, *, required: bool = False) -> None:

@@ -12,7 +12,7 @@ import stat
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,30 @@ def free_space(path: Path) -> float:
     return disk.free if disk.total else math.inf
 
 
-def require_writable(given: Path) -> Path:
-    """The path of a file that is to be written, before the work whose result goes there.
+def out_path(given: str | Path) -> Path:
+    """The path given as `--out`.
 
     Raises:
-        UserError: It cannot be.
+        UserError: It is blank, as a variable of the shell that is not set; or see `given_path`.
     """
-    path = given_path(given, "--out")
+    if not os.fspath(given).strip():
+        raise UserError("--out is empty", expected="a path", fix="name one, or leave --out out")
+    return given_path(given, "--out")
+
+
+def require_writable(given: Path, inputs: Iterable[str | None] = ()) -> Path:
+    """The path of a file that is to be written, before the work whose result goes there.
+
+    Args:
+        given: As it was given.
+        inputs: What the work reads, as it was given: a file or folder, or a name from elsewhere.
+
+    Raises:
+        UserError: It cannot be written, or is one of the inputs or in one of them.
+    """
+    path = out_path(given)
+    if path.is_file() and any(_is_part(path, given_path(name, "the input")) for name in inputs if name):
+        raise UserError(f"--out {path} would be written over what is read", expected="a new file", fix="choose another --out")
     if path.is_dir():
         raise UserError(f"{path} is a folder", expected="a file to write", fix="name a file in it")
     with explained(path):
@@ -133,6 +150,15 @@ def require_writable(given: Path) -> Path:
         probe.touch()
         probe.unlink()
     return path
+
+
+def _is_part(file: Path, read: Path) -> bool:
+    """Whether a file is one that is read, or in a folder that is; beside a run's own files people may keep others."""
+    if read.is_file():
+        return read.samefile(file)
+    own = (RUN_CONFIG, METRICS, PREDICTIONS, LOG, REPORT)
+    inside, real = read.resolve(), file.resolve()
+    return inside in real.parents and not ((read / RUN_CONFIG).exists() and real.parent == inside and real.name not in own)
 
 
 def is_leftover(path: Path) -> bool:

@@ -258,6 +258,27 @@ def test_evaluate_refuses(here, capsys, arguments, said):
     assert set(here.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("command", "data", "out"),
+    [
+        ("predict", "data.csv", "data.csv"),
+        ("predict", "data.csv", "link.csv"),
+        ("predict", "data.csv", "hard.csv"),
+        ("predict", "data.csv", "run/metrics.json"),
+        ("evaluate", "data.csv", "./data.csv"),
+        ("evaluate", "data.csv", "run/student/config.json"),
+    ],
+)
+def test_no_input_is_written_over(here, capsys, command, data, out):
+    for name, link in (("link.csv", os.symlink), ("hard.csv", os.link)):
+        if not Path(name).exists():
+            link("data.csv", name)
+    before = Path(out).read_bytes()
+    assert leave(command, "run", "--data", data, "--out", out) == 2
+    assert "would be written over what is read" in capsys.readouterr().err
+    assert Path(out).read_bytes() == before
+
+
 # predict.
 
 

@@ -17,6 +17,21 @@ TYPES = {"distill": DistillOptions, "compare": CompareOptions, "evaluate": Colum
 TABLES = {"distill": DISTILL, "compare": COMPARE, "evaluate": EVALUATE, "predict": PREDICT}
 
 
+class NoTruth:
+    """An object that, as tables and arrays do, compares by element and is neither true nor false."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other):
+        return self
+
+    def __ne__(self, other):
+        return self
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+
 @pytest.mark.parametrize("function", TABLES)
 def test_types_and_table_agree(function):
     assert get_type_hints(TYPES[function]) == {name: option.type | None for name, option in TABLES[function].items()}
@@ -72,6 +87,9 @@ def test_unknown_options_name_the_nearest(given, said):
         (lambda: stillhouse.distill(changes=[3]), "changes is 3, of type int"),
         (lambda: stillhouse.distill(label_map=3), "label_map is 3"),
         (lambda: stillhouse.distill(label_map=[3]), "--label-map 3"),
+        (lambda: stillhouse.distill(overwrite="no"), "overwrite is 'no', of type str"),
+        (lambda: stillhouse.compare(overwrite="no"), "overwrite is 'no', of type str"),
+        (lambda: stillhouse.distill(data=NoTruth()), r"--data \(data.source\): input should be a valid string"),
         (lambda: stillhouse.compare(config=3), "config is 3, of type int"),
         (lambda: stillhouse.evaluate(None, "data.csv"), "model is None, of type NoneType"),
         (lambda: stillhouse.evaluate("model", ["data.csv"]), "data is .'data.csv'., of type list"),

@@ -100,7 +100,7 @@ def evaluate(
     from stillhouse.files import require_writable, write_json
 
     if out is not None:
-        out = require_writable(out)
+        out = require_writable(out, (data, model, teacher))
     scores = run_evaluate(model, data, teacher=teacher, **options)
     show(scores_table(scores))
     if out is not None:
@@ -125,7 +125,7 @@ def predict(
     from stillhouse.files import require_writable, write_text
 
     if out is not None:
-        out = require_writable(out)
+        out = require_writable(out, (data, model))
     rows = run_predict(model, text=text, text_pair=text_pair, data=data, **options)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if out is None:

@@ -13,7 +13,7 @@ from stillhouse.comparison.wording import in_comparison
 from stillhouse.config import BASELINE_METHOD, StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
-from stillhouse.files import given_path
+from stillhouse.files import given_path, out_path
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.checkpoint import find_checkpoint
@@ -258,4 +258,4 @@ def comparison_out(config: CompareConfig) -> Path:
         UserError: It can be none, or the data cannot.
     """
     given_path(config.data.source, "--data")
-    return given_path(config.out or f"runs/{data_name(config.data.source)}-compare", "--out")
+    return out_path(f"runs/{data_name(config.data.source)}-compare" if config.out is None else config.out)

@@ -158,7 +158,7 @@ class Predictor:
             raise UserError(
                 f"{self.name} was trained on {wanted}, and {given} are given",
                 expected=wanted,
-                fix="use the model on such data",
+                fix="leave the second texts out" if pairs else "name the second texts with --text-pair",
             )
 
     def tokenize(self, examples: Examples, task: Task | None = None, *, max_length: int | None = None) -> Split:

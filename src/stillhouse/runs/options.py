@@ -170,7 +170,8 @@ def over_demo(mapping: dict[str, Any], *, with_method: bool = True) -> dict[str,
     """
     demo = read_config(DEMO)
     chosen = merged(demo, mapping)
-    if any(not isinstance(chosen[part], dict) or chosen[part].get("source") != demo[part]["source"] for part in DEMO_PARTS):
+    sources = [chosen[part].get("source") if isinstance(chosen[part], dict) else None for part in DEMO_PARTS]
+    if not all(isinstance(source, str) for source in sources) or sources != [demo[part]["source"] for part in DEMO_PARTS]:
         return mapping
     if not with_method or method_settings(mapping).get("name", demo["method"]["name"]) != demo["method"]["name"]:
         del demo["method"]
