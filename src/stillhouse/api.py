@@ -237,7 +237,10 @@ def model_folder(model: str | Path) -> str:
     """
     _check_type("model", model, (str, Path), "a folder or a hub id", required=True)
     path = given_path(model, "the model")
-    is_run = (path / RUN_CONFIG).exists() and (path / STUDENT).exists()
+    is_run = (path / RUN_CONFIG).exists()
+    if is_run and not (path / STUDENT).exists():
+        again = "give the command of the run again: it goes on where it was"
+        raise UserError(f"{path} is a run without a student/", expected="a finished run", fix=again)
     inside = path / STUDENT if is_run else path
     run = RunFolder(inside.parent)
     if run.is_finished and (run / RUN_CONFIG).exists():

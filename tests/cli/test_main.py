@@ -282,6 +282,15 @@ def test_no_input_is_written_over(here, capsys, command, data, out):
 # predict.
 
 
+@pytest.mark.parametrize("command", [["predict", "--text", "a"], ["evaluate", "--data", "data.csv"]])
+def test_an_unfinished_run_is_no_model(here, capsys, command):
+    for name in ("run.yaml", "teacher/config.json"):
+        Path("begun", name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path("run", name), Path("begun", name))
+    assert leave(command[0], "begun", *command[1:]) == 2
+    assert re.search("begun is a run without a student/.*goes on where it was", capsys.readouterr().err, re.DOTALL)
+
+
 def test_predict_prints_json_lines(here, capsys):
     assert leave("predict", "run", "--text", "a good movie", "--text", "") == 0
     out, err = capsys.readouterr()

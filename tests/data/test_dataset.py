@@ -211,6 +211,20 @@ def test_the_cause_is_named_where_labels_are_missing(tmp_path: Path, labels: lis
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([f"{row},{row % 10}" for row in range(80)], True),
+        ([f"{row}%" for row in range(80)], True),
+        ([f"c{row}" for row in range(19)] + ["other"] * 61, False),
+        ([f"c{row // 2}" for row in range(80)], False),
+    ],
+)
+def test_labels_of_one_row_each_are_counted(tmp_path: Path, labels: list[Any], said: bool) -> None:
+    notes = load_dataset(DataConfig(source=labelled(tmp_path, labels, rows=80))).notes
+    assert any("80 of 80 labels in `label` stand in one row alone" in note for note in notes) is said
+
+
 def test_labels_that_look_alike_are_named(tmp_path: Path) -> None:
     notes = load_dataset(DataConfig(source=labelled(tmp_path, ["Good", "good", "caf\u00e9", "cafe\u0301", "+1", "1"]))).notes
     said = "the labels 'Good', 'good' differ only in case, spaces, plus sign or Unicode form; if they mean the same, write"

@@ -34,6 +34,7 @@ from stillhouse.task import Task
 from stillhouse.tasks import RowKind
 
 _WHOLE = re.compile(r"[+-]?\d+(\.0+)?")
+_MANY_SINGLE = 20  # labels of one row each, from which a column rather holds numbers, dates or names than classes
 _SIGNED = re.compile(r"[+-]\d+")
 
 
@@ -71,6 +72,16 @@ class Classification(RowKind):
                 "teacher has for the classes, with or without -1: --label-map -1=NAME --label-map 0=NAME",
             )
         return classes
+
+    def label_notes(self, table: Table, column: str, names: Sequence[str], labels: Sequence[Any], *, check: bool) -> list[str]:
+        counts = Counter(label for label in labels if label is not None)
+        single = sum(count == 1 for count in counts.values())
+        if not check or single < _MANY_SINGLE or 2 * single < counts.total():
+            return []
+        return [
+            f"{single:,} of {len(counts):,} labels in `{column}` stand in one row alone; if they are numbers, write them "
+            "plainly, such as 1.5; if they are no labels, name another column with --label"
+        ]
 
     def read_labels(self, table: Table, columns: Columns, rows: Sequence[int]) -> list[str | None]:
         check_no_lists(table, str(columns.label))
