@@ -55,6 +55,21 @@ def test_files_beside_it(tmp_path, name):
     assert damaged_beside(record, found, "other") is None
 
 
+def test_a_file_that_is_missing_from_a_folder_is_damage_and_a_folder_that_is_gone_is_not(tmp_path):
+    record = write(tmp_path)
+    (tmp_path / "student" / "weights").unlink()
+    assert damaged_beside(record, read_sealed(record), "student") == tmp_path / "student" / "weights"
+    (tmp_path / "student").rmdir()
+    assert damaged_beside(record, read_sealed(record), "student") is None
+
+
+def test_the_checksums_are_sealed_too(tmp_path):
+    record = write(tmp_path)
+    record.write_text(record.read_text().replace("student/weights", "student/weightt"))
+    with pytest.raises(UserError, match="is damaged: its checksum does not agree"):
+        read_sealed(record)
+
+
 def test_a_record_of_an_older_version_is_taken_at_its_word(tmp_path):
     (tmp_path / "record.json").write_text(json.dumps(CONTENT))
     assert read_sealed(tmp_path / "record.json") == CONTENT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -252,7 +252,7 @@ def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
     """One text or several as a list; None where there are none."""
     if texts is None:
         return None
-    many = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
+    many = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, (str, bytes, Mapping)) else [texts]
     for number, text in enumerate(many, 1):
         _check_type(name, text, (str,), "a text, or a list of texts", required=True)
         check_surrogates(text, f"{option_name(name)} {number}", "text")

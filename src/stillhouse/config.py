@@ -136,7 +136,7 @@ class StageConfig(Frozen):
 
     group: ClassVar[str] = TRAINING
 
-    epochs: Annotated[PositiveFloat, Option("Epochs of the last stage. [the method's]")] = 3
+    epochs: Annotated[PositiveFloat, Field(le=1_000_000), Option("Epochs of the last stage. [the method's]")] = 3
     steps: PositiveInt | None = None
     least_steps: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[PositiveFloat, Option("Peak rate, last stage. [the method's]")] = 5e-5

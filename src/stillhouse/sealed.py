@@ -12,7 +12,7 @@ from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError
 from stillhouse.files import checksum_of, write_json
 
-CHECKSUMS = "checksums"  # by the name of a file, as seen from the record; that of the record leaves this key out
+CHECKSUMS = "checksums"  # by the name of a file, as seen from the record; that of the record leaves itself out
 
 
 def write_sealed(path: Path, content: Mapping[str, Any], files: Iterable[Path] = ()) -> None:
@@ -24,7 +24,7 @@ def write_sealed(path: Path, content: Mapping[str, Any], files: Iterable[Path] =
         files: Those below its folder that belong to it; they are there.
     """
     beside = {file.relative_to(path.parent).as_posix(): checksum_of(file) for file in files}
-    write_json(path, {**content, CHECKSUMS: {path.name: _seal(content), **beside}})
+    write_json(path, {**content, CHECKSUMS: {path.name: _seal({**content, CHECKSUMS: beside}), **beside}})
 
 
 def read_sealed(path: Path, *, expected: str = "", fix: str = "") -> dict[str, Any]:
@@ -42,15 +42,15 @@ def read_sealed(path: Path, *, expected: str = "", fix: str = "") -> dict[str, A
     if not isinstance(content, dict):
         raise damaged_file(path, "it holds no JSON object", fix)
     if CHECKSUMS in content:
-        own = {name: value for name, value in content.items() if name != CHECKSUMS}
         sums = content[CHECKSUMS]
-        if not isinstance(sums, dict) or sums.get(path.name) != _seal(own):
+        beside = {name: value for name, value in sums.items() if name != path.name} if isinstance(sums, dict) else {}
+        if not isinstance(sums, dict) or sums.get(path.name) != _seal({**content, CHECKSUMS: beside}):
             raise damaged_file(path, "its checksum does not agree", fix)
     return content
 
 
 def damaged_beside(record: Path, content: Mapping[str, Any], name: str) -> Path | None:
-    """The first file of a record that is there and is not as it was written.
+    """The first file of a record that is not as it was written; one that is missing from a folder that is there is such, too.
 
     Args:
         record: Path of the record.
@@ -59,8 +59,10 @@ def damaged_beside(record: Path, content: Mapping[str, Any], name: str) -> Path 
     """
     for file, value in content.get(CHECKSUMS, {}).items():
         path: Path = record.parent / file
-        if (file == name or file.startswith(f"{name}/")) and path.is_file() and checksum_of(path) != value:
-            return path
+        if file == name or file.startswith(f"{name}/"):
+            is_lost = not path.is_file() and (record.parent / name).is_dir()
+            if is_lost or (path.is_file() and checksum_of(path) != value):
+                return path
     return None
 
 

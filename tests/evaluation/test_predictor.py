@@ -54,6 +54,15 @@ def test_a_folder_and_the_live_model_give_the_same(folder):
     assert len(np.unique(logits, axis=0)) == len(TEXTS)
 
 
+def test_outputs_of_one_name_are_refused(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    config["id2label"] = {"0": "no", "1": "yes", "2": "no"}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="several outputs of one name: 'no', 'yes', 'no'"):
+        Predictor.of_folder(str(copy), FP32)
+
+
 def test_it_is_loaded_once(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     predictor = Predictor.of_folder(str(copy), FP32)

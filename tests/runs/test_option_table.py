@@ -94,6 +94,8 @@ def test_unknown_options_name_the_nearest(given, said):
         (lambda: stillhouse.evaluate(None, "data.csv"), "model is None, of type NoneType"),
         (lambda: stillhouse.evaluate("model", ["data.csv"]), "data is .'data.csv'., of type list"),
         (lambda: stillhouse.predict("model", text=3), "text is 3, of type int"),
+        (lambda: stillhouse.predict("model", text={"a": 1}), "text is {'a': 1}, of type dict"),
+        (lambda: stillhouse.predict("model", text=b"a"), "text is b'a', of type bytes"),
         (lambda: stillhouse.predict("model", text=["a", None]), "text is None, of type NoneType"),
         (lambda: stillhouse.predict("model", data=3), "data is 3, of type int"),
     ],

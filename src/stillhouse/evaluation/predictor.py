@@ -13,7 +13,7 @@ from stillhouse.config import DataConfig, EngineConfig, PositiveInt
 from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import encode
 from stillhouse.data.tokenized_split import TokenizedSplit, tokenized_split
-from stillhouse.errors import UserError, shown
+from stillhouse.errors import UserError, listed, shown
 from stillhouse.evaluation.evaluate import Predictions, Split, decode
 from stillhouse.evaluation.scoring import Logits, compute_logits
 from stillhouse.machine.engine import build_accelerator
@@ -199,6 +199,12 @@ def load_with_head(source: str) -> tuple[Model, Task]:
             fix="give the student/ or teacher/ folder of a run",
         )
     labels = head_labels(checkpoint.config) if kind.has_classes else ()
+    if len(set(labels)) < len(labels):
+        raise UserError(
+            f"{source} has several outputs of one name: {listed(labels)}",
+            expected="a name of its own for each output",
+            fix="correct id2label in its config.json",
+        )
     task = Task(checkpoint.name, kind, labels, unanswerable=kind.can_abstain)
     encoder, _ = load_encoder(checkpoint, task)
     tokenizer = load_tokenizer(checkpoint)

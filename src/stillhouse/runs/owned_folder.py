@@ -72,7 +72,7 @@ class OwnedFolder:
         """
         if (path := damaged_beside(self / self.result_name, self.result(), name)) is not None:
             fix = f"{self._anew}; a folder that was changed on purpose can be used under another path"
-            raise damaged_file(path, "its checksum does not agree", fix)
+            raise damaged_file(path, "its checksum does not agree" if path.is_file() else "it is missing", fix)
 
     @property
     def _anew(self) -> str:
