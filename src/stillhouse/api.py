@@ -9,8 +9,8 @@ from typing import Any, Unpack
 from stillhouse.comparison.compare_options import COMPARE, CompareOptions
 from stillhouse.comparison.folder import ComparisonFolder
 from stillhouse.console import Console, show
-from stillhouse.data.readers.table import check_surrogates
-from stillhouse.errors import UserError, option_name, shown
+from stillhouse.data.read_examples import check_given
+from stillhouse.errors import UserError, shown
 from stillhouse.files import REPORT, RUN_CONFIG, STUDENT, given_path
 from stillhouse.runs.option_table import DISTILL, EVALUATE, PREDICT, ColumnOptions, DistillOptions, ScoringOptions
 from stillhouse.runs.options import config_from_options, given_options, scoring_config
@@ -223,6 +223,7 @@ def predict(
     texts, pairs = _listed("text", text), _listed("text_pair", text_pair)
     if pairs is not None and (texts is None or len(texts) != len(pairs)):
         raise UserError(f"{len(texts or ())} texts and {len(pairs)} second texts", expected="one second text for each text")
+    check_given(texts or (), pairs)  # before the model is loaded
     config = scoring_config(given)
     predictor = Predictor.of_folder(model_folder(model), config.engine)
     notes = [*predictor.notes]
@@ -256,9 +257,8 @@ def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
     if texts is None:
         return None
     many = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
-    for number, text in enumerate(many, 1):
+    for text in many:
         _check_type(name, text, (str,), "a text, or a list of texts", required=True)
-        check_surrogates(text, f"{option_name(name)} {number}", "text")
     return many
 
 
