@@ -129,4 +129,4 @@ def test_nothing_else_reads_json_or_yaml():
     """But the process that reads sources for pydocs, which runs without any package."""
     reads = re.compile(r"\bjson\.loads?\(|\byaml\.(safe_)?load|JSONDecoder\(|SafeLoader")
     found = {file.name for file in SOURCE.rglob("*.py") if reads.search(file.read_text(encoding="utf-8"))}
-    assert found <= {"documents.py", "docstrings.py", "records.py", "literals.py"}
+    assert found <= {"documents.py", "docstrings.py"}

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from stillhouse.runs import session
 from tests import toy_data
 from tests.commands import distil, leave
 from tests.methods.stage_names import stage_names
-from tests.processes import finish
+from tests.processes import LIMIT, finish
 from tests.records import timeless
 from tests.tiny_models import make_tiny_checkpoint
 
@@ -90,6 +91,41 @@ def test_two_processes_end_where_one_does(tmp_path, start_ranks, task, method, c
     fork(start_ranks, 1, tmp_path, *arguments, "--out", str(one))
     assert fork(start_ranks, 2, tmp_path, *arguments, "--out", str(two)).count("task: ") == 1
     assert_same_runs(one, two)
+
+
+def kill_at(step, started, log):
+    """Ends processes in the stage `distil`, once the log holds a step of it."""
+    deadline = time.monotonic() + LIMIT
+    while f'{{"stage": "distil", "step": {step}' not in (log.read_text() if log.exists() else ""):
+        assert time.monotonic() < deadline
+        assert all(process.is_alive() for process, _ in started), [output.read_text() for _, output in started]
+        time.sleep(0.002)
+    for process, _ in started:
+        process.kill()
+        process.join(LIMIT)
+
+
+@pytest.mark.long
+def test_two_processes_start_a_damaged_stage_anew(tmp_path, start_ranks):
+    """A flipped bit in the checkpoint from which both would go on."""
+    arguments = [one.replace("distil.epochs=1", "distil.epochs=20") for one in command(tmp_path, "classification", "logit")]
+    arguments += ["--set", "engine.checkpoint_seconds=0", "--set", "engine.log_every=1"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    fork(start_ranks, 2, tmp_path, *arguments, "--out", str(whole))
+    kill_at(12, start_ranks(2, [*arguments, "--out", str(run)], tmp_path / "cache2"), run / "log.jsonl")
+    checkpoint = run / "checkpoints" / "distil" / "checkpoint.pt"
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    said = fork(start_ranks, 2, tmp_path, *arguments, "--out", str(run))
+    assert said.count(f"{checkpoint} is damaged, or of another version: stage distil starts anew") == 1
+    ours, expected = ((folder / "student" / "model.safetensors").read_bytes() for folder in (run, whole))
+    assert ours == expected
+    stages = [timeless(json.loads((folder / "metrics.json").read_text()))["stages"][-1] for folder in (run, whole)]
+    assert stages[0] == stages[1]
+    steps = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in steps if line["stage"] == "distil" and "loss" in line]
+    assert steps == list(range(1, len(steps) + 1))
 
 
 def launched(tmp_path, start_ranks, task, method, changes):

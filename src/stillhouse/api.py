@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from stillhouse.comparison.compare_options import COMPARE, CompareOptions
-from stillhouse.console import Console
-from stillhouse.data.readers.table import check_surrogates
-from stillhouse.errors import UserError, option_name, shown
+from stillhouse.comparison.folder import ComparisonFolder
+from stillhouse.console import Console, show
+from stillhouse.data.read_examples import check_given
+from stillhouse.errors import UserError, shown
 from stillhouse.files import REPORT, RUN_CONFIG, STUDENT, given_path
 from stillhouse.runs.option_table import DISTILL, EVALUATE, PREDICT, ColumnOptions, DistillOptions, ScoringOptions
 from stillhouse.runs.options import config_from_options, given_options, scoring_config
@@ -198,6 +199,7 @@ def predict(
     text: str | Sequence[str] | None = None,
     text_pair: str | Sequence[str] | None = None,
     data: str | Path | None = None,
+    quiet: bool = True,
     **options: Unpack[ScoringOptions],
 ) -> list[dict[str, Any]]:
     """Labels, values, tags or answers for texts, in their order.
@@ -207,6 +209,7 @@ def predict(
         text: One text or several; for question answering the questions, for tagging sentences that are split at spaces.
         text_pair: Second texts, one for each text; for question answering the contexts.
         data: A file with texts instead; labels are not needed.
+        quiet: Print nothing; else what people have to know of model and texts goes to stderr.
         options: Those of the command, see `stillhouse predict --help`; None means the default.
 
     Raises:
@@ -222,18 +225,24 @@ def predict(
     texts, pairs = _listed("text", text), _listed("text_pair", text_pair)
     if pairs is not None and (texts is None or len(texts) != len(pairs)):
         raise UserError(f"{len(texts or ())} texts and {len(pairs)} second texts", expected="one second text for each text")
+    check_given(texts or (), pairs)  # before the model is loaded
     config = scoring_config(given)
     predictor = Predictor.of_folder(model_folder(model), config.engine)
+    notes = [*predictor.notes]
     if data is not None:
-        return predict_file(predictor, str(data), max_length=config.data.max_length)
-    return predictor.predict(texts or (), pairs, max_length=config.data.max_length)
+        rows = predict_file(predictor, str(data), notes, max_length=config.data.max_length)
+    else:
+        rows = predictor.predict(texts or (), pairs, max_length=config.data.max_length)
+    for note in () if quiet else notes:
+        show(note, error=True)
+    return rows
 
 
 def model_folder(model: str | Path) -> str:
     """Where a model is: the student of a run folder, else the name as it was given.
 
     Raises:
-        UserError: It is a model of a finished run, and not as that left it.
+        UserError: It is a model of a finished run or of a comparison, and not as that left it.
     """
     _check_type("model", model, (str, Path), "a folder or a hub id", required=True)
     path = given_path(model, "the model")
@@ -242,9 +251,9 @@ def model_folder(model: str | Path) -> str:
         again = "give the command of the run again: it goes on where it was"
         raise UserError(f"{path} is a run without a student/", expected="a finished run", fix=again)
     inside = path / STUDENT if is_run else path
-    run = RunFolder(inside.parent)
-    if run.is_finished and (run / RUN_CONFIG).exists():
-        run.check_part(inside.name)
+    for folder in (RunFolder(inside.parent), ComparisonFolder(inside.parent)):
+        if (folder / folder.result_name).exists() and (folder / folder.config_name).exists():
+            folder.check_part(inside.name)
     return str(inside) if is_run else str(model)
 
 
@@ -253,9 +262,8 @@ def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
     if texts is None:
         return None
     many = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, (str, bytes, Mapping)) else [texts]
-    for number, text in enumerate(many, 1):
+    for text in many:
         _check_type(name, text, (str,), "a text, or a list of texts", required=True)
-        check_surrogates(text, f"{option_name(name)} {number}", "text")
     return many
 
 

@@ -302,6 +302,25 @@ def test_predict_prints_json_lines(here, capsys):
         assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
 
 
+def test_predict_says_what_was_left_out_and_what_a_model_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_tiny_checkpoint(tmp_path / "tagger", "bert", layers=1, head="tagging", labels=("O", "B-X"))
+    tokenizer = json.loads(Path("tagger/tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    words = [word for word in vocabulary if word.isalpha() and len(word) > 2]
+    tokenizer["model"]["vocab"] = {word.title() if word in words else word: index for word, index in vocabulary.items()}
+    Path("tagger/tokenizer.json").write_text(json.dumps(tokenizer))
+    Path("rows.conll").write_text("# id 1\nAnn O\nran O\n\n# id 2\nBob O\nsat O\n")
+    assert leave("predict", "tagger", "--data", "rows.conll") == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["text"] for line in out.splitlines()] == [["Ann", "ran"], ["Bob", "sat"]]
+    lowered, comments = err.splitlines()
+    assert re.match("tagger: warning: the tokenizer lower-cases all text", lowered)
+    assert comments == "rows.conll: 2 comment lines, which begin with #, were left out"
+    assert api.predict("tagger", text="Ann ran")
+    assert capsys.readouterr() == ("", "")
+
+
 def test_predict_reads_and_writes_files(here, capsys):
     Path("texts.txt").write_text("a good movie\n\nça va très mal\n", encoding="utf-8")
     assert leave("predict", "run/teacher", "--data", "texts.txt", "--out", "new/out.jsonl") == 0

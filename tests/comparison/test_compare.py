@@ -14,10 +14,11 @@ from tests.features import needing
 from tests.tiny_models import make_tiny_checkpoint
 from tests.toy_data import TASKS
 
-from stillhouse import StillhouseError, UserError, compare
+from stillhouse import StillhouseError, UserError, compare, evaluate
 from stillhouse.comparison.compare_config import comparison_from_options
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
 from stillhouse.runs.session import Session
+from stillhouse.sealed import write_sealed
 from stillhouse.task import load_kind
 from stillhouse.teachers import fill, store
 from stillhouse.teachers.source import OnlineTeacher
@@ -94,6 +95,26 @@ def test_the_teacher_is_fitted_once_and_kept_once(finished):
     assert not list(finished.folder.glob("rows/*/*/teacher"))
     teachers = {run["teacher"]["score"] for run in runs if run["method"] != "finetune"}
     assert teachers == {results["teacher"]["score"]}
+
+
+def test_a_damaged_teacher_is_named(finished, shelf, tmp_path):
+    """Where it is scored, and where the comparison goes on, whose record would take it as it is."""
+    folder = shutil.copytree(finished.folder, tmp_path / "copy")
+    record, weights = folder / "comparison.json", folder / "teacher" / "model.safetensors"
+    sums = json.loads(record.read_text())["checksums"]
+    assert {name for name in sums if name.startswith("teacher/")} >= {f"teacher/{weights.name}", "teacher/config.json"}
+    content = {name: value for name, value in finished.results.items() if name != "checksums"}
+    write_sealed(record, {**content, "complete": False}, [weights])
+    flipped = bytearray(weights.read_bytes())
+    flipped[-1] ^= 1
+    weights.write_bytes(flipped)
+    whole = finished.folder / "teacher"
+    for model, teacher in ((folder / "teacher", None), (whole, folder / "teacher")):
+        with pytest.raises(UserError, match=r"teacher/model\.safetensors is damaged: its checksum does not agree"):
+            evaluate(model, shelf / "data.csv", teacher=teacher)
+    assert evaluate(whole, shelf / "data.csv", teacher=whole)["agreement"] == 1
+    with pytest.raises(UserError, match=r"teacher/model\.safetensors is damaged"):
+        run(shelf, folder)
 
 
 def test_the_teacher_runs_once_for_all_methods_and_seeds(shelf, tmp_path, monkeypatch, empty_cache):

@@ -122,6 +122,17 @@ def test_questions_answers_and_contexts_untold_are_told_of() -> None:
         find_columns(rows, DataConfig(task="qa"))
 
 
+def test_answers_beside_a_class_are_not_chosen_between() -> None:
+    columns = {"question": ["q"] * 3, "context": ["the answer"] * 3, "topic": ["a", "b", "a"]}
+    rows = table(**columns, answer=["answer", "the", ""])
+    with pytest.raises(UserError, match=r"column 'topic' besides\n.*\n  fix: give --task qa to .* or --label topic for"):
+        find_columns(rows, DataConfig())
+    assert find_columns(rows, DataConfig(label="topic")).kind.name == "classification"
+    assert find_columns(rows, DataConfig(task="classification")).label == "topic"
+    assert find_columns(rows, DataConfig(task="qa")).label == "answer"
+    assert find_columns(table(**columns, answer=["yes", "no", "yes"]), DataConfig()).label == "topic"
+
+
 def test_messages_with_many_columns_are_cut() -> None:
     many = table(**{f"column {number}": ["a"] for number in range(10_000)})
     for config in (DataConfig(), DataConfig(label="x"), DataConfig(task="qa", label="column 1")):
@@ -144,6 +155,8 @@ def test_messages_with_many_columns_are_cut() -> None:
         ([1, 10**400], "regression"),
         (["a", "b", "1.5"], "classification"),
         ([True, False, True], "classification"),
+        (["a", "b", ["c"]], "classification"),  # which is then refused, and decides nothing
+        ([["a"], ["b", "c"], "a; b"], "multilabel"),
     ],
 )
 def test_kind_by_labels(labels: list[Any], kind: str) -> None:

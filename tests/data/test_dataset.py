@@ -143,6 +143,19 @@ def test_what_may_mean_no_label_is_a_class_where_the_data_say_so(tmp_path: Path,
     assert all(any(f"rows have the label {mark}" in note.replace("NaN", "nan") for note in data.notes) for mark in marks)
 
 
+@pytest.mark.parametrize("named", ["text", "id", "number"])
+def test_a_label_of_its_own_for_each_row_is_no_class(tmp_path: Path, named: str) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"text": sentence(row), "mood": ("good", "bad")[row % 2], "id": f"r{row}", "number": row} for row in range(40)]
+    path.write_text(lines(*rows, rows[0]))
+    with pytest.raises(UserError, match=r"every row has a label of its own, 40 in 41 rows") as caught:
+        load_dataset(DataConfig(source=str(path), label=named))
+    assert ("--task regression" in caught.value.fix) == (named == "number")
+    known = {str(row[named]) for row in rows}
+    if named != "text":  # a teacher with as many classes, and one row of each
+        assert len(load_dataset(DataConfig(source=str(path), label=named, text="text"), known=known).task.labels) == 40
+
+
 def labelled(tmp_path: Path, labels: list[Any], rows: int = 210) -> str:
     path = tmp_path / "labelled.jsonl"
     path.write_text(lines(*({"text": sentence(row), "label": labels[row % len(labels)]} for row in range(rows))))
@@ -394,7 +407,7 @@ def test_marks_of_missing_values_are_no_texts(tmp_path: Path, mark: Any) -> None
         assert f"{file}: 1 rows without text were left out" in data.notes
         said = f"{file}: 1 rows have the text {str(mark).strip()}, which means no text"
         assert (said in data.notes) == isinstance(mark, str)
-    given = read_texts(DataConfig(source=str(path)), load_kind("classification")).text
+    given = read_texts(DataConfig(source=str(path)), load_kind("classification"), []).text
     assert (len(given), given[20]) == (23, mark if isinstance(mark, str) else "")  # what is typed is answered
     pairs = [{"sentence1": sentence(number), "sentence2": sentence(number + 50), "label": number % 2} for number in range(20)]
     path.write_text(lines(*pairs, {"sentence1": "one", "sentence2": mark, "label": 1}))
@@ -428,7 +441,7 @@ def test_lists_in_the_cells_of_csv_files(tmp_path: Path) -> None:
         data = load_dataset(DataConfig(source=str(path), transfer=(str(path),)))
         assert (data.task.kind.name, data.task.labels) == ("tagging", ("B-PER", "O"))
         assert data.train.text[0] == ["Ann", sentence(int(data.train.ids[0]))]
-        assert read_texts(DataConfig(source=str(path)), data.task.kind).text[1] == ["Ann", sentence(1)]
+        assert read_texts(DataConfig(source=str(path)), data.task.kind, []).text[1] == ["Ann", sentence(1)]
     answer = "{'text': array(['Ann'], dtype=object), 'answer_start': array([3])}"
     asked = [f'who {sentence(row)}?,"In {sentence(row)}, Ann.","{answer}"\n' for row in range(30)]
     path.write_text("question,context,answers\n" + "".join(asked))
@@ -530,20 +543,22 @@ def test_texts_to_predict(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
     path.write_text("id,text,sentence1,sentence2\n7,plain,left,\n8,,a,b\n")
     some = DataConfig(source=str(path))
-    single = read_texts(some, load_kind("classification"), {"text": "text", "text_pair": None})
+    single = read_texts(some, load_kind("classification"), [], {"text": "text", "text_pair": None})
     assert single == Examples(["plain", ""], [None, None], None, ["0", "1"])
-    pair = read_texts(some, load_kind("regression"))  # a model from elsewhere: what is found
+    pair = read_texts(some, load_kind("regression"), [])  # a model from elsewhere: what is found
     assert (pair.text, pair.text_pair) == (["left", "a"], ["", "b"])
-    reversed_ = read_texts(some, load_kind("classification"), {"text": "sentence2", "text_pair": "sentence1", "label": "id"})
+    reversed_ = read_texts(
+        some, load_kind("classification"), [], {"text": "sentence2", "text_pair": "sentence1", "label": "id"}
+    )
     assert (reversed_.text, reversed_.text_pair) == (["", "b"], ["left", "a"])
-    absent = read_texts(some, load_kind("classification"), {"text": "opinion", "text_pair": None})
+    absent = read_texts(some, load_kind("classification"), [], {"text": "opinion", "text_pair": None})
     assert (absent.text, absent.text_pair) == (["plain", ""], None)
     words = tmp_path / "lines.txt"
     words.write_text("Ann ran\n")
-    assert read_texts(DataConfig(source=str(words)), load_kind("tagging")).text == [["Ann", "ran"]]
+    assert read_texts(DataConfig(source=str(words)), load_kind("tagging"), []).text == [["Ann", "ran"]]
     questions = tmp_path / "q.json"
     questions.write_text(squad(("a", "where?", None)))
-    found = read_texts(DataConfig(source=str(questions)), load_kind("qa"))
+    found = read_texts(DataConfig(source=str(questions)), load_kind("qa"), [])
     assert (found.text, found.text_pair, found.ids) == (["where?"], ["Paris is in France."], ["a"])
 
 
@@ -625,7 +640,7 @@ def test_empty_cells_of_multilabel_data_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["classification", "tagging", "qa"])
 @pytest.mark.parametrize(("texts", "pairs"), [(["fine", "broken \udcff"], ["a", "b"]), (["a", "b"], ["fine", "\ud800"])])
 def test_typed_texts_are_text(kind: str, texts: list[str], pairs: list[str]) -> None:
-    with pytest.raises(UserError, match="text 2: the text holds half of a surrogate pair"):
+    with pytest.raises(UserError, match=r"--text(-pair)? 2: the text holds half of a surrogate pair"):
         load_kind(kind).given_texts(texts, pairs)
 
 

@@ -49,7 +49,20 @@ def test_what_is_no_literal(text: str) -> None:
     assert parse_literal(text.strip()) is None
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "[" + "1" * 5000 + "]", "['\x00']", "['\ud800']", "[" * 300 + "]" * 299])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[" * 3_000 + "]" * 3_000,
+        "[" + "1" * 5000 + "]",
+        "['\x00']",
+        "['\ud800']",
+        "[" * 300 + "]" * 299,
+        '{"a": 1, "a": 2}',
+        "{'a': 1, 'a': 2}",
+    ],
+    ids=lambda text: text[:10] if text.isprintable() else None,
+)
 def test_hostile_text_is_no_literal(text: str) -> None:
     assert parse_literal(text) is None
 

@@ -74,7 +74,7 @@ def test_it_is_loaded_once(folder, tmp_path):
 def test_nothing_but_its_logits_is_asked_for(folder, tmp_path):
     (tmp_path / "data.csv").write_text("text,label\nnice,yes\ndull,no\ngood,yes\n")
     yes, no = without_encoder(folder, 1), without_encoder(folder, 0)
-    assert [row["label"] for row in predict_file(yes, str(tmp_path / "data.csv"))] == ["yes"] * 3
+    assert [row["label"] for row in predict_file(yes, str(tmp_path / "data.csv"), [])] == ["yes"] * 3
     scores = evaluate_models({"student": yes, "teacher": no}, DataConfig(source=str(tmp_path / "data.csv")))
     assert (scores["student"]["score"], scores["teacher"]["score"]) == (2 / 3, 1 / 3)
     assert scores["agreement"] == 0
@@ -94,6 +94,16 @@ def test_what_somebody_has_changed_is_refused(content):
     with pytest.raises(UserError, match="says stillhouse"):
         remembered(SimpleNamespace(stillhouse=content, name_or_path="model"))
     assert remembered(SimpleNamespace(stillhouse={"max_length": None})) == Remembered()
+
+
+def test_a_model_that_its_own_code_cannot_run_is_refused(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    tokenizer = (copy / "tokenizer.json").read_text()
+    (copy / "tokenizer.json").write_text(tokenizer.replace('"type_id": 1', '"type_id": 2'))  # of which the model has no vector
+    predictor = Predictor.of_folder(str(copy), FP32)
+    assert predictor.predict(TEXTS)
+    with pytest.raises(UserError, match="copy, a bert, cannot be run: index out of range"):
+        predictor.predict(TEXTS, TEXTS)
 
 
 def test_what_people_have_to_know_of_a_model_is_said(folder, tmp_path):

@@ -91,7 +91,7 @@ ODD = {
     "intermediate_size": [0, 10**12],
     "vocab_size": [0, -1, 10**12],
     "max_position_embeddings": [0, 10**9, 10**12],
-    "pad_token_id": [10**6, -(10**6), "x", [1]],
+    "pad_token_id": [10**6, -(10**6), -7, "x", [1]],
     "model_type": [[], {}, 5, ["bert"], ""],
     "architectures": [5, "BertModel", [5], {"a": 1}],
     "id2label": [[], 5, {"a": "b"}, "x"],

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -197,6 +198,19 @@ def test_damaged_predictions_are_left_out(make_run, damage):
     page = write_report(folder, said.append).read_text(encoding="utf-8")
     assert said == [f"predictions.jsonl is damaged: 1 of its {len(lines)} lines are left out"]
     assert said[0] in page
+
+
+@pytest.mark.parametrize("damage", [None, "x", {}, {"label": 5, "probabilities": [1]}, [], 1.5])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_prediction_of_another_form_is_left_out(make_run, damage, place):
+    """Wherever it stands: most lines say what the usual form is."""
+    folder = make_run()
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_bytes().splitlines()]
+    lines[place]["student"] = damage
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = []
+    write_report(folder, said.append)
+    assert said == [f"predictions.jsonl is damaged: 1 of its {len(lines)} lines are left out"]
 
 
 def test_two_plots_do_not_share_ids():

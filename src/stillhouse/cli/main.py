@@ -126,7 +126,7 @@ def predict(
 
     if out is not None:
         out = require_writable(out, (data, model))
-    rows = run_predict(model, text=text, text_pair=text_pair, data=data, **options)
+    rows = run_predict(model, text=text, text_pair=text_pair, data=data, quiet=False, **options)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if out is None:
         show(lines, end="")

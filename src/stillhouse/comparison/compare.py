@@ -62,6 +62,8 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
             if not accelerator.is_main_process:
                 console = Console(quiet=True)
             is_new = overwrite or not (folder / INPUTS).exists()
+            if not is_new and (folder / COMPARISON).exists():
+                folder.check_part(TEACHER)  # the next record takes it as it is
             plan = make_plan(config, console, check_teacher=partial(_check_teacher, accelerator, console) if is_new else None)
             if not is_new:
                 folder.check_inputs(plan.inputs)
@@ -235,7 +237,8 @@ class _Comparison:
         if not self.accelerator.is_main_process:
             return
         options = {"with_pairs": with_pairs, "is_complete": is_complete}
-        write_sealed(self.folder / COMPARISON, Record(self.config, self.plan, self.progress, self.folder, **options).content())
+        record = Record(self.config, self.plan, self.progress, self.folder, **options)
+        self.folder.write_result(record.content(), [TEACHER])
         if with_pairs:
             _tell(self.folder)
 

@@ -82,6 +82,8 @@ def find_columns(table: Table, config: DataConfig) -> Columns:
     texts = (config.text, config.text_pair)
     usual = [name for name in (*(TAGS if words else ()), *LABELS) if first_column(table, (name,)) not in texts]
     label = config.label or first_column(table, usual) or _no_label(table, LABELS)
+    if config.task is None and config.label is None:
+        _check_no_answers(table, label)
     kind = load_kind(config.task or _kind_name(table, config.text or words, label))
     columns = find_texts(table, config, kind, pair=None, label=label)
     return Columns(kind, columns.text, columns.text_pair, label)
@@ -158,17 +160,32 @@ def _is_qa(table: Table, config: DataConfig) -> bool:
     return any(isinstance(value, (list, dict)) for value in literal_values(table, str(found[2]))[:_LOOKED_AT])
 
 
+def _check_no_answers(table: Table, label: str) -> None:
+    """Refuses to choose between a class and an answer beside it that stands in a context."""
+    names = first_column(table, QUESTIONS), first_column(table, CONTEXTS), first_column(table, ANSWERS)
+    if None in names or label in names:
+        return
+    _, contexts, answers = (table.columns[str(name)][:_LOOKED_AT] for name in names)
+    pairs = [pair for pair in zip(contexts, answers, strict=True) if all(isinstance(one, str) and one.strip() for one in pair)]
+    if pairs and 2 * sum(answer in context for context, answer in pairs) > len(pairs):
+        raise UserError(
+            f"{table.source} has questions, contexts and answers that stand in these, and the column {label!r} besides",
+            expected="one thing to learn",
+            fix=f"give --task qa to find the answers, or --label {label} for classes",
+        )
+
+
 def _kind_name(table: Table, text: str | None, label: str) -> str:
     present = [value for value in literal_values(table, label) if missing_mark(value) is None]
     lists = [value for value in present[:_LOOKED_AT] if isinstance(value, list)]
-    if lists:
+    # Half of them, as of numbers below: one slip of the pen is reported, and decides nothing.
+    if lists and len(lists) * 2 >= len(present[:_LOOKED_AT]):
         words = [] if text is None else literal_values(table, text)[:_LOOKED_AT]
         is_tagging = any(isinstance(value, list) for value in words) or _are_tags([tag for tags in lists for tag in tags])
         return "tagging" if is_tagging else "multilabel"
     if text and text.casefold() in WORDS and present and all(_is_tag_line(value) for value in present[:_LOOKED_AT]):
         return "tagging"
     numbers = [value for value in map(number, present) if value is not None]
-    # Half of them, so that one slip of the pen in a column of scores is reported, and is not read as a class.
     if len(numbers) * 2 > len(present) and not all(value.is_integer() for value in numbers):
         return "regression"
     return "classification"
@@ -189,7 +206,7 @@ def _longest_text(table: Table, *taken: str | None) -> str:
         if name not in taken and texts and not _ID.fullmatch(name):
             lengths[name] = sum(map(len, texts)) / len(texts)
     if not lengths:
-        _missing(table, "text", "text")
+        _missing(table, "text", "text", beside=[name for name in taken if name is not None])
     return max(lengths, key=lambda name: lengths[name])
 
 
@@ -217,8 +234,9 @@ def _are_single_tags(values: Sequence[Any]) -> bool:
     return "O" in values and len({*map(str, values)}) > 1 and all(_is_tag_line(value) and " " not in value for value in values)
 
 
-def _missing(table: Table, what: str, option: str) -> NoReturn:
+def _missing(table: Table, what: str, option: str, beside: Sequence[str] = ()) -> NoReturn:
+    others = f" beside {listed(map(repr, beside))}" if beside else ""
     raise UserError(
-        f"{table.source} has no column that is known as the {what}; its columns are {listed(table.columns)}",
+        f"{table.source} has no column{others} that is known as the {what}; its columns are {listed(table.columns)}",
         fix=f"name the column with {option_name(option)}",
     )

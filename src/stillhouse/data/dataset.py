@@ -125,17 +125,19 @@ def load_evaluation(
     return Dataset(task, nothing, nothing, rows, notes=(*read.notes, f"evaluated on: {len(rows)} rows of {split}"))
 
 
-def read_texts(config: DataConfig, kind: Kind, usual: Mapping[str, str | None] | None = None) -> Examples:
+def read_texts(config: DataConfig, kind: Kind, notes: list[str], usual: Mapping[str, str | None] | None = None) -> Examples:
     """All rows to predict for, without labels; of several splits those of test, else validation, else train.
 
     Args:
         config: What to read.
         kind: Says whether rows are sentences, words or questions.
+        notes: What people have to know of the rows is added.
         usual: The columns of the model's training data, see `Dataset.columns`: used where the data have them, and they
             say whether the model reads pairs. Without them a second text is read where one is found.
     """
-    splits = read_source(config.source).splits
-    table = next(splits[name] for name in ("test", "validation", "train") if name in splits)
+    source = read_source(config.source)
+    table = next(source.splits[name] for name in ("test", "validation", "train") if name in source)
+    notes += [*source.notes, *_notes_on(table)]
     pair = None if not usual else usual.get("text_pair") is not None
     columns = _find_plain_texts(table, _with_usual(config, table, usual or {}), kind, pair)
     texts, pairs = text_columns(table, columns)
@@ -157,7 +159,7 @@ class _Read:
 def _read_splits(source: SplitTables, columns: Columns, known: Collection[str], *, check: bool = True) -> _Read:
     kind, train = columns.kind, source.table("train")
     columns = replace(columns, classes=kind.doubtful_classes(train, columns, known, by_share=check))
-    notes = [*source.notes, *(f"{table.source}: {note}" for table in source.splits.values() for note in table.notes)]
+    notes = [*source.notes, *(note for table in source.splits.values() for note in _notes_on(table))]
     splits = {name: read_examples(table, columns, notes) for name, table in source.splits.items()}
     hidden = []
     for name in ("validation", "test"):
@@ -177,7 +179,7 @@ def _read_splits(source: SplitTables, columns: Columns, known: Collection[str], 
     notes += [f"train: {note}" for note in kind.label_notes(train, str(columns.label), names, labels, check=check)]
     notes += alike_notes(names)
     if check:
-        check_training_labels(names, labels, train, columns)
+        check_training_labels(names, labels, train, columns, known)
         for name, rows in splits.items():
             check_known(kind, names, rows.labels, source.table(name).source)
     return _Read(columns, names, splits, [*_described(columns, names, train), *notes], hidden)
@@ -311,7 +313,7 @@ def _read_transfer(config: DataConfig, columns: Columns, notes: list[str]) -> li
         found = _find_plain_texts(table, named, columns.kind, columns.text_pair is not None)
         rows = read_examples(table, found, notes)
         notes.append(f"transfer: {len(rows):,} texts of {given} (column `{cut(found.text)}`)")
-        notes += [f"{table.source}: {note}" for note in table.notes]
+        notes += _notes_on(table)
         texts.append(replace(rows, ids=[f"transfer{number}-{name}" for name in rows.ids]))
     return texts
 
@@ -324,6 +326,10 @@ def _with_usual(config: DataConfig, table: Table, usual: Mapping[str, str | None
 
 def _find_plain_texts(table: Table, config: DataConfig, kind: Kind, pair: bool | None) -> Columns:
     return find_texts(table, config, kind, pair=pair, label=first_column(table, LABELS))
+
+
+def _notes_on(table: Table) -> list[str]:
+    return [f"{table.source}: {note}" for note in table.notes]
 
 
 def _counted(rows: Examples) -> str:

@@ -16,6 +16,7 @@ from stillhouse.errors import UserError, listed, shown
 from stillhouse.task import Kind
 
 _FREQUENT = 0.05  # of the rows that are not empty: so many do not lack their label by accident
+_OWN, _MANY = 0.9, 20  # share of different names above which they are no classes, among so many labels
 MINUS_ONE = "-1"
 
 
@@ -33,14 +34,32 @@ def label_names(kind: Kind, labels: Iterable[Any]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: (int(name), name)) if integers else sorted(found))
 
 
-def check_training_labels(names: Sequence[str], labels: Sequence[Any], table: Table, columns: Columns) -> None:
-    """Refuses labels from which nothing can be learnt: none at all, or only one class."""
+def check_training_labels(
+    names: Sequence[str], labels: Sequence[Any], table: Table, columns: Columns, known: Collection[str] = ()
+) -> None:
+    """Refuses labels from which nothing can be learnt: none at all, only one class, or one for each row.
+
+    Args:
+        names: All that occur.
+        labels: Of the training rows, by name.
+        table: Where they come from.
+        columns: Its columns.
+        known: Names of the teacher's, which may stand but once.
+    """
     present = [value for value in labels if value is not None]
     if not present:
         raise no_labels(table, columns, ", or give such text with --transfer")
     others = ", ".join(_without_label(table, columns))
     place = f"column {columns.label!r}" + (f"; of the others {others}, which means no label" if others else "")
     columns.kind.check_labels(names, present, table.source, place)
+    times = sum(len([*columns.kind.names_of(label)]) for label in present) if names else 0
+    if times >= _MANY and len(names) > _OWN * times and not set(names) <= set(known):
+        are_numbers = all(number(name) is not None for name in names)
+        raise UserError(
+            f"{table.source}: nearly every row has a label of its own, {len(names):,} in {len(present):,} rows ({place})",
+            expected="labels that many rows share",
+            fix="name the right column with --label" + (", or give --task regression for numbers" if are_numbers else ""),
+        )
 
 
 def no_labels(table: Table, columns: Columns, else_fix: str = "") -> UserError:

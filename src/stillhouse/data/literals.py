@@ -7,13 +7,13 @@ They may be spelt as JSON, Python or numpy spell them: `["a", "b"]`, `['a', 'b']
 from __future__ import annotations
 
 import ast
-import json
 import re
 import warnings
 from typing import Any
 
 from stillhouse.data.missing import MARKS
 from stillhouse.data.readers.table import Table
+from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError, shown
 
 _SHARE = 0.9  # of the cells of a column of literals, so that a slip of the pen is reported
@@ -54,8 +54,10 @@ def check_no_lists(table: Table, name: str) -> None:
 def parse_literal(text: str) -> list[Any] | dict[Any, Any] | None:
     """A list (tuple, set, array) or dictionary as text -> its value; None where the text is nothing of the kind."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = read_json(text, "a cell")
+    except DocumentError as error:
+        if not error.is_syntax:  # it is JSON, but a key stands twice or it is nested too deep
+            return None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of escapes that Python does not know
@@ -123,7 +125,7 @@ def _value(node: ast.expr) -> Any:
         case ast.List(items) | ast.Tuple(items) | ast.Set(items):
             return [_value(item) for item in items]
         case ast.Dict(keys, values):
-            return {_key(key): _value(value) for key, value in zip(keys, values, strict=True)}
+            return _without_repeats([(_key(key), _value(value)) for key, value in zip(keys, values, strict=True)])
         case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as number)):
             return -number
         case ast.UnaryOp(ast.UAdd(), ast.Constant(int() | float() as number)):
@@ -133,6 +135,13 @@ def _value(node: ast.expr) -> Any:
         case ast.Call(called, items) if _WRAPPERS.fullmatch(ast.unparse(called)) and len(items) < 2:
             return _value(items[0]) if items else []
     raise ValueError("no literal")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def _key(node: ast.expr | None) -> str:

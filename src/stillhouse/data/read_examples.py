@@ -99,9 +99,9 @@ def check_given(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
     Raises:
         UserError: One holds half of a surrogate pair, as bytes that are no UTF-8 become on the command line.
     """
-    for given in (texts, pairs or ()):
+    for name, given in (("--text", texts), ("--text-pair", pairs or ())):
         for number, text in enumerate(given, 1):
             try:
-                check_surrogates(text, f"text {number}", "text")
+                check_surrogates(text, f"{name} {number}", "text")
             except UserError as error:
                 raise UserError(error.given, expected=error.expected, fix="give it as UTF-8") from None

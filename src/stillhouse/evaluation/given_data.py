@@ -17,14 +17,14 @@ from stillhouse.evaluation.predictor import Predictor
 from stillhouse.evaluation.scores import scores_entry
 
 
-def predict_file(predictor: Predictor, source: str, *, max_length: int | None = None) -> list[dict[str, Any]]:
-    """One dictionary a row of a file with texts, see `Predictor.answer`.
+def predict_file(predictor: Predictor, source: str, notes: list[str], *, max_length: int | None = None) -> list[dict[str, Any]]:
+    """One dictionary a row of a file with texts, see `Predictor.answer`; what was left out is said in `notes`.
 
     Raises:
         UserError: The file holds no such texts.
     """
     try:
-        examples = read_texts(DataConfig(source=source), predictor.task.kind, predictor.remembers.columns)
+        examples = read_texts(DataConfig(source=source), predictor.task.kind, notes, predictor.remembers.columns)
     except UserError as error:
         fix = "rename the column to text" if "--text" in error.fix else error.fix  # predict has no option for it
         raise UserError(error.given, expected=error.expected, fix=fix) from None

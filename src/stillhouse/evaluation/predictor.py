@@ -13,12 +13,12 @@ from stillhouse.config import DataConfig, EngineConfig, PositiveInt
 from stillhouse.data.examples import Examples
 from stillhouse.data.tokenize import encode
 from stillhouse.data.tokenized_split import TokenizedSplit, tokenized_split
-from stillhouse.errors import UserError, listed, shown
+from stillhouse.errors import StillhouseError, UserError, listed, shown
 from stillhouse.evaluation.evaluate import Predictions, Split, decode
 from stillhouse.evaluation.scoring import Logits, compute_logits
 from stillhouse.machine.engine import build_accelerator
 from stillhouse.models import limits
-from stillhouse.models.architecture import head_kind, head_labels
+from stillhouse.models.architecture import head_kind, head_labels, reason_of
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on
 from stillhouse.models.model import Model
@@ -107,7 +107,16 @@ class Predictor:
 
         def compute(rows: TokenizedSplit) -> Logits:
             precision = accelerator.autocast()
-            return compute_logits(encoder, rows, 0, device=accelerator.device, autocast=precision)
+            try:
+                return compute_logits(encoder, rows, 0, device=accelerator.device, autocast=precision)
+            except StillhouseError:
+                raise
+            except Exception as error:  # whatever a family's own code makes of it
+                raise UserError(
+                    f"{model.name}, a {encoder.config.model_type}, cannot be run: {reason_of(error)}",
+                    expected="a model, and a tokenizer that fits it, which read such texts",
+                    fix="give shorter texts with --max-length, or another model",
+                ) from error
 
         return cls(model.name, task, model.tokenizer, encoder.config, compute, model.notes)
 

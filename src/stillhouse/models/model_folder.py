@@ -92,6 +92,13 @@ def _check_counts(config: Any, tensors: int, source: str) -> None:
                 f"config.json of {source} says {name} {shown(count)}",
                 expected=f"1 to {most:,}; and config.json and weights of the same model (its weights are {tensors} tensors)",
             )
+    padding = getattr(config, "pad_token_id", None)
+    if isinstance(padding, int) and padding < 0:  # torch would count from the end of the vocabulary
+        raise UserError(
+            f"config.json of {source} says pad_token_id {padding}",
+            expected="the id of a token, counted from 0",
+            fix="write the id of the tokenizer's padding token",
+        )
 
 
 def is_complete(folder: Path) -> bool:

@@ -81,9 +81,10 @@ def _read_lines(path: Path, metrics: Mapping[str, Any], is_good: Callable[[Any, 
     has_changed = damaged_beside(path.parent / METRICS, metrics, path.name) is not None
     if path.name in metrics.get(CHECKSUMS, {}) and not has_changed:
         return read, ""
-    usual = Counter(tuple(value) for value in read if isinstance(value, dict)).most_common(1)
-    like = next((value for value in read if usual and isinstance(value, dict) and tuple(value) == usual[0][0]), None)
-    good = [value for value in read if isinstance(value, dict) and is_good(value, like)]
+    objects = [value for value in read if isinstance(value, dict)]
+    usual = Counter(map(_form, objects)).most_common(1)
+    like = next((value for value in objects if _form(value) == usual[0][0]), None)
+    good = [value for value in objects if is_good(value, like)]
     left = f"{len(read) - len(good)} of its {len(read)} lines are left out"
     if len(good) == len(read) and not has_changed:
         return good, ""  # of an older version, which wrote no checksums
@@ -101,10 +102,17 @@ def _is_log_line(value: Any, _: Any) -> bool:
     return isinstance(value.get("step"), int) and isinstance(value.get("objectives", {}), dict)
 
 
+def _form(value: Any) -> Any:
+    """The keys of an object and the kinds of its values, to be counted."""
+    if isinstance(value, dict):
+        return tuple((name, _form(one)) for name, one in value.items())
+    return (list, *map(_form, value[:1])) if isinstance(value, list) else type(value)
+
+
 def _is_like(value: Any, other: Any) -> bool:
-    """Whether two JSON values are of one form; null is of any."""
+    """Whether two JSON values are of one form; null is of any but an object's."""
     if value is None or other is None:
-        return True
+        return not isinstance(value, dict) and not isinstance(other, dict)
     if isinstance(other, dict):
         return (
             isinstance(value, dict) and value.keys() == other.keys() and all(_is_like(value[key], other[key]) for key in other)

@@ -16,7 +16,7 @@ from stillhouse.evaluation.fidelity import gap_closed, retention
 from stillhouse.evaluation.intervals import paired_difference
 from stillhouse.evaluation.likeness import Likeness, likeness_to_teacher
 from stillhouse.evaluation.scores import scores_entry
-from stillhouse.files import LOG, METRICS, PREDICTIONS, STUDENT, TEACHER, write_text
+from stillhouse.files import LOG, PREDICTIONS, STUDENT, TEACHER, write_text
 from stillhouse.machine.engine import environment
 from stillhouse.machine.memory import peak_memory_mib
 from stillhouse.measure.latency import conditions_of, forward_passes, measure_latency, random_inputs
@@ -26,7 +26,6 @@ from stillhouse.models.model import Model
 from stillhouse.runs.names import data_name
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_folder import RunFolder
-from stillhouse.sealed import write_sealed
 from stillhouse.training.trainer import StageResult
 
 LATENCY_TOKENS_MINIMUM = 8
@@ -63,9 +62,7 @@ def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accel
     }
     write_text(folder / PREDICTIONS, "".join(_prediction_lines(split, predictions, likeness)))
     metrics = _plain(_metrics(prepared, outcome, likeness, accelerator))
-    # But the model card, which people may go on writing.
-    parts = [folder / LOG, folder / PREDICTIONS, *(path for role in (STUDENT, TEACHER) for path in (folder / role).rglob("*"))]
-    write_sealed(folder / METRICS, metrics, [path for path in parts if path.is_file() and path.suffix != ".md"])
+    folder.write_result(metrics, [LOG, PREDICTIONS, STUDENT, TEACHER])
 
 
 def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likeness], accelerator: Any) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
 from stillhouse.errors import UserError, listed, shown
 from stillhouse.files import LEFTOVERS, explained, given_path, is_leftover, write_text
 from stillhouse.runs.reading import read_config, spelled_out
-from stillhouse.sealed import damaged_beside, damaged_file, read_sealed
+from stillhouse.sealed import damaged_beside, damaged_file, read_sealed, write_sealed
 
 # Settings of the teacher that change neither what is learnt nor by which precision.
 KEEPING = ("teacher.allow_weak", "teacher.store", "teacher.store_limit_gib")
@@ -63,6 +63,17 @@ class OwnedFolder:
             UserError: It is missing or damaged.
         """
         return read_sealed(self / self.result_name, expected=f"the folder of a finished {self.noun}", fix=self._anew)
+
+    def write_result(self, content: Mapping[str, Any], parts: Sequence[str]) -> None:
+        """Writes the record.
+
+        Args:
+            content: What it says.
+            parts: Files, and folders of files, that belong to it and are checked when they are read; but no model cards,
+                which people may go on writing.
+        """
+        files = [path for name in parts for path in (self / name, *(self / name).rglob("*"))]
+        write_sealed(self / self.result_name, content, [path for path in files if path.is_file() and path.suffix != ".md"])
 
     def check_part(self, name: str) -> None:
         """Refuses a file, or a folder of files, that is not as the finished work left it.

@@ -78,10 +78,10 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         value = read_json(line, "")
     except DocumentError:
         return None
-    return value if line.endswith(b"\n") and is_log_line(value) else None
+    return value if line.endswith(b"\n") and _is_log_line(value) else None
 
 
-def is_log_line(value: Any) -> bool:
+def _is_log_line(value: Any) -> bool:
     """Whether this is what `RunLog.write` writes."""
     if not isinstance(value, dict) or not isinstance(value.get("stage"), str) or not isinstance(value.get("step"), int):
         return False
