@@ -246,10 +246,10 @@ def test_unknown_keys_of_a_run_file(here, capsys):
     "change",
     """
     --epochs 0; --epochs 1e300; --epochs nan; --epochs inf; --batch-size 0; --batch-size -3; --learning-rate 0;
-    --learning-rate -1e-5; --learning-rate nan; --learning-rate inf; --max-length 0; --max-length -5; --max-train 0; --max-train -1; --max-labels 0;
-    --seed -1; --set data.seed=-1; --set teacher.seed=-1; --set method.temperature=.nan; --set method.weight_soft=-0.1;
-    --set data.validation_share=.nan; --set method.stages.distil.warmup=.nan; --set teacher.finetune.epochs=.inf;
-    --set engine.log_every=0; --set engine.checkpoint_seconds=-1
+    --learning-rate -1e-5; --learning-rate nan; --learning-rate inf; --max-length 0; --max-length -5; --max-train 0;
+    --max-train -1; --max-labels 0; --seed -1; --set data.seed=-1; --set teacher.seed=-1; --set method.temperature=.nan;
+    --set method.weight_soft=-0.1; --set data.validation_share=.nan; --set method.stages.distil.warmup=.nan; --set
+    teacher.finetune.epochs=.inf; --set engine.log_every=0; --set engine.checkpoint_seconds=-1
     """.strip().split(";"),
     ids=str.strip,
 )
