@@ -22,7 +22,7 @@ def test_everything_has_a_default():
     assert config.seeds == (0, 1, 2)
     assert config.grid == (3e-5, 1e-4, 3e-4)
     assert config.students == ("2x384",)
-    assert config.data.max_length == 28
+    assert config.data.max_length == 32
     # Of the demo's settings those of its method are left out: every method has its own.
     assert config.methods["logit"] == load_method("logit").model_validate({})
 

@@ -59,7 +59,7 @@ def test_outputs_of_one_name_are_refused(folder, tmp_path):
     config = json.loads((copy / "config.json").read_text())
     config["id2label"] = {"0": "no", "1": "yes", "2": "no"}
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="several outputs of one name: 'no', 'yes', 'no'"):
+    with pytest.raises(UserError, match="several outputs of one name: no, yes, no"):
         Predictor.of_folder(str(copy), FP32)
 
 
