@@ -312,7 +312,7 @@ def test_malformed_files_are_read_or_refused_in_words(tmp_path: Path, suffix: st
         else:
             read += 1
             check_nothing_is_lost(data, rows_of(suffix, content, records), records)
-        for load in (load_evaluation, partial(read_texts, kind=load_kind(kind.replace("pair", "classification")))):
+        for load in (load_evaluation, partial(read_texts, kind=load_kind(kind.replace("pair", "classification")), notes=[])):
             try:
                 load(config)
             except UserError as error:
