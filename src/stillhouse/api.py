@@ -95,7 +95,7 @@ def distill(
         resolved = config
     else:
         resolved = config_from_options(
-            given, config=None if config is None else Path(config), changes=_listed("changes", changes) or ()
+            given, config=None if config is None else Path(config), changes=_as_list("changes", changes) or ()
         )
     from stillhouse.runs.session import Session
 
@@ -165,7 +165,7 @@ def compare(
     from stillhouse.comparison.compare_config import comparison_from_options
 
     resolved = comparison_from_options(
-        given, config=None if config is None else Path(config), changes=_listed("changes", changes) or ()
+        given, config=None if config is None else Path(config), changes=_as_list("changes", changes) or ()
     )
     return Comparison(execute_comparison(resolved, Console(quiet=quiet), overwrite=overwrite).path)
 
@@ -222,7 +222,7 @@ def predict(
     if (text is None) == (data is None):
         raise UserError("neither or both of text and data were given", expected="one of them", fix="give --text or --data")
     _check_type("data", data, (str, Path), "the path of a file")
-    texts, pairs = _listed("text", text), _listed("text_pair", text_pair)
+    texts, pairs = _as_list("text", text), _as_list("text_pair", text_pair)
     if pairs is not None and (texts is None or len(texts) != len(pairs)):
         raise UserError(f"{len(texts or ())} texts and {len(pairs)} second texts", expected="one second text for each text")
     check_given(texts or (), pairs)  # before the model is loaded
@@ -257,7 +257,7 @@ def model_folder(model: str | Path) -> str:
     return str(inside) if is_run else str(model)
 
 
-def _listed(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
+def _as_list(name: str, texts: str | Sequence[str] | None) -> list[str] | None:
     """One text or several as a list; None where there are none."""
     if texts is None:
         return None

@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from stillhouse.data.columns import TEXTS, first_column
 from stillhouse.data.readers.formats import stem_and_format
-from stillhouse.data.readers.table import Table, check_fetched, check_surrogates, not_utf8
+from stillhouse.data.readers.table import Table, check_fetched, check_surrogates, not_parquet, not_utf8, not_utf8_cell
 from stillhouse.documents import read_json
 from stillhouse.errors import UserError
 from stillhouse.files import given_path
@@ -309,14 +309,10 @@ def _read_parquet(file: TextFile, column: str | None) -> Iterator[Part]:
                     row += 1
                     if text := text_of(value.as_py(), f"{source}, row {row}"):
                         yield Part(text, True)
-    except UnicodeDecodeError as error:  # strings of Parquet are promised to be UTF-8, but nothing enforces it
-        raise UserError(
-            f"{source}, row {row} is not UTF-8 text: column {column!r} holds the byte 0x{error.object[error.start]:02X}",
-            expected="UTF-8",
-            fix="correct the program that wrote the file",
-        ) from None
+    except UnicodeDecodeError as error:
+        raise not_utf8_cell(error, source, row, column) from None
     except pa.ArrowException as error:
-        raise UserError(f"{source} is not a Parquet file: {error}", fix="write the file again") from None
+        raise not_parquet(error, source) from None
 
 
 def _is_text(kind: Any) -> bool:

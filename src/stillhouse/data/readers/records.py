@@ -11,7 +11,7 @@ from typing import Any
 from stillhouse.data.columns import WORDS
 from stillhouse.data.readers.split_names import split_of
 from stillhouse.data.readers.squad import parse_squad
-from stillhouse.data.readers.table import Table, split_lines
+from stillhouse.data.readers.table import Table, not_parquet, not_utf8_cell, split_lines
 from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError, cut, listed
 
@@ -119,7 +119,7 @@ def parse_parquet(data: bytes, source: str) -> Table:
             raise UserError(f"{source} names a column twice: {listed(repeated)}", expected="columns with distinct names")
         table = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # damaged pages are an OSError
-        raise UserError(f"{source} is not a Parquet file: {cut(str(error))}", fix="write the file again") from None
+        raise not_parquet(error, source) from None
     if not table.num_rows:
         raise UserError(f"{source} has columns but no rows", expected="at least one row")
     described = read_json((table.schema.metadata or {}).get(b"huggingface", b"{}"), f"what `datasets` wrote into {source}")
@@ -134,7 +134,7 @@ def parse_parquet(data: bytes, source: str) -> Table:
 
 
 def _values(column: Any, name: str, source: str) -> list[Any]:
-    """A Parquet column as Python's values; its strings are promised to be UTF-8, but nothing enforces it."""
+    """A Parquet column as Python's values."""
     try:
         values: list[Any] = column.to_pylist()
     except (ArithmeticError, ValueError) as error:  # such as a date in the year 36,000
@@ -148,11 +148,7 @@ def _values(column: Any, name: str, source: str) -> list[Any]:
             try:
                 value.as_py()
             except UnicodeDecodeError as wrong:
-                raise UserError(
-                    f"{source}, row {row} is not UTF-8 text: column {name!r} holds the byte 0x{wrong.object[wrong.start]:02X}",
-                    expected="UTF-8",
-                    fix="correct the program that wrote the file",
-                ) from None
+                raise not_utf8_cell(wrong, source, row, name) from None
         raise
     return values
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stillhouse.errors import UserError, listed, nearest
+from stillhouse.errors import UserError, cut, listed, nearest
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -141,6 +141,20 @@ def not_utf8(error: UnicodeDecodeError, source: str, beginning: bytes, *, before
         expected="UTF-8",
         fix=f"convert the file, for example with `iconv -f {encoding} -t UTF-8`",
     )
+
+
+def not_utf8_cell(error: UnicodeDecodeError, source: str, row: int, column: str | None) -> UserError:
+    """What to say of a Parquet cell that is no UTF-8: strings are promised to be, but nothing enforces it."""
+    return UserError(
+        f"{source}, row {row} is not UTF-8 text: column {column!r} holds the byte 0x{error.object[error.start]:02X}",
+        expected="UTF-8",
+        fix="correct the program that wrote the file",
+    )
+
+
+def not_parquet(error: Exception, source: str) -> UserError:
+    """What to say of a file that is no Parquet, or a damaged one."""
+    return UserError(f"{source} is not a Parquet file: {cut(str(error))}", fix="write the file again")
 
 
 def split_lines(text: str) -> list[str]:
