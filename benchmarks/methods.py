@@ -61,7 +61,7 @@ class Bench:
         self.length, self.batch = length, batch
         checkpoint = find_checkpoint("offline")
         self.tokenizer = load_tokenizer(checkpoint)
-        self.teacher, _ = load_encoder(checkpoint, TASK)
+        self.teacher, _ = load_encoder(checkpoint, TASK.head)
         self.words = sorted(word for word in self.tokenizer.get_vocab() if word.isalpha())
 
     def rows(self, count: int) -> TokenizedSplit:
@@ -76,7 +76,7 @@ class Bench:
         config = source or TeacherConfig(features="online")
         method = load_method(name).model_validate({})
         student, _ = build_student(
-            "3x384", teacher=self.teacher, teacher_checkpoint_name="teacher", task=TASK, layers_rule=method.copied_layers
+            "3x384", teacher=self.teacher, teacher_checkpoint_name="teacher", head=TASK.head, layers_rule=method.copied_layers
         )
         if method.starts_from_fitted_teacher:
             copy_layers(student, self.teacher, method.copied_layers(3, 6), with_head=True)

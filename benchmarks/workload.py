@@ -46,7 +46,7 @@ def prepare(folder: Path, data: str, rows: int) -> dict[str, object]:
     ids = encoded.input_ids
     labels = np.array([row % len(task.labels) if label is None else label for row, label in enumerate(examples.labels or ())])
     np.savez(folder / "rows.npz", ids=ids.values, offsets=ids.offsets, labels=labels)
-    teacher, _ = load_encoder(checkpoint, task)
+    teacher, _ = load_encoder(checkpoint, task.head)
     _save_pair(folder, "", teacher, task)
     _save_pair(folder, "-base", base_shaped(task, teacher.config.vocab_size), task)
     tokenizer.save_pretrained(folder / "tokenizer")
@@ -59,13 +59,13 @@ def prepare(folder: Path, data: str, rows: int) -> dict[str, object]:
 
 def base_shaped(task: Task, vocabulary: int) -> BertForSequenceClassification:
     """A BERT of 12 layers and width 768 with random weights."""
-    return build_encoder(BertConfig(vocab_size=vocabulary, num_labels=len(task.labels)), task)
+    return build_encoder(BertConfig(vocab_size=vocabulary, num_labels=len(task.labels)), task.head)
 
 
 def _save_pair(folder: Path, name: str, teacher: BertForSequenceClassification, task: Task) -> None:
     shape = STUDENT if not name else "3x768"
     student, _ = build_student(
-        shape, teacher=teacher, teacher_checkpoint_name="teacher", task=task, layers_rule=Logit().copied_layers
+        shape, teacher=teacher, teacher_checkpoint_name="teacher", head=task.head, layers_rule=Logit().copied_layers
     )
     teacher.save_pretrained(folder / f"teacher{name}")
     student.save_pretrained(folder / f"student{name}")

@@ -124,7 +124,7 @@ def make_tiny_checkpoint(
         if head is None:
             model = AutoModel.from_config(config)
         else:
-            model = build_encoder(config, Task("tiny", load_kind(head), labels=tuple(labels)))
+            model = build_encoder(config, Task("tiny", load_kind(head), labels=tuple(labels)).head)
         model.save_pretrained(folder)
         make_tokenizer(family).save_pretrained(folder)
     return folder

@@ -83,6 +83,7 @@ class DataConfig(Frozen):
     """Where the examples come from and which of them are used.
 
     Attributes:
+        source: None = there is no task: the run learns from a corpus alone.
         stride: Question answering: tokens shared by neighbouring windows of a long context.
         validation_share: Share of the training rows taken when the data have no validation split.
         selection_share: Share of the training rows on which checkpoints are chosen.
@@ -92,7 +93,10 @@ class DataConfig(Frozen):
     group: ClassVar[str] = DATA
 
     source: Annotated[
-        str, Option("File, folder, built-in or GLUE name, hub:owner/name. [pydocs]", name="data", given=str | Path)
+        str | None,
+        Option(
+            "File, folder, built-in or GLUE name, hub:owner/name. [pydocs; none with --corpus]", name="data", given=str | Path
+        ),
     ] = "pydocs"
     text: Annotated[str | None, Option("Column of the text. [found]")] = None
     text_pair: Annotated[str | None, Option("Column of the second text. [found]")] = None
@@ -116,6 +120,46 @@ class DataConfig(Frozen):
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     selection_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: Seed = 0
+
+    @property
+    def task_source(self) -> str:
+        """The source, of which somebody knows that there is one."""
+        assert self.source is not None
+        return self.source
+
+
+class CorpusConfig(Frozen):
+    """Plain text to learn language from.
+
+    Attributes:
+        text: Column of the text, where the text has columns; None = found.
+        block_length: Tokens of a block, special ones included.
+        heldout_share: Share of the documents that is held out, for selection and validation; where documents are few, of
+            the blocks.
+        seed: Of what is held out, of the masks and of the students that start fresh: runs with several seeds of their own
+            share what is learnt from the corpus.
+    """
+
+    group: ClassVar[str] = DATA
+
+    source: Annotated[
+        tuple[str, ...],
+        Option(
+            "Plain text to learn language from: files, folders, hub:owner/name. [none]",
+            name="corpus",
+            given=str | Path | Sequence[str | Path],
+            takes_many=True,
+        ),
+    ] = ()
+    text: str | None = None
+    block_length: PositiveInt = 128
+    heldout_share: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    seed: Seed = 0
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _one_is_enough(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 class StageConfig(Frozen):
@@ -246,6 +290,7 @@ class RunSettings(Frozen):
     """Everything that decides a run, of its method what all methods have: `RunConfig` has the method as a whole."""
 
     data: DataConfig = DataConfig()
+    corpus: CorpusConfig = CorpusConfig()
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     method: MethodSettings

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from stillhouse.config import MethodSettings, StageConfig
+from stillhouse.corpus.masking import Masking
 from stillhouse.features import NOTHING, Dimensions, Needs
 from stillhouse.layer_maps import spread
 from stillhouse.objective import Objective
@@ -18,7 +19,7 @@ Role = Literal["teacher", "assistant", "student", "baseline"]
 """What a model is in a run."""
 
 TextName = Literal["corpus", "task"]
-"""What a stage trains on: plain text, or the rows of the task."""
+"""What a stage trains on: the blocks of a corpus, or the rows of the task."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Stage:
         objectives: The terms of the loss.
         config: Steps, batch size, optimiser and schedule.
         evaluate_every: Steps between two scores on the selection rows; None = once an epoch.
-        text: What it trains on: the first of these that the run has. Where it has none the stage is left out.
+        text: What it trains on; a run that has none of it leaves the stage out.
+        without_corpus: Whether a run with a corpus leaves it out, too: what it teaches was learnt there.
+        masking: Which tokens of a corpus are hidden; None = none.
         trained: What of the encoder is trained.
         pads: Whether every row is filled up to the run's longest input, for losses that count padding.
         dropout: Whether the student's dropout is active.
@@ -58,7 +61,9 @@ class Stage:
     objectives: Sequence[Objective]
     config: StageConfig
     evaluate_every: int | None = None
-    text: tuple[TextName, ...] = ("task",)
+    text: TextName = "task"
+    without_corpus: bool = False
+    masking: Masking | None = None
     trained: Trained = Trained()
     pads: bool = False
     dropout: bool = True
@@ -87,6 +92,7 @@ class Method(MethodSettings, ABC):
 
     Attributes:
         uses_teacher: Whether anything is learnt from a teacher.
+        general_stages: Names of those of its stages that learn from a corpus, in order; none = no stage can.
         uses_plain_text: Whether anything is learnt from rows without a gold label.
         starts_from_fitted_teacher: Whether the student starts from the teacher as it solves the task, head included,
             rather than from what it was before it was fine-tuned.
@@ -94,6 +100,7 @@ class Method(MethodSettings, ABC):
     """
 
     uses_teacher: ClassVar[bool] = True
+    general_stages: ClassVar[tuple[str, ...]] = ()
     uses_plain_text: ClassVar[bool] = True
     starts_from_fitted_teacher: ClassVar[bool] = False
     default_student: ClassVar[str] = "half"
@@ -107,9 +114,21 @@ class Method(MethodSettings, ABC):
         """Which teacher layer (1-based) each student layer starts from, where the widths agree."""
         return spread(student_layers, teacher_layers)
 
+    def general(self, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
+        """The stages that learn from a corpus, in order: `general_stages`.
+
+        Args:
+            student: Sizes of the student.
+            teacher: Sizes of the teacher; a method without one does not look at them.
+
+        Raises:
+            UserError: The method cannot do with these models.
+        """
+        return ()
+
     @abstractmethod
     def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
-        """The stages, in order.
+        """The stages that learn from the rows of a task, in order.
 
         Args:
             kind: Of the task.
@@ -120,14 +139,15 @@ class Method(MethodSettings, ABC):
             UserError: The method cannot do with these models.
         """
 
-    @property
-    def last_config(self) -> StageConfig:
-        """How the last stage runs."""
-        config: StageConfig = getattr(self.stages, self.last_stage())
+    def last_config(self, *, has_task: bool = True) -> StageConfig:
+        """How the last stage runs; see `last_stage`."""
+        config: StageConfig = getattr(self.stages, self.last_stage(has_task=has_task))
         return config
 
     @classmethod
-    def last_stage(cls) -> str:
-        """Name of the last stage: the one that `--epochs` and its like speak of."""
+    def last_stage(cls, *, has_task: bool = True) -> str:
+        """Name of the last stage of a run with or without a task: the one that `--epochs` and its like speak of."""
+        if not has_task and cls.general_stages:
+            return cls.general_stages[-1]
         stages: Any = cls.model_fields["stages"].default
         return str(list(type(stages).model_fields)[-1])

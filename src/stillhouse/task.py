@@ -288,6 +288,44 @@ class Task:
         """Width of the last axis of the logits."""
         return self.kind.width(self)
 
+    @property
+    def head(self) -> Head:
+        """What a model of it has on its encoder."""
+        return Head(self.kind.head, self)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands on an encoder.
+
+    Attributes:
+        name: As transformers calls it: `SequenceClassification`, `MaskedLM`; "" = nothing stands there.
+        task: What it solves; None where it solves none.
+    """
+
+    name: str
+    task: Task | None = None
+
+    def __str__(self) -> str:
+        if self.task is not None:
+            return f"{self.task.kind} head"
+        return "masked-LM head" if self.name else "encoder without a head"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of its outputs; as many as transformers takes for granted where it solves no task."""
+        count = 2 if self.task is None else self.task.logits
+        return (self.task.labels if self.task is not None else ()) or tuple(f"LABEL_{index}" for index in range(count))
+
+    @property
+    def problem_type(self) -> str | None:
+        """As transformers calls it."""
+        return None if self.task is None else self.task.kind.problem_type
+
+
+MASKED_LM = Head("MaskedLM")  # scores every token of the vocabulary at every position
+NO_HEAD = Head("")
+
 
 def kind_names() -> list[str]:
     """Names of all kinds of task, without importing any: long ones first, as messages name them."""

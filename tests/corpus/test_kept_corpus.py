@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.corpus.toy_corpus import TASK, TOKENIZER, VOCABULARY, documents
+from tests.corpus.toy_corpus import TOKENIZER, VOCABULARY, documents
 from tests.data.test_shared_sets import place
 from tests.killed import Killed
 from tests.tiny_models import make_tokenizer
@@ -43,7 +43,7 @@ def prepare(*sources, tokenizer=TOKENIZER, block_length=16, **options):
 
 
 def parts(kept):
-    return kept.train(TASK), kept.held_out(TASK)
+    return kept.train(), kept.held_out()
 
 
 def rows(corpus):
@@ -97,7 +97,7 @@ def test_what_was_found_is_said(text, tmp_path):
 
 
 def test_blocks_lie_in_a_memory_map(text):
-    train = prepare(text).train(TASK)
+    train = prepare(text).train()
     base = train.blocks.values
     while not isinstance(base, np.memmap):
         base = base.base
@@ -129,7 +129,7 @@ def test_another_corpus_is_another(text, tmp_path):
         prepare(text, write(tmp_path / "beside.txt", ["another one"])),
     ]
     assert len({kept.folder for kept in others}) == len(all_there_is()) == len(others)
-    assert len({kept.train(TASK).fingerprint() for kept in others}) == len(others)
+    assert len({kept.train().fingerprint() for kept in others}) == len(others)
 
 
 def test_a_copy_of_a_file_is_left_out(text, tmp_path):
@@ -173,7 +173,7 @@ def test_where_documents_are_few_runs_of_blocks_are_held_out(tmp_path):
     assert len(held_out) == round(0.1 * blocks)
     everything = ordinary(rows(train)) + ordinary(rows(held_out))
     assert everything == Counter(number for row in ids_of(MANY) * 3 for number in row)
-    assert len(prepare(text, heldout_share=0.0001).held_out(TASK)) == 1
+    assert len(prepare(text, heldout_share=0.0001).held_out()) == 1
 
 
 def test_a_document_in_parts_has_the_tokens_of_the_whole(tmp_path, monkeypatch):
@@ -236,7 +236,7 @@ def test_a_disk_that_fills_up_leaves_nothing(text, monkeypatch):
         with pytest.raises(UserError, match=r"no space left.*\n  expected: room for it\n  fix: .*another STILLHOUSE_CACHE"):
             prepare(text)
     assert all_there_is() == []
-    assert len(prepare(text).train(TASK)) > 0
+    assert len(prepare(text).train()) > 0
 
 
 @pytest.mark.parametrize("place", ["_require_text", "_parts"])
@@ -368,7 +368,7 @@ def test_a_data_set_of_the_hub_is_streamed_once(hub, text, monkeypatch):
     kept = prepare("hub:owner/poems:small")
     assert hub == [("owner/poems", "small", {"split": "train", "streaming": True, "revision": "c0ffee"})]
     assert kept.name == "poems"
-    assert rows(kept.train(TASK)) == rows(prepare(text).train(TASK))
+    assert rows(kept.train()) == rows(prepare(text).train())
     monkeypatch.setattr(text_sources, "is_reachable", lambda: False)  # what is kept is found without a connection
     assert prepare("hub:owner/poems:small").folder == kept.folder
     assert len(hub) == 1

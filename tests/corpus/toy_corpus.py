@@ -30,4 +30,4 @@ def toy_corpus(count=30, block_length=16, masking=None, seed=0):
     lengths = np.concatenate([lengths for _, lengths in parts])
     counts = np.bincount(values, minlength=VOCABULARY.size)
     blocks = Ragged(values, np.concatenate(([0], np.cumsum(lengths))))
-    return Corpus(TASK, blocks, VOCABULARY, f"toy {count} {seed}", counts, counts).masked(masking)
+    return Corpus(blocks, VOCABULARY, f"toy {count} {seed}", counts, counts).masked(masking)

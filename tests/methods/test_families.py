@@ -43,9 +43,9 @@ def trained(method_name, family, kind, folder):
     task, _ = TOY_TASKS[kind]
     method = load_method(method_name).model_validate({})
     torch.manual_seed(0)
-    teacher = build_encoder(tiny_config(family), task)
+    teacher = build_encoder(tiny_config(family), task.head)
     student, _ = build_student(
-        "half", teacher=teacher, teacher_checkpoint_name=family, task=task, layers_rule=method.copied_layers
+        "half", teacher=teacher, teacher_checkpoint_name=family, head=task.head, layers_rule=method.copied_layers
     )
     start = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     plan = [

@@ -16,7 +16,7 @@ TASKS = {
 
 def built(family, kind="classification", **options):
     torch.manual_seed(0)
-    return build_encoder(tiny_config(family, layers=3, **options), TASKS[kind])
+    return build_encoder(tiny_config(family, layers=3, **options), TASKS[kind].head)
 
 
 def batch(tokens=7):

@@ -175,7 +175,7 @@ def test_albert_with_inner_layers_counts_whole_layers():
 def test_a_config_that_asks_for_hidden_states_is_not_obeyed():
     config = copy.deepcopy(tiny_config("bert", layers=1))
     config.output_hidden_states = True
-    model = build_encoder(config, TASKS["classification"])
+    model = build_encoder(config, TASKS["classification"].head)
     assert list(compute_features(model, batch(), needing(logits=True)).tensors) == [LOGITS]
 
 

@@ -51,7 +51,7 @@ def test_the_weights_say_what_the_configuration_does_not(said, classifier, tmp_p
     assert (head_kind(checkpoint.config), head_labels(checkpoint.config)) == (load_kind("classification"), LABELS)
     (note,) = checkpoint.notes
     assert "weights are those of a BertForSequenceClassification, labels positive, negative, mixed" in note
-    model, has_head = load_encoder(checkpoint, CLASSIFICATION)
+    model, has_head = load_encoder(checkpoint, CLASSIFICATION.head)
     assert has_head
     assert torch.equal(head_of(model), load_file(classifier / "model.safetensors")["classifier.weight"])
     assert load_with_head(str(tmp_path / "copy"))[1].labels == LABELS
@@ -70,7 +70,7 @@ def test_heads_of_every_family_are_told_apart_or_left_out(family, head, tmp_path
     assert len(checkpoint.notes) == 1
     if is_ambiguous:
         task = Task("t", load_kind(head), labels)
-        model, has_head = load_encoder(checkpoint, task)
+        model, has_head = load_encoder(checkpoint, task.head)
         assert not has_head
         assert not torch.equal(head_of(model), load_file(made / "model.safetensors")["classifier.weight"])
 
@@ -87,10 +87,10 @@ def test_a_head_that_nobody_can_read_is_left_out_and_said(changes, classifier, t
     assert checkpoint.drops_head
     assert "left out" in checkpoint.notes[0]
     own = load_file(classifier / "model.safetensors")["classifier.weight"]
-    model, has_head = load_encoder(checkpoint, SORTED)
+    model, has_head = load_encoder(checkpoint, SORTED.head)
     assert not has_head
     assert not torch.equal(head_of(model), own)
-    student, start = load_student(checkpoint, SORTED)
+    student, start = load_student(checkpoint, SORTED.head)
     assert not torch.equal(head_of(student), own)
     assert "with a fresh head" in start.description
     with pytest.raises(UserError, match=r"has no task head; .*left out"):
@@ -100,8 +100,8 @@ def test_a_head_that_nobody_can_read_is_left_out_and_said(changes, classifier, t
 def test_a_student_keeps_its_head_only_for_the_same_labels_in_the_same_order(classifier, tmp_path):
     checkpoint = find_checkpoint(str(copy(classifier, tmp_path, architectures=["BertForMaskedLM"])))
     own = load_file(classifier / "model.safetensors")["classifier.weight"]
-    assert torch.equal(head_of(load_student(checkpoint, CLASSIFICATION)[0]), own)
-    assert not torch.equal(head_of(load_student(checkpoint, SORTED)[0]), own)
+    assert torch.equal(head_of(load_student(checkpoint, CLASSIFICATION.head)[0]), own)
+    assert not torch.equal(head_of(load_student(checkpoint, SORTED.head)[0]), own)
 
 
 @pytest.mark.parametrize("lost", ["classifier.weight", "bert.pooler.dense.weight"])
@@ -109,7 +109,7 @@ def test_a_head_that_is_named_but_not_there(lost, classifier, tmp_path):
     checkpoint = with_weights(copy(classifier, tmp_path), lambda own: {name: own[name] for name in own if name != lost})
     assert head_kind(checkpoint.config) is None
     assert f"but the weights lack its head ({lost})" in checkpoint.notes[0]
-    assert not load_encoder(checkpoint, CLASSIFICATION)[1]
+    assert not load_encoder(checkpoint, CLASSIFICATION.head)[1]
     with pytest.raises(UserError, match=r"has no task head; .*lack its head"):
         load_with_head(str(tmp_path / "copy"))
 
@@ -120,7 +120,7 @@ def test_the_head_of_another_kind_of_task_is_none(tmp_path):
         BertForMultipleChoice(tiny_config("bert", layers=1)).save_pretrained(folder)
     checkpoint = find_checkpoint(str(folder))
     assert head_kind(checkpoint.config) is None
-    assert not load_encoder(checkpoint, Task("t", load_kind("classification"), ("a", "b")))[1]
+    assert not load_encoder(checkpoint, Task("t", load_kind("classification"), ("a", "b")).head)[1]
 
 
 # Rows of the position table beside what a model can read: some count from behind the padding's position, some keep two rows.

@@ -237,5 +237,5 @@ def test_a_saved_model_knows_nothing_of_it(tmp_path):
     compute_features(model, batch(), ALL)
     model.save_pretrained(tmp_path)
     assert "stillhouse" not in (tmp_path / "config.json").read_text()
-    again = build_encoder(tiny_config("bert", layers=3), TASKS["classification"])
+    again = build_encoder(tiny_config("bert", layers=3), TASKS["classification"].head)
     assert again.config._attn_implementation == "sdpa"

@@ -51,11 +51,11 @@ def test_every_family_loads_with_its_own_head_and_with_a_fresh_one(family, tmp_p
     folder = make_tiny_checkpoint(tmp_path, family, layers=2, head="tagging", labels=("O", "B-A", "I-A"))
     checkpoint = find_checkpoint(str(folder))
     saved = load_file(folder / "model.safetensors")
-    tagger, own = load_encoder(checkpoint, TASKS["tagging"])
+    tagger, own = load_encoder(checkpoint, TASKS["tagging"].head)
     assert own
     assert all(torch.equal(tensor, saved[name]) for name, tensor in tagger.state_dict().items())
     # The same number of outputs, but a head for another task: the encoder is kept, the head is not.
-    classifier, own = load_encoder(checkpoint, TASKS["classification"])
+    classifier, own = load_encoder(checkpoint, TASKS["classification"].head)
     assert not own
     prefix = f"{classifier.base_model_prefix}."
     state = classifier.state_dict()
@@ -68,7 +68,7 @@ def test_every_family_loads_with_its_own_head_and_with_a_fresh_one(family, tmp_p
 
 @pytest.mark.parametrize("kind", TASKS)
 def test_heads_say_what_they_are(kind, bare):
-    model, own = load_encoder(find_checkpoint(str(bare)), TASKS[kind])
+    model, own = load_encoder(find_checkpoint(str(bare)), TASKS[kind].head)
     assert not own
     assert head_kind(model.config) == load_kind(kind)
     assert model.config.num_labels == TASKS[kind].logits
@@ -82,14 +82,14 @@ def test_heads_say_what_they_are(kind, bare):
 
 def test_another_number_of_outputs_leaves_the_head_out(bert):
     two = Task("t", load_kind("classification"), labels=("no", "yes"))
-    model, own = load_encoder(find_checkpoint(str(bert)), two)
+    model, own = load_encoder(find_checkpoint(str(bert)), two.head)
     assert not own
     assert model.classifier.out_features == 2
 
 
 def test_half_precision_weights_become_fp32(bert, tmp_path):
     checkpoint = changed(bert, tmp_path, lambda weights: {name: tensor.half() for name, tensor in weights.items()})
-    model, own = load_encoder(checkpoint, TASKS["classification"])
+    model, own = load_encoder(checkpoint, TASKS["classification"].head)
     assert own
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -99,7 +99,7 @@ def test_fresh_heads_follow_the_seed_and_models_share_no_config(bare):
     heads, models = [], []
     for seed in (3, 3, 5):
         torch.manual_seed(seed)
-        model, _ = load_encoder(checkpoint, TASKS["classification"])
+        model, _ = load_encoder(checkpoint, TASKS["classification"].head)
         models.append(model)
         heads.append(model.classifier.weight)
     assert torch.equal(heads[0], heads[1])
@@ -113,7 +113,7 @@ def test_a_masked_language_model_without_pooler_is_a_start(tmp_path):
     with quiet_transformers():
         make_tiny_checkpoint(tmp_path, "bert", layers=1)
         BertForMaskedLM(tiny_config("bert", layers=1)).save_pretrained(tmp_path)
-    model, own = load_encoder(find_checkpoint(str(tmp_path)), TASKS["classification"])
+    model, own = load_encoder(find_checkpoint(str(tmp_path)), TASKS["classification"].head)
     assert not own
     assert torch.isfinite(model.bert.pooler.dense.weight).all()
 
@@ -140,7 +140,7 @@ def test_other_shapes_than_the_config_says_are_refused(name, bert, tmp_path):
 def test_a_family_without_such_a_head(tmp_path):
     config = transformers.PerceiverConfig()
     with pytest.raises(UserError, match="no qa head for perceiver"):
-        build_encoder(config, TASKS["qa"])
+        build_encoder(config, TASKS["qa"].head)
 
 
 def test_the_tokenizer_must_fit_the_model(bert, tmp_path):
@@ -164,7 +164,7 @@ def test_weights_that_cannot_be_loaded(bert, tmp_path):
     checkpoint = find_checkpoint(str(shutil.copytree(bert, tmp_path / "b")))
     (checkpoint.folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"weights of .* cannot be loaded"):
-        load_encoder(checkpoint, TASKS["classification"])
+        load_encoder(checkpoint, TASKS["classification"].head)
 
 
 def test_a_tokenizer_without_padding(bert, tmp_path):
@@ -191,7 +191,7 @@ def test_a_student_does_not_point_to_its_teachers_code(bert, tmp_path):
         auto_map = {"AutoConfig": "code.C", "AutoTokenizer": ["code.T", None]}
         (folder / name).write_text(json.dumps(content | {"auto_map": auto_map}))
     checkpoint = find_checkpoint(str(folder))
-    save_model(load_encoder(checkpoint, TASKS["classification"])[0], load_tokenizer(checkpoint), tmp_path / "saved")
+    save_model(load_encoder(checkpoint, TASKS["classification"].head)[0], load_tokenizer(checkpoint), tmp_path / "saved")
     for file in (tmp_path / "saved").glob("*.json"):
         assert "auto_map" not in file.read_text()
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "saved").is_fast
@@ -227,7 +227,7 @@ def test_ordinary_tokenizers_lose_nothing(family):
 def test_loading_is_quiet_and_leaves_verbosity_alone(bare, capfd):
     logging.set_verbosity_info()
     try:
-        load_encoder(find_checkpoint(str(bare)), TASKS["classification"])
+        load_encoder(find_checkpoint(str(bare)), TASKS["classification"].head)
         assert logging.get_verbosity() == logging.INFO
         assert logging.is_progress_bar_enabled()
     finally:
@@ -243,7 +243,7 @@ def test_fresh_encoders_follow_the_seed():
     built = []
     for seed in (2, 2, 3):
         torch.manual_seed(seed)
-        built.append(build_encoder(config, TASKS["regression"]).bert.embeddings.word_embeddings.weight)
+        built.append(build_encoder(config, TASKS["regression"].head).bert.embeddings.word_embeddings.weight)
     assert torch.equal(built[0], built[1])
     assert not torch.equal(built[0], built[2])
     assert config.num_labels == 2

@@ -87,7 +87,7 @@ def encoder(task, seed=0, **changes):
     if task == MASKED["task"]:
         return masked_encoder(seed=seed, layers=2, **SILENT, **changes)
     torch.manual_seed(seed)
-    return build_encoder(tiny_config("bert", layers=2, **SILENT, **changes), TOY_TASKS[task][0]).eval()
+    return build_encoder(tiny_config("bert", layers=2, **SILENT, **changes), TOY_TASKS[task][0].head).eval()
 
 
 def sides(objective, task, batch, same=False, **changes):

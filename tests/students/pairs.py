@@ -14,8 +14,8 @@ TASK = Task("t", load_kind("classification"), labels=("a", "b", "c"))
 
 def pair(family="bert", layers=4, own=2):
     torch.manual_seed(0)
-    predecessor = build_encoder(tiny_config(family, layers=layers), TASK)
-    successor = build_encoder(tiny_config(family, layers=own), TASK)
+    predecessor = build_encoder(tiny_config(family, layers=layers), TASK.head)
+    successor = build_encoder(tiny_config(family, layers=own), TASK.head)
     copy_layers(successor, predecessor, range(1, own + 1), with_head=True)
     return successor, predecessor
 

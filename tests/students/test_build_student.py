@@ -37,12 +37,12 @@ INPUTS = {
 
 def teacher_of(family, task=TASK):
     torch.manual_seed(0)
-    return build_encoder(tiny_config(family), task)
+    return build_encoder(tiny_config(family), task.head)
 
 
 def built(spec, teacher, task=TASK, rule=uniform):
     torch.manual_seed(1)
-    return build_student(spec, teacher=teacher, teacher_checkpoint_name="T", task=task, layers_rule=rule)
+    return build_student(spec, teacher=teacher, teacher_checkpoint_name="T", head=task.head, layers_rule=rule)
 
 
 def logits(model):
@@ -110,11 +110,11 @@ def classifier(tmp_path_factory):
 
 
 def test_a_folder_keeps_its_weights_and_its_head(classifier):
-    student, start = load_student(find_student(str(classifier)), TASK)
+    student, start = load_student(find_student(str(classifier)), TASK.head)
     assert start.description == "weights of mine, with its own head"
     assert start.fresh == ()
     assert start.sentence() == f"{len(student.state_dict())} tensors copied, 0 skipped, 0 fresh"
-    original, _ = load_encoder(find_checkpoint(str(classifier)), TASK)
+    original, _ = load_encoder(find_checkpoint(str(classifier)), TASK.head)
     assert torch.equal(logits(student), logits(original))
 
 
@@ -129,8 +129,8 @@ def test_a_folder_keeps_its_weights_and_its_head(classifier):
     ],
 )
 def test_a_head_is_kept_only_where_its_labels_are_the_tasks(classifier, labels, kept):
-    student, start = load_student(find_student(str(classifier)), Task("t", load_kind("classification"), labels=labels))
-    original, _ = load_encoder(find_checkpoint(str(classifier)), TASK)
+    student, start = load_student(find_student(str(classifier)), Task("t", load_kind("classification"), labels=labels).head)
+    original, _ = load_encoder(find_checkpoint(str(classifier)), TASK.head)
     same = torch.equal(student.pre_classifier.weight, original.pre_classifier.weight)
     assert same is kept
     assert ("its own head" in start.description) is kept
@@ -141,7 +141,7 @@ def test_a_head_is_kept_only_where_its_labels_are_the_tasks(classifier, labels, 
 
 
 def test_a_folder_for_another_task_gets_a_fresh_head(classifier):
-    student, start = load_student(find_student(str(classifier)), QUESTIONS)
+    student, start = load_student(find_student(str(classifier)), QUESTIONS.head)
     assert start.description == "weights of mine, with a fresh head"
     assert set(start.fresh) == {"qa_outputs.weight", "qa_outputs.bias"}
     assert logits(student).shape == (2, 5, 2)

@@ -20,12 +20,12 @@ INPUTS = {
 
 def teacher_of(family, task=TASK, **options):
     torch.manual_seed(0)
-    return build_encoder(tiny_config(family, **options), task)
+    return build_encoder(tiny_config(family, **options), task.head)
 
 
 def student_of(teacher, layers, task=TASK):
     torch.manual_seed(1)
-    return build_encoder(student_config(teacher.config, Shape(len(layers), 24), layers), task)
+    return build_encoder(student_config(teacher.config, Shape(len(layers), 24), layers), task.head)
 
 
 def states(model, *layers):
@@ -142,7 +142,7 @@ def test_a_teacher_without_pooler_leaves_the_students_fresh():
 
 def test_other_widths_copy_nothing():
     teacher = teacher_of("bert")
-    student = build_encoder(student_config(teacher.config, Shape(3, 12)), TASK)
+    student = build_encoder(student_config(teacher.config, Shape(3, 12)), TASK.head)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     start = copy_layers(student, teacher, (1, 2, 3))
     assert start.description == "fresh weights, 3 layers x 12"

@@ -19,7 +19,7 @@ from stillhouse.evaluation.floor import floor_score
 from stillhouse.evaluation.likeness import calibration_error, likeness_to_teacher
 from stillhouse.evaluation.recorded import recorded_agreement, recorded_statistics
 from stillhouse.models.architecture import head_kind
-from stillhouse.models.loading import task_config
+from stillhouse.models.loading import head_config
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.soft_labels import SoftLabels
 from stillhouse.task import Kind, kind_names, load_kind
@@ -108,7 +108,7 @@ def test_its_name_is_that_of_its_file(name, dataset):
 
 def test_a_checkpoint_with_its_head_is_known(name, dataset):
     task = dataset(name).task
-    config = task_config(tiny_config("bert"), task)
+    config = head_config(tiny_config("bert"), task.head)
     assert head_kind(config) == task.kind
     assert config.num_labels == task.logits
 

@@ -66,7 +66,7 @@ def test_a_teacher_with_a_tokenizer_of_its_own_reads_its_own_view(tmp_path):
     examples = Examples(**columns)
     lengths = {"bert": 48, "roberta": 8}
     views = [encode(examples, task, make_tokenizer(family), max_length=length) for family, length in lengths.items()]
-    split, teacher = tokenized_split(examples, task, *views), build_encoder(tiny_config("roberta", layers=2), task)
+    split, teacher = tokenized_split(examples, task, *views), build_encoder(tiny_config("roberta", layers=2), task.head)
     needs = needing(logits=True, hidden_states=frozenset({1}))
     stored = build(tmp_path, needs, split=split, encoder=teacher, view=1)
     assert isinstance(stored, StoredTeacher)

@@ -156,7 +156,7 @@ def test_accumulation_does_not_change_the_result(tmp_path):
         torch.manual_seed(0)
         config = tiny_config("bert", layers=2, hidden=24, heads=2, vocab_size=VOCABULARY)
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
-        encoder = build_encoder(config, TASK)
+        encoder = build_encoder(config, TASK.head)
         train_stages(
             (hard_stage(epochs=1, accumulate=parts, max_grad_norm=0.1),),
             encoder,

@@ -35,7 +35,7 @@ def toy_split(rows=97, seed=0):
 
 def toy_encoder(seed=0, layers=2, **options):
     torch.manual_seed(seed)
-    return build_encoder(tiny_config("bert", layers=layers, vocab_size=VOCABULARY, **options), TASK)
+    return build_encoder(tiny_config("bert", layers=layers, vocab_size=VOCABULARY, **options), TASK.head)
 
 
 class Reporting(Console):

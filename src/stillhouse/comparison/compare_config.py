@@ -34,7 +34,7 @@ class CompareConfig(CompareSettings):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Files, folders and names that the comparison is made from."""
-        return (self.data.source, *self.data.transfer, self.teacher.source, *self.students)
+        return (self.data.task_source, *self.data.transfer, self.teacher.source, *self.students)
 
 
 def comparison_from_options(
@@ -74,7 +74,7 @@ def comparison_from_options(
         raise UserError(f"--grid {given['grid']!r} names no rate", expected="rates such as 3e-5,1e-4", fix="or give --no-grid")
     grid = given.get("grid", grid)
     for label, run in runs.items():
-        if grid and run.method.last_config.select_on == "none":
+        if grid and run.method.last_config().select_on == "none":
             last = run.method.last_stage()
             raise UserError(
                 f"stage {last} of {label} is not scored on the selection rows, by which learning rates are chosen",
@@ -108,7 +108,8 @@ def with_rate(method: Method, rate: float) -> Method:
 
 def _scored(method: Method) -> dict[str, StageConfig]:
     """The stages that are scored on the selection rows."""
-    return {name: config for name, config in method.stages if config.select_on != "none"}
+    general = method.general_stages  # trained once for all rates
+    return {name: config for name, config in method.stages if config.select_on != "none" and name not in general}
 
 
 def _places(runs: Mapping[str, RunConfig], given: Mapping[str, Any], *, has_grid: bool) -> dict[str, str]:

@@ -223,7 +223,7 @@ def _baselines(checked: Sequence[_Checked], *, by_rate: bool) -> dict[Any, Line]
 
 def _baseline(longest: _Checked) -> Line:
     """Steps, batches and schedule are the method's; the learning rate is found as everybody's."""
-    line, stage = longest.line, longest.line.config.method.last_config
+    line, stage = longest.line, longest.line.config.method.last_config()
     select_on = "selection" if stage.select_on == "none" else stage.select_on
     # So many epochs that it is scored on the selection rows as often as the method.
     changes = {"epochs": longest.steps / longest.evaluate_every, "least_steps": 0, "select_on": select_on}
@@ -242,7 +242,7 @@ def _baseline(longest: _Checked) -> Line:
 def _key(one: _Checked, *, by_rate: bool) -> tuple[Any, ...]:
     """What decides a baseline: the start and, where no grid finds everybody's learning rate, that of the last stage."""
     start = (one.line.student, one.line.start, one.start.start, one.start.layers)
-    return (*start, one.line.config.method.last_config.learning_rate) if by_rate else start
+    return (*start, one.line.config.method.last_config().learning_rate) if by_rate else start
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:
@@ -257,5 +257,5 @@ def comparison_out(config: CompareConfig) -> Path:
     Raises:
         UserError: It can be none, or the data cannot.
     """
-    given_path(config.data.source, "--data")
-    return out_path(f"runs/{data_name(config.data.source)}-compare" if config.out is None else config.out)
+    given_path(config.data.task_source, "--data")
+    return out_path(f"runs/{data_name(config.data.task_source)}-compare" if config.out is None else config.out)

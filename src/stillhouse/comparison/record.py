@@ -82,7 +82,7 @@ class Record:
         return {
             "schema": 1,
             "complete": self.is_complete,
-            "data": data_name(self.config.data.source),
+            "data": data_name(self.config.data.task_source),
             "split": "validation",
             **{name: self.any.get(name) for name in ("task", "metric")},
             "teacher": self._teacher(),
@@ -152,7 +152,7 @@ class Record:
         """The learning rate of a line's last stage, where it is known."""
         if self.config.grid:
             return self.progress.rates.get(line.folder)
-        return line.config.method.last_config.learning_rate
+        return line.config.method.last_config().learning_rate
 
     def _teacher(self) -> dict[str, Any] | None:
         if self.teacher is None:

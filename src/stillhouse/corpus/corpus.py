@@ -20,7 +20,6 @@ from stillhouse.data.seeds import MASKS
 from stillhouse.data.text import Rows, Step, Unit
 from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import UserError
-from stillhouse.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,6 @@ class Corpus:
     masks of its own, always the same.
 
     Attributes:
-        task: What is to be learnt.
         blocks: Their ids, special tokens included, in a memory map.
         vocabulary: Of the ids.
         digest: SHA-256 of the blocks in their order.
@@ -41,7 +39,6 @@ class Corpus:
         masking: Which tokens are hidden; None = none.
     """
 
-    task: Task
     blocks: Ragged
     vocabulary: Vocabulary
     digest: str
@@ -106,7 +103,7 @@ class Corpus:
         real = torch.from_numpy(is_real)
         inputs = Inputs(torch.from_numpy(ids), real.long(), torch.zeros_like(real, dtype=torch.long))
         has_label = torch.ones(len(rows), dtype=torch.bool)
-        return Batch(self.task, {0: inputs}, torch.from_numpy(targets), has_label, real, torch.from_numpy(rows))
+        return Batch(None, {0: inputs}, torch.from_numpy(targets), has_label, real, torch.from_numpy(rows))
 
     def counts(self, rows: Rows, step: Step | None = None) -> dict[Unit, int]:
         lengths = self.lengths[rows]

@@ -29,7 +29,6 @@ from stillhouse.data.ragged import Ragged
 from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError
 from stillhouse.files import cache_folder, free_space, not_ours, sweep, write_folder, write_json
-from stillhouse.task import Task
 
 FORMAT = 1
 HEADER, IDS, OFFSETS, COUNTS = "header.json", "ids.bin", "offsets.bin", "counts.bin"
@@ -67,22 +66,22 @@ class KeptCorpus:
             f"tokens to train on, {self.header['held_out']['blocks']:,} held out ({how})"
         )
 
-    def train(self, task: Task) -> Corpus:
+    def train(self) -> Corpus:
         """The blocks to train on."""
-        return self._part(task, 0)
+        return self._part(0)
 
-    def held_out(self, task: Task) -> Corpus:
+    def held_out(self) -> Corpus:
         """The blocks that are not trained on, for selection and validation."""
-        return self._part(task, 1)
+        return self._part(1)
 
-    def _part(self, task: Task, part: int) -> Corpus:
+    def _part(self, part: int) -> Corpus:
         first = self.header["train"]["blocks"]
         offsets = _mapped(self.folder / OFFSETS, np.int64)
         ids, border = _mapped(self.folder / IDS, self.vocabulary.dtype), int(offsets[first])
         blocks = Ragged(ids[border:], offsets[first:] - border) if part else Ragged(ids[:border], offsets[: first + 1])
         counts = np.fromfile(self.folder / COUNTS, np.int64).reshape(2, -1)
         digest = self.header[("train", "held_out")[part]]["digest"]
-        return Corpus(task, blocks, self.vocabulary, digest, counts[part], counts[0])
+        return Corpus(blocks, self.vocabulary, digest, counts[part], counts[0])
 
 
 def _counted(documents: int) -> str:

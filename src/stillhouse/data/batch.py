@@ -47,7 +47,7 @@ class Batch:
     """What one forward pass of student and teacher is given, and what the objectives need beside the Features.
 
     Attributes:
-        task: What is to be learnt from it.
+        task: What is to be learnt from its labels; None of plain text.
         views: By tokenizer, under the key that a `Model` carries; models of one tokenizer read the same view. The first is
             that of the model that learns: the losses run in its tokens.
         labels: `(batch,)` class ids, `(batch, classes)` for multilabel, `(batch,)` floats for regression, `(batch, words)` tag
@@ -59,7 +59,7 @@ class Batch:
         rows: Numbers of the rows in their text, `(batch,)`; -1 for a row that is none of them; always on the CPU.
     """
 
-    task: Task
+    task: Task | None
     views: Mapping[int, Inputs]
     labels: Tensor
     has_label: Bool[Tensor, " batch"]

@@ -35,7 +35,7 @@ def open_data(config: DataConfig) -> OpenedData:
     Raises:
         UserError: There are no such data, or none of its columns looks like a text or a label.
     """
-    source = read_source(config.source)
+    source = read_source(config.task_source)
     if source.is_built_in and not any((config.text, config.text_pair, config.label, config.task)):
         return OpenedData(source, built_in_columns())
     return OpenedData(source, find_columns(source.table("train"), config))
@@ -109,7 +109,7 @@ def load_evaluation(
             configuration names none.
         known: Labels of the model, as of `load_dataset`.
     """
-    source = read_source(config.source)
+    source = read_source(config.task_source)
     config = _with_usual(config, source.table("train"), usual or {})
     names = [name for name in ("validation", "test", "train") if name in source]
     columns = find_columns(source.table("train"), config)
@@ -135,7 +135,7 @@ def read_texts(config: DataConfig, kind: Kind, notes: list[str], usual: Mapping[
         usual: The columns of the model's training data, see `Dataset.columns`: used where the data have them, and they
             say whether the model reads pairs. Without them a second text is read where one is found.
     """
-    source = read_source(config.source)
+    source = read_source(config.task_source)
     table = next(source.splits[name] for name in ("test", "validation", "train") if name in source)
     notes += [*source.notes, *_notes_on(table)]
     pair = None if not usual else usual.get("text_pair") is not None
@@ -222,7 +222,7 @@ def _labelled(rows: Examples, kind: Kind, split: str, notes: list[str]) -> Examp
 def _require_labelled(train: Examples, config: DataConfig) -> None:
     if not train.labelled:
         raise UserError(
-            f"{config.source}: no labelled training row is left beside the selection and evaluation rows",
+            f"{config.task_source}: no labelled training row is left beside the selection and evaluation rows",
             expected="training rows whose texts are not the evaluation rows' again",
             fix="give more rows, or splits that differ",
         )
@@ -263,7 +263,7 @@ def _take_validation(train: Examples, kind: Kind, config: DataConfig, notes: lis
     labelled = len(train.labelled)
     if labelled < 3:
         raise UserError(
-            f"{config.source} has {labelled} labelled rows and no validation split",
+            f"{config.task_source} has {labelled} labelled rows and no validation split",
             expected="at least 3 labelled rows: for training, selection and validation",
         )
     count = share_of(labelled, config.validation_share)
@@ -289,7 +289,7 @@ def _take_selection(train: Examples, kind: Kind, config: DataConfig, notes: list
     labelled = len(train.labelled)
     if labelled < 2:
         raise UserError(
-            f"{config.source}: {labelled} labelled training rows are left",
+            f"{config.task_source}: {labelled} labelled training rows are left",
             expected="at least 2: one to train on and one to choose checkpoints by",
             fix="raise --max-train or --max-labels, or give more labelled rows",
         )

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from stillhouse.data.batch import Batch
 from stillhouse.data.tokenize import Encoded
-from stillhouse.task import Task
 
 Rows = NDArray[np.int64]
 Unit = Literal["rows", "targets", "tokens", "pairs"]
@@ -43,13 +42,9 @@ class Text(Protocol):
     """Rows to train on; none need be in memory.
 
     Attributes:
-        task: What is to be learnt.
         lengths: Tokens of every row, in the tokens of the model that learns.
         repeats: Whether a row is the same every time: only of such rows are a teacher's features worth keeping.
     """
-
-    @property
-    def task(self) -> Task: ...
 
     @property
     def lengths(self) -> Rows: ...

@@ -215,7 +215,7 @@ def load_with_head(source: str) -> tuple[Model, Task]:
             fix="correct id2label in its config.json",
         )
     task = Task(checkpoint.name, kind, labels, unanswerable=kind.can_abstain)
-    encoder, _ = load_encoder(checkpoint, task)
+    encoder, _ = load_encoder(checkpoint, task.head)
     tokenizer = load_tokenizer(checkpoint)
     return Model(checkpoint.name, encoder, tokenizer, notes=notes_on(checkpoint, tokenizer)), task
 

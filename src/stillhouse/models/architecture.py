@@ -18,7 +18,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from stillhouse.documents import read_json
 from stillhouse.errors import UserError, cut, shown
 from stillhouse.models.quiet import quiet_transformers
-from stillhouse.task import Kind, kind_names, load_kind
+from stillhouse.task import MASKED_LM, Kind, kind_names, load_kind
 
 _transformers: Any = transformers
 CORRECT = 'if it is a classifier, write "problem_type": "single_label_classification" into config.json'
@@ -62,9 +62,14 @@ def head_labels(config: PreTrainedConfig) -> tuple[str, ...]:
     return tuple(str(label) for _, label in sorted((config.id2label or {}).items()))
 
 
+def is_masked_lm(config: PreTrainedConfig) -> bool:
+    """Whether a checkpoint carries a head over its vocabulary."""
+    return f"For{MASKED_LM.name}" in (config.architectures or [""])[0]
+
+
 def head_class(config: PreTrainedConfig, head: str) -> Any:
-    """The class of a family's models with a head that transformers calls so; None where there is none."""
-    mapping = getattr(_transformers, f"AutoModelFor{head}")._model_mapping
+    """The class of a family's models with a head that transformers calls so, or without any; None where there is none."""
+    mapping = getattr(_transformers, f"AutoModelFor{head}" if head else "AutoModel")._model_mapping
     return mapping.get(type(config), None)
 
 
@@ -92,10 +97,10 @@ def settle_architecture(config: PreTrainedConfig, folder: Path, source: str) -> 
     Raises:
         UserError: The weights are not those of the encoder that the configuration describes, or of the head that it names.
     """
-    heads = dict.fromkeys(load_kind(name).head for name in kind_names())
+    heads = dict.fromkeys([*(load_kind(name).head for name in kind_names()), MASKED_LM.name])
     classes = {head: cls for head in heads if (cls := head_class(config, head)) is not None}
     said = (config.architectures or [""])[0]
-    named = next((cls for head, cls in classes.items() if f"For{head}" in said), None)
+    named = next((cls for head, cls in classes.items() if f"For{head}" in said and head != MASKED_LM.name), None)
     tried = [named] if named is not None else list(classes.values()) or [_transformers.MODEL_MAPPING[type(config)]]
     # A class that is not the model's own may refuse its configuration, as DistilBERT's for questions does three labels.
     fits = [fit for cls in tried if (fit := _compare(cls, config, folder, source, must_fit=cls is tried[0])) is not None]
@@ -117,6 +122,8 @@ def settle_architecture(config: PreTrainedConfig, folder: Path, source: str) -> 
             return (), False
         return (f"config.json {names}, and its weights do not tell what their head is for: it is left out",), True
     config.architectures = [held.name]
+    if is_masked_lm(config):
+        return (), False
     if head_kind(config) is None:
         what = f"{config.num_labels} outputs and problem_type {shown(config.problem_type)}"
         return (f"its head has {what}, which no task has: it is left out; {CORRECT}",), True

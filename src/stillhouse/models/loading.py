@@ -14,11 +14,11 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from stillhouse.documents import read_json
 from stillhouse.errors import UserError, shown
-from stillhouse.models.architecture import head_class, head_kind, reason_of
+from stillhouse.models.architecture import head_class, head_kind, is_masked_lm, reason_of
 from stillhouse.models.checkpoint import Checkpoint, check_weights
 from stillhouse.models.model_folder import weight_files
 from stillhouse.models.quiet import quiet_transformers
-from stillhouse.task import Kind, Task
+from stillhouse.task import Head
 
 _transformers: Any = transformers
 SOME_CAPITALS = 0.01  # share of a vocabulary above which capitals in it are no accident
@@ -103,31 +103,30 @@ def same_tokens(one: Any, other: Any) -> bool:
     return one is other or rules(one) == rules(other)
 
 
-def task_config(config: PreTrainedConfig, task: Task) -> PreTrainedConfig:
-    """A copy of a configuration with the outputs of a task: their number, names and problem type."""
+def head_config(config: PreTrainedConfig, head: Head) -> PreTrainedConfig:
+    """A copy of a configuration with the outputs of a head: their number, names and problem type."""
     own: Any = copy.deepcopy(config)
-    labels = task.labels or tuple(f"LABEL_{index}" for index in range(task.logits))
-    own.id2label = dict(enumerate(labels))
-    own.label2id = {label: index for index, label in enumerate(labels)}
-    own.problem_type = task.kind.problem_type
+    own.id2label = dict(enumerate(head.labels))
+    own.label2id = {label: index for index, label in enumerate(head.labels)}
+    own.problem_type = head.problem_type
     own.output_hidden_states = False
     own.return_dict = True
     own.dtype = torch.float32
-    own.architectures = [_head_class(own, task.kind).__name__]
+    own.architectures = [_head_class(own, head).__name__]
     return own
 
 
-def build_encoder(config: PreTrainedConfig, task: Task) -> PreTrainedModel:
-    """A model of this shape with fresh weights, drawn from torch's global generator, and the head of a task.
+def build_encoder(config: PreTrainedConfig, head: Head) -> PreTrainedModel:
+    """A model of this shape with fresh weights, drawn from torch's global generator, and a head.
 
     Raises:
         UserError: transformers has no such head for the family.
     """
-    own = task_config(config, task)
-    cls = _head_class(own, task.kind)
+    own = head_config(config, head)
+    cls = _head_class(own, head)
     try:
         with quiet_transformers():
-            model = cls._from_config(own, **_attention(own, task.kind))
+            model = cls._from_config(own, **_attention(own, head))
     except MemoryError as error:
         raise _too_large(own) from error
     except Exception as error:  # whatever a family's own code makes of it
@@ -149,34 +148,37 @@ def _too_large(config: PreTrainedConfig) -> UserError:
     )
 
 
-def load_encoder(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, bool]:
-    """The model of a checkpoint with the head of a task, in eval mode, and whether that head is the checkpoint's own.
+def load_encoder(checkpoint: Checkpoint, head: Head) -> tuple[PreTrainedModel, bool]:
+    """The model of a checkpoint with a head, in eval mode, and whether that head is the checkpoint's own.
 
-    A head for another kind of task, or with another number of outputs, is left out; a missing one is drawn from torch's
+    A head for something else, or with another number of outputs, is left out; a missing one is drawn from torch's
     global generator. Names of labels are not compared here.
 
     Raises:
         UserError: The weights cannot be read, or are not finite.
     """
-    return load_weights(checkpoint, task)[0], _has_head_for(checkpoint, task)
+    return load_weights(checkpoint, head)[0], has_head(checkpoint, head)
 
 
-def _has_head_for(checkpoint: Checkpoint, task: Task) -> bool:
-    return head_kind(checkpoint.config) == task.kind and checkpoint.config.num_labels == task.logits
+def has_head(checkpoint: Checkpoint, head: Head) -> bool:
+    """Whether a checkpoint has the weights of a head; an encoder that is to have none lacks none."""
+    if head.task is None:
+        return not head.name or is_masked_lm(checkpoint.config)
+    return head_kind(checkpoint.config) == head.task.kind and checkpoint.config.num_labels == head.task.logits
 
 
-def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) -> tuple[PreTrainedModel, tuple[str, ...]]:
+def load_weights(checkpoint: Checkpoint, head: Head, *, keep_head: bool = True) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """As `load_encoder`, with the names of the tensors that the checkpoint did not give.
 
     Args:
         checkpoint: Where the weights are.
-        task: Which head the model has.
+        head: What the model has on its encoder.
         keep_head: Whether the checkpoint's own head is used where it fits.
     """
     check_weights(checkpoint)
-    config = task_config(checkpoint.config, task)
-    cls = _head_class(config, task.kind)
-    is_for_another = head_kind(checkpoint.config) is not None and not _has_head_for(checkpoint, task)
+    config = head_config(checkpoint.config, head)
+    cls = _head_class(config, head)
+    is_for_another = head_kind(checkpoint.config) is not None and not has_head(checkpoint, head)
     where: str | None = str(checkpoint.folder)
     options: dict[str, Any] = {}
     if not keep_head or is_for_another or checkpoint.drops_head:
@@ -191,7 +193,7 @@ def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) 
                 local_files_only=True,
                 ignore_mismatched_sizes=True,  # of a head that is for another number of outputs
                 output_loading_info=True,
-                **_attention(config, task.kind),
+                **_attention(config, head),
                 **options,
             )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -207,18 +209,18 @@ def load_weights(checkpoint: Checkpoint, task: Task, *, keep_head: bool = True) 
     return model, tuple(sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}))
 
 
-def _head_class(config: PreTrainedConfig, kind: Kind) -> Any:
-    found = head_class(config, kind.head)
+def _head_class(config: PreTrainedConfig, head: Head) -> Any:
+    found = head_class(config, head.name)
     if found is None:
         raise UserError(
-            f"transformers has no {kind} head for {config.model_type} models",
+            f"transformers has no {head} for {config.model_type} models",
             expected="a family with one (BERT, RoBERTa, DistilBERT, ELECTRA, XLM-R, ALBERT, ModernBERT, ...)",
         )
     return found
 
 
-def _attention(config: PreTrainedConfig, kind: Kind) -> dict[str, str]:
-    return {"attn_implementation": "sdpa"} if _head_class(config, kind)._supports_sdpa else {}
+def _attention(config: PreTrainedConfig, head: Head) -> dict[str, str]:
+    return {"attn_implementation": "sdpa"} if _head_class(config, head)._supports_sdpa else {}
 
 
 def _encoder_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:

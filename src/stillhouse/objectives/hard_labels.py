@@ -82,5 +82,6 @@ class HardLabels(Objective):
         return ONLY_LOGITS
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:  # noqa: ARG002
+        assert batch.task is not None
         loss: Tensor = batch.task.kind.hard_loss(student[LOGITS], batch)
         return loss

@@ -169,6 +169,7 @@ class SoftLabels(Objective):
         return ONLY_LOGITS
 
     def __call__(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
+        assert batch.task is not None
         loss: Tensor = batch.task.kind.soft_loss(student[LOGITS], teacher[LOGITS], batch, self)
         return loss
 

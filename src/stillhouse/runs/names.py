@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from stillhouse.config import RunSettings
 from stillhouse.data.readers.formats import SUFFIXES
 from stillhouse.files import given_path
+
+
+def run_name(config: RunSettings) -> str:
+    """Short name of what a run learns from: its data, or its corpus where it has none."""
+    return data_name(config.data.source or config.corpus.source[0])
 
 
 def data_name(source: str) -> str:

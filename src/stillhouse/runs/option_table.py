@@ -120,6 +120,7 @@ class TrainingOptions(ColumnOptions, total=False):
 class DistillOptions(TrainingOptions, total=False):
     """The options of `distill`."""
 
+    corpus: str | Path | Sequence[str | Path] | None
     method: str | None
     student: str | Path | None
     baseline: bool | None

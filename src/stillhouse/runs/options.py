@@ -12,7 +12,7 @@ from stillhouse.errors import UserError, cut, nearest, option_name, shown
 from stillhouse.method import Method
 from stillhouse.methods import load_method, method_names
 from stillhouse.runs.option_table import DISTILL, LAST_STAGE, OptionTable
-from stillhouse.runs.reading import merged, method_settings, parse_config, read_config, set_value, spelled_out
+from stillhouse.runs.reading import has_task, merged, method_settings, parse_config, read_config, set_value, spelled_out
 from stillhouse.runs.run_config import RunConfig
 
 DEMO = Path(__file__).with_name("demo.yaml")
@@ -82,26 +82,27 @@ def config_from_options(options: Mapping[str, Any], *, config: Path | None = Non
     mapping = over_demo(spelled_out(mapping))
     method = load_method(method_settings(mapping).get("name", "logit"))
     check_compat({str(method.model_fields["name"].default): method}, given)
-    last = method.last_stage()
+    last = method.last_stage(has_task=has_task(mapping))
     places = {name: option.place.format(last=last) for name, option in DISTILL.items()}
     refuse_two_values(changes, {places[name]: option_name(name) for name in given})
     for name in given.keys() & LAST_STAGE.keys():
         set_value(mapping, places[name], given[name])
     parsed = parse_config(mapping, {place: option_name(name) for name, place in places.items()})
-    check_epochs(parsed.method, "method", given)
+    check_epochs(parsed.method, "method", given, has_task=parsed.has_task)
     return parsed
 
 
-def check_epochs(method: Method, place: str, given: Mapping[str, Any]) -> None:
+def check_epochs(method: Method, place: str, given: Mapping[str, Any], *, has_task: bool = True) -> None:
     """Refuses `--epochs` where the number of steps is set, which decides.
 
     Args:
         method: Whose last stage the option is for.
         place: Where the configuration has the method.
         given: Options by name.
+        has_task: Whether the last stage is one of a task.
     """
-    if "epochs" in given and method.last_config.steps is not None:
-        steps = f"{place}.stages.{method.last_stage()}.steps"
+    if "epochs" in given and method.last_config(has_task=has_task).steps is not None:
+        steps = f"{place}.stages.{method.last_stage(has_task=has_task)}.steps"
         raise UserError(f"--epochs and {steps} are given, which decide the same", expected="one of them")
 
 

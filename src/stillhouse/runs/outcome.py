@@ -23,7 +23,7 @@ from stillhouse.measure.latency import conditions_of, forward_passes, measure_la
 from stillhouse.measure.size import count_parameters, weights_mib
 from stillhouse.models.adapter import input_names
 from stillhouse.models.model import Model
-from stillhouse.runs.names import data_name
+from stillhouse.runs.names import run_name
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_folder import RunFolder
 from stillhouse.training.trainer import StageResult
@@ -82,7 +82,7 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
     assert student is not None
     result: dict[str, Any] = {
         "schema": 1,
-        "data": data_name(config.data.source),
+        "data": run_name(config),
         "split": "validation",
         "task": task.kind.name,
         "method": config.method.name,

@@ -17,7 +17,7 @@ from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.machine.engine import resolve_precision
-from stillhouse.method import Stage, TextName
+from stillhouse.method import Stage
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.architecture import head_kind, head_labels
 from stillhouse.models.checkpoint import Checkpoint, find_checkpoint
@@ -27,7 +27,7 @@ from stillhouse.models.model import Model
 from stillhouse.models.start import Start
 from stillhouse.runs.checks import check_lengths, check_stages, check_tokens
 from stillhouse.runs.findings import refuse_first
-from stillhouse.runs.names import data_name
+from stillhouse.runs.names import run_name
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.rehearsal import rehearse, try_to_read
 from stillhouse.runs.run_config import RunConfig
@@ -36,7 +36,6 @@ from stillhouse.students.shape import is_shape
 from stillhouse.task import Kind, Task
 
 WIDTH_FIX = "choose a student of the teacher's width, such as --student half, or a folder or hub id"
-THERE: frozenset[TextName] = frozenset({"task"})  # what a stage can train on; the plan's others are left out
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -67,7 +66,7 @@ def prepare(config: RunConfig) -> Prepared:
         data_notes.append(f"train: the {unused:,} rows without a label are left out")
 
     torch.manual_seed(stage_seed(config.teacher.seed, FRESH_TEACHER))
-    encoder, has_head_weights = load_encoder(checkpoint, task)
+    encoder, has_head_weights = load_encoder(checkpoint, task.head)
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given", view=0 if one_tokenizer else 1)
     torch.manual_seed(stage_seed(config.seed, FRESH_STUDENT))
     student, start = _student(config, teacher, own, student_tokenizer, task)
@@ -121,7 +120,9 @@ def _plan(
                 fix="choose such a student, or leave student.layers and student.start out",
             )
     sizes = dimensions(student if own is None else own.config), dimensions(teacher.config)
-    stages = tuple(stage for stage in config.method.plan(kind, *sizes) if THERE & {*stage.text})
+    stages = config.method.plan(kind, *sizes)
+    if config.corpus.source:
+        stages = tuple(stage for stage in stages if not stage.without_corpus)
     refuse_first(check_stages(stages, config, *(one.layers for one in sizes)))
     return stages, (sizes[0].layers, sizes[1].layers)
 
@@ -140,7 +141,7 @@ def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dat
             expected="a teacher that was fine-tuned for the task",
             fix="leave --label-map out",
         )
-    dataset.task.kind.check_own_names(dataset.task.labels, config.data.source)
+    dataset.task.kind.check_own_names(dataset.task.labels, config.data.task_source)
     return dataset
 
 
@@ -148,12 +149,12 @@ def _student(config: RunConfig, teacher: Model, own: Checkpoint | None, tokenize
     """A new student of the teacher's family, or one that is a model already."""
     shape = str(config.student.shape)
     if own is not None:
-        encoder, start = load_student(own, task)
+        encoder, start = load_student(own, task.head)
         return Model(own.name, encoder, tokenizer, start.description), start
     encoder, start = build_student(
-        shape, teacher=teacher.encoder, teacher_checkpoint_name=teacher.name, task=task, layers_rule=config.copied_layers
+        shape, teacher=teacher.encoder, teacher_checkpoint_name=teacher.name, head=task.head, layers_rule=config.copied_layers
     )
-    name = f"{data_name(config.data.source)}-{config.method.name}-{shape}"
+    name = f"{run_name(config)}-{config.method.name}-{shape}"
     return Model(name, encoder, tokenizer, start.description, start.is_fresh), start
 
 

@@ -34,6 +34,7 @@ def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None =
     # What is given changes the defaults of its own place: one key of a stage must not reset the stage's other keys.
     method = merged(method_class.model_validate({}).model_dump(mode="json"), method)
     plain = merged(RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"}), plain)
+    task = has_task(plain)
     problems: list[Any] = []
     try:
         plain["method"] = method_class.model_validate(method)
@@ -44,7 +45,10 @@ def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None =
     except ValidationError as error:
         problems += error.errors()
     if problems:
-        lines = [_explain(problem, method_class, options or {}) for problem in _by_field(problems)]
+        lines = [
+            _explain(problem, method_class, options or {}, method_class.last_stage(has_task=task))
+            for problem in _by_field(problems)
+        ]
         many = f"{len(lines)} mistakes in the configuration:\n  " if len(lines) > 1 else ""
         raise UserError(many + "\n  ".join(lines))
     return config
@@ -65,12 +69,24 @@ def method_settings(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spelled_out(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The same configuration without the short forms: `data: reviews.csv` becomes `data: {source: reviews.csv}`."""
+    """The same configuration without the short forms: `data: reviews.csv` becomes `data: {source: reviews.csv}`.
+
+    A corpus without data has no task, rather than the built-in one.
+    """
     plain = dict(mapping)
     for name in SHORT_FORMS.keys() & plain.keys():
         if isinstance(plain[name], str):
             plain[name] = {SHORT_FORMS[name]: plain[name]}
+    corpus, data = plain.get("corpus"), plain.get("data", {})
+    if isinstance(corpus, Mapping) and corpus.get("source") and isinstance(data, Mapping) and "source" not in data:
+        plain["data"] = {**data, "source": None}
     return plain
+
+
+def has_task(mapping: Mapping[str, Any]) -> bool:
+    """Whether a configuration, spelled out, asks for a task."""
+    data = mapping.get("data")
+    return not isinstance(data, Mapping) or data.get("source", "") is not None
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +139,7 @@ def set_value(mapping: dict[str, Any], path: str, value: Any) -> None:
 
 
 # What a single word stands for.
-SHORT_FORMS = {"data": "source", "teacher": "source", "student": "shape", "method": "name"}
+SHORT_FORMS = {"data": "source", "corpus": "source", "teacher": "source", "student": "shape", "method": "name"}
 
 
 def _by_field(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -137,7 +153,7 @@ def _by_field(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[str, str]) -> str:
+def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[str, str], last_stage: str) -> str:
     location = [str(part) for part in problem["loc"]]
     place = ".".join(location)
     name = f"{options[place]} ({place})" if place in options else place
@@ -145,7 +161,7 @@ def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[
         valid = _keys(location[:-1], method)
         close = nearest(location[-1], valid)
         if location[:-1] == ["method"] and location[-1] in StageConfig.model_fields:
-            close = f"stages.{method.last_stage()}.{location[-1]}"
+            close = f"stages.{last_stage}.{location[-1]}"
         hint = f"did you mean {close!r}? " if close else ""
         where = ".".join(location[:-1]) or "the configuration"
         return f"unknown key {name!r}: {hint}{where} has {', '.join(sorted(valid))}"

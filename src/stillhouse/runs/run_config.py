@@ -33,4 +33,10 @@ class RunConfig(RunSettings):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Files, folders and names that the run is made from."""
-        return (self.data.source, *self.data.transfer, self.teacher.source, self.student.shape or "")
+        given = (self.data.source, *self.corpus.source, *self.data.transfer, self.teacher.source, self.student.shape)
+        return tuple(one for one in given if one is not None)
+
+    @property
+    def has_task(self) -> bool:
+        """Whether it learns a task; otherwise it learns from a corpus alone."""
+        return self.data.source is not None

@@ -8,20 +8,20 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from stillhouse.errors import UserError
 from stillhouse.files import given_path
-from stillhouse.models.adapter import hidden_size, layer_count
+from stillhouse.models.adapter import head_parameters, hidden_size, layer_count
 from stillhouse.models.architecture import head_kind, head_labels
 from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint
 from stillhouse.models.loading import build_encoder, load_weights
 from stillhouse.models.start import Start, fresh_start
 from stillhouse.students.copy_layers import check_layers, copy_layers
 from stillhouse.students.shape import parse_shape, student_config
-from stillhouse.task import Task
+from stillhouse.task import Head
 
 LayersRule = Callable[[int, int], tuple[int, ...]]
 
 
 def build_student(
-    spec: str, *, teacher: PreTrainedModel, teacher_checkpoint_name: str, task: Task, layers_rule: LayersRule
+    spec: str, *, teacher: PreTrainedModel, teacher_checkpoint_name: str, head: Head, layers_rule: LayersRule
 ) -> tuple[PreTrainedModel, Start]:
     """Makes a student of the teacher's family; fresh weights are drawn from torch's global generator.
 
@@ -29,14 +29,14 @@ def build_student(
         spec: `LxH` or `half`.
         teacher: As it was before fine-tuning where that is known. Its layers are copied where the widths agree.
         teacher_checkpoint_name: Its name in the description of the start.
-        task: Which head the student gets; the head is always fresh.
+        head: Which head the student gets; it is always fresh.
         layers_rule: (student layers, teacher layers) -> the teacher layer, 1-based, of each student layer.
 
     Raises:
         UserError: The shape is not possible for this teacher.
     """
     config, layers = plan_student(spec, teacher.config, layers_rule)
-    student = build_encoder(config, task)
+    student = build_encoder(config, head)
     if layers is None:
         return student, fresh_start(student)
     return student, copy_layers(student, teacher, layers, teacher_name=teacher_checkpoint_name)
@@ -78,32 +78,33 @@ def find_student(spec: str) -> Checkpoint:
     return find_checkpoint(spec)
 
 
-def load_student(checkpoint: Checkpoint, task: Task) -> tuple[PreTrainedModel, Start]:
+def load_student(checkpoint: Checkpoint, head: Head) -> tuple[PreTrainedModel, Start]:
     """A model of its own as the student, with its own weights.
 
-    Its head is kept where it is one for the task with the same labels in the same order; names that are mere numbers
+    Its head is kept where it is such a one, for a task with the same labels in the same order; names that are mere numbers
     (`LABEL_0`, `0`) agree with any. Otherwise it gets a fresh one.
 
     Raises:
         UserError: As `load_encoder`.
     """
-    keep = head_kind(checkpoint.config) is None or _same_labels(checkpoint, task)
-    student, fresh = load_weights(checkpoint, task, keep_head=keep)
+    keep = head_kind(checkpoint.config) is None or _same_labels(checkpoint, head)
+    student, fresh = load_weights(checkpoint, head, keep_head=keep)
     known = set(fresh)
     own_head = all(name.startswith(f"{student.base_model_prefix}.") for name in fresh)
-    head = "with its own head" if own_head else "with a fresh head"
+    is_bare = not head_parameters(student)
+    with_head = "" if is_bare else ", with its own head" if own_head else ", with a fresh head"
     return student, Start(
-        f"weights of {checkpoint.name}, {head}",
+        f"weights of {checkpoint.name}{with_head}",
         copied=tuple(name for name in student.state_dict() if name not in known),
         fresh=fresh,
     )
 
 
-def _same_labels(checkpoint: Checkpoint, task: Task) -> bool:
-    if not task.labels:
+def _same_labels(checkpoint: Checkpoint, head: Head) -> bool:
+    if head.task is None or not head.task.labels:
         return True
     own = [label.casefold() for label in head_labels(checkpoint.config)]
-    wanted = [label.casefold() for label in task.labels]
+    wanted = [label.casefold() for label in head.task.labels]
     return own == wanted or _only_numbers(own) or _only_numbers(wanted)
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stillhouse.console import OnProgress
-from stillhouse.data.text import Rows, Text, scoring_order
+from stillhouse.data.text import Rows, scoring_order
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.errors import NotFinite
 from stillhouse.features import LOGITS, PARTS, Feature, Needs
 from stillhouse.models.adapter import compute_features, dimensions
@@ -67,7 +68,7 @@ def fill_store(
     rows: Rows,
     missing: Needs,
     encoder: nn.Module,
-    text: Text,
+    text: TokenizedSplit,
     *,
     view: int,
     accelerator: Any,

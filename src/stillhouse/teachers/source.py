@@ -18,6 +18,7 @@ from stillhouse.config import TeacherConfig
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import Batch
 from stillhouse.data.text import Rows, Text
+from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.errors import UserError
 from stillhouse.features import LOGITS, ONLY_LOGITS, VOCABULARY, Features, Needs
 from stillhouse.files import free_space
@@ -178,8 +179,8 @@ def build_teacher(
         attend_in_blocks(encoder)
     config = source.config
     online = OnlineTeacher(encoder, needs, accelerator, source.view)
-    if config.features == "online" or not text.repeats or VOCABULARY in needs:  # which no disk has room for
-        return online
+    if config.features == "online" or not isinstance(text, TokenizedSplit) or VOCABULARY in needs:
+        return online  # no disk has room for scores over a vocabulary, or for the features of plain text
     precision = "bf16" if kept_dtype(accelerator) == torch.bfloat16 else "fp32"
     # Logits are small: where they cannot be written they are kept here.
     store = FeatureStore(source.root, source.digest, precision, name=source.name, may_hold=needs == ONLY_LOGITS, say=say)
