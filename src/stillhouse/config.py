@@ -202,6 +202,7 @@ class TeacherConfig(Frozen):
             for later runs; `auto` does so where it is read more than once and there is room.
         store_limit_gib: What all kept features may take, for `auto`.
         finetune: The stage that fits a teacher without a head.
+        masked_lm: The stage that fits a masked-LM head, where what is learnt from a corpus asks for one.
         seed: Seed of that stage, apart from the run's so that runs with several seeds share one teacher.
     """
 
@@ -220,6 +221,7 @@ class TeacherConfig(Frozen):
         bool, Option("Go on with a teacher no better than the majority class.", name="allow_weak_teacher")
     ] = False
     finetune: StageConfig = StageConfig(epochs=2, least_steps=300, learning_rate=5e-5)
+    masked_lm: StageConfig = StageConfig(epochs=1, learning_rate=5e-5, select_on="last")
     seed: Seed = 0
 
 
@@ -294,6 +296,9 @@ class RunSettings(Frozen):
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     method: MethodSettings
+    assistant: Annotated[
+        str | None, Option("LxH: a model between teacher and student, which teaches the student. [none]", group=STUDENT)
+    ] = None
     baseline: Annotated[bool | None, Option("Also train the same student without the teacher. [for pydocs]", group=STUDENT)] = (
         None
     )

@@ -22,6 +22,7 @@ from stillhouse.errors import StillhouseError, UserError, shown
 # What the folder of a run holds, and that of a comparison.
 RUN_CONFIG, METRICS, LOG, PREDICTIONS, REPORT = "run.yaml", "metrics.json", "log.jsonl", "predictions.jsonl", "report.html"
 STUDENT, TEACHER, CHECKPOINTS, TRACKERS = "student", "teacher", "checkpoints", "trackers"
+GENERAL, ASSISTANT = "general", "assistant"
 COMPARE_CONFIG, COMPARISON, COMPARISON_TABLE, INPUTS = "compare.yaml", "comparison.json", "comparison.md", "inputs.json"
 COMPARED_RUNS, SHARED_TEACHERS = "rows", "teachers"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 # Of a model's seed, for `stage_seed`. Its stages are numbered from 0; fresh weights come from streams far behind them.
-FRESH_STUDENT, FRESH_TEACHER = 1000, 1001
+FRESH_STUDENT, FRESH_TEACHER, FRESH_ASSISTANT = 1000, 1001, 1002
 FRESH_BESIDE = 2000  # the student, in a stage: and its number
 
 # Of a stage's seed, for `Step.random`. The order of the rows is drawn from the seed and the epoch alone.

@@ -15,7 +15,7 @@ from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import NotFinite
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import floor_score, is_within_noise
-from stillhouse.features import ONLY_LOGITS
+from stillhouse.features import ONLY_LOGITS, ONLY_VOCABULARY
 from stillhouse.files import explained, free_space, given_path
 from stillhouse.method import Stage
 from stillhouse.models.model import Model
@@ -84,7 +84,7 @@ def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int
                 f"all weights of stage {stage.name!r} of method {config.method.name} are 0: there is nothing to learn",
                 expected="at least one weight above 0",
             )
-    if student_layers > teacher_layers and any(stage.student_needs - ONLY_LOGITS for stage in stages):
+    if student_layers > teacher_layers and any(stage.student_needs - ONLY_LOGITS - ONLY_VOCABULARY for stage in stages):
         yield Finding(
             f"the student has {student_layers} layers and its teacher {teacher_layers}, "
             f"and method {config.method.name} looks inside",

@@ -123,6 +123,7 @@ class DistillOptions(TrainingOptions, total=False):
     corpus: str | Path | Sequence[str | Path] | None
     method: str | None
     student: str | Path | None
+    assistant: str | None
     baseline: bool | None
     seed: int | None
 

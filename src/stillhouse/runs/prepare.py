@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,28 +12,25 @@ import torch
 from stillhouse.data.alignment import align_labels
 from stillhouse.data.dataset import load_dataset, open_data
 from stillhouse.data.examples import Dataset, Examples
-from stillhouse.data.seeds import FRESH_STUDENT, FRESH_TEACHER, stage_seed
+from stillhouse.data.seeds import FRESH_TEACHER, stage_seed
 from stillhouse.data.tokenize import encode
 from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
+from stillhouse.features import Dimensions
 from stillhouse.machine.engine import resolve_precision
 from stillhouse.method import Stage
-from stillhouse.models.adapter import dimensions
 from stillhouse.models.architecture import head_kind, head_labels
 from stillhouse.models.checkpoint import Checkpoint, find_checkpoint
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on, same_tokens
 from stillhouse.models.model import Model
-from stillhouse.models.start import Start
-from stillhouse.runs.checks import check_lengths, check_stages, check_tokens
+from stillhouse.runs.checks import check_lengths, check_tokens
 from stillhouse.runs.findings import refuse_first
-from stillhouse.runs.names import run_name
+from stillhouse.runs.learning import given, named_student, plans_of, ready
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.rehearsal import rehearse, try_to_read
 from stillhouse.runs.run_config import RunConfig
-from stillhouse.students.build import build_student, find_student, load_student, plan_student
-from stillhouse.students.shape import is_shape
 from stillhouse.task import Kind, Task
 
 WIDTH_FIX = "choose a student of the teacher's width, such as --student half, or a folder or hub id"
@@ -49,9 +47,10 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         UserError: Something does not fit; nothing has been written.
     """
-    checkpoint, own = find_checkpoint(config.teacher.source), _named_student(config)
+    checkpoint, own = find_checkpoint(config.teacher.source), named_student(config)
     opened = open_data(config.data)
-    stages, layers = _plan(config, opened.columns.kind, checkpoint, own)
+    plans = plans_of(config, checkpoint, own, partial(_planned, config, opened.columns.kind))
+    stages = [stage for _, planned in plans for stage in planned]
     tokenizer = load_tokenizer(checkpoint)
     student_tokenizer = tokenizer if own is None else load_tokenizer(own)
     one_tokenizer = not config.method.uses_teacher or same_tokens(tokenizer, student_tokenizer)
@@ -68,11 +67,11 @@ def prepare(config: RunConfig) -> Prepared:
     torch.manual_seed(stage_seed(config.teacher.seed, FRESH_TEACHER))
     encoder, has_head_weights = load_encoder(checkpoint, task.head)
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given", view=0 if one_tokenizer else 1)
-    torch.manual_seed(stage_seed(config.seed, FRESH_STUDENT))
-    student, start = _student(config, teacher, own, student_tokenizer, task)
-    model_notes = [] if config.starts_from_fitted_teacher else [f"student starts from {student.start}: {start.sentence()}"]
+    named = partial(given, own, student_tokenizer, task.head, config.seed)
+    is_known = not (config.starts_from_fitted_teacher or config.corpus.source)
+    learners, model_notes = ready(plans, config, teacher, named, task.head, seed=config.seed, says_start=is_known)
+    student = learners[-1].model
     model_notes = [*notes_on(checkpoint, tokenizer), *(notes_on(own, student_tokenizer) if own else ()), *model_notes]
-    model_notes += _layer_notes(stages, config, *layers)
     models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
     length = max_length(config.data.max_length, task.kind, models)
     config = _completed(config, {**dataset.columns, "task": task.kind.name, "max_length": length})
@@ -85,46 +84,20 @@ def prepare(config: RunConfig) -> Prepared:
     texts = [split.tokens for split in splits.values()]
     try_to_read(teacher, "the teacher", texts, "choose another teacher")
     try_to_read(student, "the student", texts, "choose another student, such as --student half" if own else WIDTH_FIX)
-    rehearse(stages, student.encoder, encoder, splits["train"].tokens, view=teacher.view)
+    by_role = {"teacher": teacher, **{learner.role: learner.model for learner in learners}}
+    for learning, planned in plans:
+        teaching = by_role[learning.teacher]
+        rehearse(planned, by_role[learning.role].encoder, teaching.encoder, splits["train"].tokens, view=teaching.view)
     data_notes += refuse_first(check_lengths({name: split.tokens.learner for name, split in splits.items()}, task, length))
     notes = tuple(data_notes), tuple(model_notes)
-    return Prepared(config, dataset, teacher, has_head_weights, student, stages, splits, *notes)
+    return Prepared(config, dataset, teacher, has_head_weights, learners, splits, *notes)
 
 
-def _named_student(config: RunConfig) -> Checkpoint | None:
-    """The student where it is a model already; None where it is a shape."""
-    shape, method = str(config.student.shape), config.method
-    if is_shape(shape):
-        return None
-    found = find_student(shape)
-    if config.starts_from_fitted_teacher:
-        what = f"method {method.name}" if method.starts_from_fitted_teacher else "student.start: fitted"
-        raise UserError(
-            f"{what} makes its student out of its teacher, but --student names a model, {shape}",
-            expected="LxH such as 3x384 (layers x width), or half",
-        )
-    return found
-
-
-def _plan(
-    config: RunConfig, kind: Kind, teacher: Checkpoint, own: Checkpoint | None
-) -> tuple[tuple[Stage, ...], tuple[int, int]]:
-    """What the method does with these models, and how many layers student and teacher have."""
-    if own is None:
-        shape = str(config.student.shape)
-        student, copied = plan_student(shape, teacher.config, config.copied_layers)
-        if copied is None and (config.student.layers or config.student.start == "fitted"):
-            raise UserError(
-                f"student {shape} has another width than its teacher, of which it is told to start",
-                expected=f"a student of width {dimensions(teacher.config).width}",
-                fix="choose such a student, or leave student.layers and student.start out",
-            )
-    sizes = dimensions(student if own is None else own.config), dimensions(teacher.config)
-    stages = config.method.plan(kind, *sizes)
-    if config.corpus.source:
-        stages = tuple(stage for stage in stages if not stage.without_corpus)
-    refuse_first(check_stages(stages, config, *(one.layers for one in sizes)))
-    return stages, (sizes[0].layers, sizes[1].layers)
+def _planned(config: RunConfig, kind: Kind, student: Dimensions, teacher: Dimensions) -> Iterator[Stage]:
+    """The method's stages on the task."""
+    for stage in config.method.plan(kind, student, teacher):
+        if not (stage.without_corpus and config.corpus.source):
+            yield stage
 
 
 def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dataset:
@@ -145,37 +118,11 @@ def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dat
     return dataset
 
 
-def _student(config: RunConfig, teacher: Model, own: Checkpoint | None, tokenizer: Any, task: Task) -> tuple[Model, Start]:
-    """A new student of the teacher's family, or one that is a model already."""
-    shape = str(config.student.shape)
-    if own is not None:
-        encoder, start = load_student(own, task.head)
-        return Model(own.name, encoder, tokenizer, start.description), start
-    encoder, start = build_student(
-        shape, teacher=teacher.encoder, teacher_checkpoint_name=teacher.name, head=task.head, layers_rule=config.copied_layers
-    )
-    name = f"{run_name(config)}-{config.method.name}-{shape}"
-    return Model(name, encoder, tokenizer, start.description, start.is_fresh), start
-
-
 def _completed(config: RunConfig, found: dict[str, Any]) -> RunConfig:
     """The configuration with what was found out about the data, and with the precision that `auto` means here."""
     data = config.data.model_copy(update=found)
     engine = config.engine.model_copy(update={"precision": resolve_precision(config.engine.precision)})
     return config.model_copy(update={"data": data, "engine": engine})
-
-
-def _layer_notes(stages: Sequence[Stage], config: RunConfig, own_layers: int, its_layers: int) -> list[str]:
-    """Which layer of the student learns from which layer of the teacher."""
-    notes: dict[str, None] = {}
-    is_rounded = config.method.spreads_layers and its_layers % own_layers
-    rounded = f" ({own_layers} does not divide {its_layers}: halves are rounded up)" if is_rounded else ""
-    for stage in stages:
-        for objective in stage.objectives:
-            if pairs := [pair for pair in objective.layer_pairs if pair != (0, 0)]:
-                said = ", ".join(f"{own} from {its}" for own, its in pairs)
-                notes[f"stage {stage.name}: layer {said} of the teacher{rounded}"] = None
-    return list(notes)
 
 
 def _tokens(examples: Examples, task: Task, tokenizers: Sequence[Any], config: RunConfig) -> Split:

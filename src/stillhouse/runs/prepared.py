@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stillhouse.data.examples import Dataset
 from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.evaluation.evaluate import Split
-from stillhouse.method import Stage
+from stillhouse.method import Role, Stage
 from stillhouse.models.model import Model
+from stillhouse.models.start import Start
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.task import Task
 from stillhouse.training.trainer import stage_steps
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model that learns, ready to: the student, or the assistant before it.
+
+    Attributes:
+        model: The model at its start, as far as that is known before anything is trained.
+        stages: What it goes through, in order.
+        teacher: From whom it learns; None = from nobody.
+        restart: Makes it anew from its teacher, where that is trained first; None = its start is known already.
+    """
+
+    model: Model
+    stages: tuple[Stage, ...]
+    teacher: Role | None
+    restart: Callable[[Model], tuple[Model, Start]] | None = None
+
+    @property
+    def role(self) -> Role:
+        return self.stages[0].student
 
 
 @dataclass(frozen=True)
@@ -22,8 +45,7 @@ class Prepared:
         config: The complete configuration.
         dataset: The data, labels in the teacher's order.
         teacher: The teacher; to be fine-tuned first where `teacher_has_head` is false.
-        student: The student at its start.
-        stages: The method's plan for the student, in order.
+        learners: Who learns, in order; the student is the last.
         splits: `train`, `selection`, `validation` and, where there is one with labels, `test`.
         data_notes: What was decided about the data.
         model_notes: How the student starts, and from which layers it learns.
@@ -33,8 +55,7 @@ class Prepared:
     dataset: Dataset
     teacher: Model
     teacher_has_head: bool
-    student: Model
-    stages: tuple[Stage, ...]
+    learners: tuple[Learner, ...]
     splits: dict[str, Split]
     data_notes: tuple[str, ...]
     model_notes: tuple[str, ...]
@@ -42,6 +63,16 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         return (*self.data_notes, *self.model_notes)
+
+    @property
+    def student(self) -> Model:
+        """The student at its start."""
+        return self.learners[-1].model
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The method's plan for the student, in order."""
+        return self.learners[-1].stages
 
     @property
     def task(self) -> Task:

@@ -13,8 +13,9 @@ from torch import Tensor
 from stillhouse.data.batch import Inputs
 from stillhouse.data.text import Text
 from stillhouse.errors import UserError
-from stillhouse.features import ONLY_LOGITS
+from stillhouse.features import ONLY_LOGITS, ONLY_VOCABULARY, Needs, needs_of
 from stillhouse.method import Stage
+from stillhouse.models.adapter import layer_count
 from stillhouse.models.architecture import reason_of
 from stillhouse.models.forward import evaluating, forward
 from stillhouse.models.model import Model
@@ -78,20 +79,19 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, vi
         stages: What will be run.
         student: Encoder of the student.
         teacher: Encoder of the teacher.
-        text: Of which the first row is used.
+        text: Of which the longest row is used.
         view: Key of the tokens that the teacher reads.
 
     Raises:
         UserError: A model does not give what a stage needs of it.
     """
-    batch = text.batch(np.zeros(1, dtype=np.int64))
+    batch = text.batch(np.array([text.lengths.argmax()]))
     implementations = [(model, model.config._attn_implementation) for model in (student, teacher)]
     for stage in stages:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(student), evaluating(teacher):
-            # With logits no pass ends before the last layer, so that how often a model attends is looked at.
-            side = stage.side.build(student, teacher, stage.student_needs | ONLY_LOGITS)
+            side = stage.side.build(student, teacher, stage.student_needs | _end_of(student, stage))
             try:
-                forward(teacher, batch.views[view], stage.teacher_needs | ONLY_LOGITS)
+                forward(teacher, batch.views[view], stage.teacher_needs | _end_of(teacher, stage))
                 side.try_out(batch)
             except UserError:
                 raise
@@ -110,8 +110,13 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, vi
                         model.set_attn_implementation(implementation)
 
 
+def _end_of(model: Any, stage: Stage) -> Needs:
+    """With these no pass ends before the last layer, so that how often a model attends is looked at."""
+    return ONLY_LOGITS if stage.text == "task" else needs_of(("hidden_state",), [layer_count(model.config)])
+
+
 def _asks(stage: Stage) -> str:
     """What a stage does with its models beyond reading their outputs; "" where it does no more."""
-    if stage.student_needs - ONLY_LOGITS:
+    if stage.student_needs - ONLY_LOGITS - ONLY_VOCABULARY:
         return "reads what is inside its models"
     return "" if type(stage.side) is StageSide else "replaces their layers"

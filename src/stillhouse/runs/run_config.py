@@ -40,3 +40,8 @@ class RunConfig(RunSettings):
     def has_task(self) -> bool:
         """Whether it learns a task; otherwise it learns from a corpus alone."""
         return self.data.source is not None
+
+    @property
+    def general_seed(self) -> int:
+        """Seed of what is learnt from a corpus: with a task the corpus's, so that runs of several seeds share it."""
+        return self.corpus.seed if self.has_task else self.seed

@@ -13,10 +13,9 @@ from stillhouse.runs.prepared import Prepared
 
 
 def schedule(prepared: Prepared) -> tuple[Stage, ...]:
-    """Every stage of a run, in order: the fit of a teacher without a head, the student's, the same student's alone."""
+    """The stages of a task, in order: the fit of a teacher without a head, an assistant's, the student's, its own alone."""
     config = prepared.config
-    taught: Role | None = "teacher" if config.method.uses_teacher else None
-    stages = (replace(stage, teacher=taught if stage.teacher else None) for stage in prepared.stages)
+    stages = (stage for learner in prepared.learners for stage in learner.stages)
     fit = (alone("teacher", config.teacher.finetune, prepared),) if prepared.fits_teacher else ()
     return (*fit, *stages, *((_baseline(prepared),) if config.method.uses_teacher and config.baseline else ()))
 

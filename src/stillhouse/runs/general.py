@@ -1,0 +1,82 @@
+"""What a run learns from a corpus, ready to train: text, models and stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from stillhouse.corpus.corpus import Corpus
+from stillhouse.corpus.kept_corpus import KeptCorpus
+from stillhouse.corpus.masking import Masking
+from stillhouse.method import Stage
+from stillhouse.models.model import Model
+from stillhouse.runs.prepared import Learner
+from stillhouse.runs.run_config import RunConfig
+from stillhouse.task import MASKED_LM, Head
+
+SELECTION_BLOCKS, SCORED_BLOCKS = 256, 1024  # at most so many of what is held out are scored: more tell little more
+
+
+@dataclass(frozen=True)
+class General:
+    """The general phase of a run.
+
+    Attributes:
+        config: The run's configuration.
+        kept: The corpus.
+        head: What the models have on their encoders.
+        teacher: The teacher of the phase; None where nobody teaches.
+        fits_teacher: Whether its head is to be fitted first.
+        learners: Who learns, in order; the student is the last.
+        notes: What was decided.
+    """
+
+    config: RunConfig
+    kept: KeptCorpus
+    head: Head
+    teacher: Model | None
+    fits_teacher: bool
+    learners: tuple[Learner, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def student(self) -> Model:
+        """The student at its start."""
+        return self.learners[-1].model
+
+    @property
+    def has_head(self) -> bool:
+        """Whether models are scored by what they say of masked tokens."""
+        return self.head == MASKED_LM
+
+    @cached_property
+    def train(self) -> Corpus:
+        """The blocks to train on."""
+        return self.kept.train()
+
+    @cached_property
+    def selection(self) -> Corpus:
+        """The first half of what is held out: on it states are chosen while a model is trained."""
+        return self._held_out(0, SELECTION_BLOCKS)
+
+    @cached_property
+    def validation(self) -> Corpus:
+        """The second half: it is scored once, at the end. A single block is both."""
+        return self._held_out(1, SCORED_BLOCKS)
+
+    def _held_out(self, half: int, most: int) -> Corpus:
+        held_out = self.kept.held_out().masked(Masking() if self.has_head else None)
+        rows = np.array_split(np.arange(len(held_out)), 2)[half]
+        rows = rows if len(rows) else np.arange(len(held_out))
+        return held_out.select(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)])
+
+    def text_of(self, stage: Stage) -> Corpus:
+        """The training blocks as a stage sees them."""
+        return self.train.masked(stage.masking)
+
+    @property
+    def text_to_fit(self) -> Corpus:
+        """The training blocks as they are seen where a masked-LM head is fitted."""
+        return self.train.masked(Masking())
