@@ -22,7 +22,8 @@ from stillhouse.errors import StillhouseError, UserError, shown
 # What the folder of a run holds, and that of a comparison.
 RUN_CONFIG, METRICS, LOG, PREDICTIONS, REPORT = "run.yaml", "metrics.json", "log.jsonl", "predictions.jsonl", "report.html"
 STUDENT, TEACHER, CHECKPOINTS, TRACKERS = "student", "teacher", "checkpoints", "trackers"
-GENERAL, ASSISTANT = "general", "assistant"
+ASSISTANT, GENERAL, GENERAL_ASSISTANT = "assistant", "general", "general_assistant"
+MASKED_LM_TEACHER = "masked_lm_teacher"
 COMPARE_CONFIG, COMPARISON, COMPARISON_TABLE, INPUTS = "compare.yaml", "comparison.json", "comparison.md", "inputs.json"
 COMPARED_RUNS, SHARED_TEACHERS = "rows", "teachers"
 

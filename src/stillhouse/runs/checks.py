@@ -11,15 +11,18 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from stillhouse.config import DataConfig
 from stillhouse.data.tokenize import Encoded
-from stillhouse.errors import NotFinite
+from stillhouse.errors import NotFinite, option_name
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import floor_score, is_within_noise
 from stillhouse.features import ONLY_LOGITS, ONLY_VOCABULARY
 from stillhouse.files import explained, free_space, given_path
 from stillhouse.method import Stage
+from stillhouse.methods import load_method, method_names
 from stillhouse.models.model import Model
 from stillhouse.runs.findings import Finding, refusal
+from stillhouse.runs.general import General
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.task import Kind, Task
@@ -33,12 +36,20 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
         ("--data", config.data.source),
         *(("--transfer", one) for one in config.data.transfer),
     ]
+    given += [("--corpus", one) for one in config.corpus.source if not one.startswith("hub:")]
     given += [("--teacher", config.teacher.source), ("--student", config.student.shape), ("--out", config.out)]
     for option, path in given:
         if path is not None:
             yield from refusal(partial(given_path, path, option))
     if config.teacher.store is not None:
         yield from refusal(partial(store_root, config.teacher.store))
+    yield from _check_corpus(config)
+    if not method.uses_teacher and config.assistant is not None:
+        yield Finding(
+            f"--assistant is given, but method {method.name} has no teacher between whom and the student it could stand",
+            expected="a method that learns from a teacher",
+            fix="leave --assistant out",
+        )
     if not method.uses_teacher and config.baseline:
         yield Finding(
             f"--baseline is given, but method {method.name} has no teacher: it is the baseline itself",
@@ -68,6 +79,40 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
             f"student.start is {config.student.start}, but method {method.name} makes its student out of the fitted teacher",
             fix="leave student.start out",
         )
+
+
+def _check_corpus(config: RunConfig) -> Iterator[Finding]:
+    """Whether the method learns from a corpus that is given, and the options of a task have one."""
+    method, has_corpus = config.method, bool(config.corpus.source)
+    if has_corpus and not method.general_stages:
+        able = [name for name in method_names() if load_method(name).general_stages]
+        yield Finding(
+            f"--corpus is given, but method {method.name} learns from the rows of a task alone",
+            expected=f"a method that learns from plain text: {', '.join(able)}",
+            fix="--method distilbert, for one, or leave --corpus out",
+        )
+    if config.has_task:
+        return
+    if not has_corpus:
+        yield Finding(
+            "there is neither data nor a corpus to learn from",
+            expected="--data for a task, --corpus for plain text, or both",
+        )
+    if config.baseline:
+        yield Finding(
+            "--baseline is given, but there is no task on which a baseline could be scored",
+            expected="--data beside --corpus",
+            fix="leave --baseline out; `--method finetune --corpus` trains such a student",
+        )
+    usual = DataConfig()
+    for name, value in config.data:
+        if name != "source" and value != getattr(usual, name):
+            instead = {"text": "--set corpus.text=...", "max_length": "--set corpus.block_length=...", "seed": "corpus.seed"}
+            yield Finding(
+                f"{option_name(name)} is given (data.{name}), but there is no task: a corpus is plain text",
+                expected="--data beside --corpus",
+                fix=f"leave it out{', or ' + instead[name] if name in instead else ''}",
+            )
 
 
 def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int, teacher_layers: int) -> Iterator[Finding]:
@@ -168,9 +213,8 @@ def against_floor(name: str, split: Split, predictions: Predictions, *, allow_we
     return Finding(f"teacher {name}: {said}", severity="says")
 
 
-def check_space(prepared: Prepared, folder: Path) -> Iterator[Finding]:
-    """A disk too full for what the run will write; what it has written already counts as room."""
-    needed = _bytes_needed(prepared)
+def check_space(needed: int, folder: Path) -> Iterator[Finding]:
+    """A disk too full for so many bytes; what is there already counts as room."""
     with explained(folder):
         written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         free = free_space(folder) + written
@@ -182,7 +226,7 @@ def check_space(prepared: Prepared, folder: Path) -> Iterator[Finding]:
         )
 
 
-def _bytes_needed(prepared: Prepared) -> int:
+def bytes_needed(prepared: Prepared | None, general: General | None) -> int:
     """What the run folder holds at its fullest, with a little to spare.
 
     A stage has two checkpoints for a moment, with AdamW's two moments beside the weights, and its best weights: 7 models.
@@ -192,5 +236,9 @@ def _bytes_needed(prepared: Prepared) -> int:
     def size(model: Model) -> int:
         return sum(int(tensor.nbytes) for tensor in model.encoder.state_dict().values())
 
-    student = 10 * size(prepared.student)
-    return max(8 * size(prepared.teacher), 2 * size(prepared.teacher) + student) if prepared.fits_teacher else student
+    needed = 0
+    for learners in (part.learners for part in (general, prepared) if part is not None):
+        needed += sum(2 * size(learner.model) for learner in learners) + 8 * size(learners[-1].model)
+    fits = (prepared is not None and prepared.fits_teacher) or (general is not None and general.fits_teacher)
+    teacher = prepared.teacher if prepared is not None else None if general is None else general.teacher
+    return max(8 * size(teacher), 2 * size(teacher) + needed) if fits and teacher is not None else needed

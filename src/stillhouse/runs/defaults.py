@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stillhouse.files import out_path
+from stillhouse.machine.engine import resolve_precision
 from stillhouse.runs.checks import check_settings
 from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.names import run_name, short_name
@@ -27,3 +28,9 @@ def with_defaults(config: RunConfig) -> RunConfig:
             "out": str(out_path(unnamed if config.out is None else config.out)),
         }
     )
+
+
+def with_precision(config: RunConfig) -> RunConfig:
+    """The configuration with the precision that `auto` means here."""
+    engine = config.engine.model_copy(update={"precision": resolve_precision(config.engine.precision)})
+    return config.model_copy(update={"engine": engine})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from stillhouse.evaluation.fidelity import gap_closed, retention
 from stillhouse.evaluation.intervals import paired_difference
 from stillhouse.evaluation.likeness import Likeness, likeness_to_teacher
 from stillhouse.evaluation.scores import scores_entry
-from stillhouse.files import LOG, PREDICTIONS, STUDENT, TEACHER, write_text
+from stillhouse.files import LOG, PREDICTIONS, write_text
 from stillhouse.machine.engine import environment
 from stillhouse.machine.memory import peak_memory_mib
 from stillhouse.measure.latency import conditions_of, forward_passes, measure_latency, random_inputs
@@ -41,6 +41,7 @@ class Outcome:
         notes: What was said on the way, beside what `Prepared` says.
         predictions: By split (`validation`, `test`), then by model.
         seconds: What was spent outside of the stages, by part of the run.
+        general: What its general phase left, where it has one.
     """
 
     models: dict[str, Model]
@@ -48,6 +49,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    general: dict[str, Any] | None = None
 
 
 def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accelerator: Any) -> None:
@@ -61,8 +63,8 @@ def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accel
         if teacher is not None and role != "teacher"
     }
     write_text(folder / PREDICTIONS, "".join(_prediction_lines(split, predictions, likeness)))
-    metrics = _plain(_metrics(prepared, outcome, likeness, accelerator))
-    folder.write_result(metrics, [LOG, PREDICTIONS, STUDENT, TEACHER])
+    metrics = plain(_metrics(prepared, outcome, likeness, accelerator))
+    folder.write_result(metrics, [LOG, PREDICTIONS, *folder.models])
 
 
 def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likeness], accelerator: Any) -> dict[str, Any]:
@@ -72,13 +74,14 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
         for role, model in outcome.models.items()
     }
     started = time.perf_counter()
-    latency, conditions = _latency(prepared, outcome.models)
+    tokens = max(LATENCY_TOKENS_MINIMUM, int(np.median(prepared.splits["validation"].tokens.lengths)))
+    latency, conditions = latency_of(outcome.models, tokens)
     outcome.seconds["latency"] = time.perf_counter() - started
     for role, entry in models.items():
         entry["latency_ms"] = latency[role]
         if role in likeness:
             entry |= {"agreement": likeness[role].agreement, "kl": likeness[role].kl}
-    teacher, student, baseline = (models.get(role) for role in ("teacher", "student", "baseline"))
+    teacher, assistant, student, baseline = (models.get(role) for role in ("teacher", "assistant", "student", "baseline"))
     assert student is not None
     result: dict[str, Any] = {
         "schema": 1,
@@ -91,8 +94,12 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
         "teacher": teacher,
         "student": student,
     }
+    if assistant is not None:
+        result["assistant"] = assistant
     if baseline is not None:
         result["baseline"] = baseline
+    if outcome.general is not None:
+        result["general"] = outcome.general
     mine = likeness.get("student")
     result |= {
         "retention": retention(teacher, student),
@@ -100,11 +107,8 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
         "agreement": None if mine is None else mine.agreement,
         "kl": None if mine is None else mine.kl,
         "comparisons": _comparisons(prepared.splits["validation"], outcome.predictions["validation"]),
-        "cost": _cost(outcome),
-        "stages": [
-            {"name": stage.name, "steps": stage.steps, "seconds": round(stage.seconds, 2), "selection": stage.score}
-            for stage in outcome.stages
-        ],
+        "cost": cost_of(outcome.stages, outcome.seconds),
+        "stages": [stage_entry(stage) for stage in outcome.stages],
         "splits": _split_sizes(prepared),
         "labels": list(task.labels),
         "notes": [*prepared.notes, *outcome.notes],
@@ -117,6 +121,11 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
             for role, predictions in outcome.predictions["test"].items()
         }
     return result
+
+
+def stage_entry(stage: StageResult) -> dict[str, Any]:
+    """What metrics.json says of a stage."""
+    return {"name": stage.name, "steps": stage.steps, "seconds": round(stage.seconds, 2), "selection": stage.score}
 
 
 def _model_entry(model: Model, split: Split, predictions: Predictions) -> dict[str, Any]:
@@ -145,11 +154,22 @@ def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[s
     return result
 
 
-def _cost(outcome: Outcome) -> dict[str, Any]:
-    own = [stage for stage in outcome.stages if stage.model == "student"]
-    training, scoring = sum(stage.seconds for stage in own), sum(stage.teacher_seconds for stage in own)
-    fitting, alone = (sum(stage.seconds for stage in outcome.stages if stage.model == role) for role in ("teacher", "baseline"))
-    parts = {"teacher": fitting, "features": scoring, "student": training, "baseline": alone} | outcome.seconds
+def cost_of(stages: Sequence[StageResult], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """What metrics.json says of time and memory.
+
+    Args:
+        stages: Every stage of the run.
+        seconds: What was spent outside of them, by part of the run.
+    """
+
+    def spent(role: str) -> float:
+        return sum(stage.seconds for stage in stages if stage.model == role)
+
+    own = [stage for stage in stages if stage.model == "student"]
+    training, scoring, fitting = spent("student"), sum(stage.teacher_seconds for stage in own), spent("teacher")
+    between = {"assistant": spent("assistant")} if any(stage.model == "assistant" for stage in stages) else {}
+    alone = spent("baseline")
+    parts = {"teacher": fitting, "features": scoring, **between, "student": training, "baseline": alone, **seconds}
     return {
         "train_seconds": round(training, 2),
         "teacher_seconds": round(fitting + scoring, 2),
@@ -164,9 +184,8 @@ def _split_sizes(prepared: Prepared) -> dict[str, int]:
     return {"train": sizes.pop("train"), "labelled": len(prepared.splits["train"].examples.labelled), **sizes}
 
 
-def _latency(prepared: Prepared, models: Mapping[str, Model]) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Milliseconds a single text of the usual length takes, all models measured in turn."""
-    tokens = max(LATENCY_TOKENS_MINIMUM, int(np.median(prepared.splits["validation"].tokens.lengths)))
+def latency_of(models: Mapping[str, Model], tokens: int) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """Milliseconds that a single text of so many tokens takes, all models measured in turn; and how that was measured."""
     inputs = {
         role: random_inputs(model.encoder, batch=1, tokens=tokens, names=input_names(model.encoder))
         for role, model in models.items()
@@ -190,15 +209,15 @@ def _prediction_lines(split: Split, predictions: Mapping[str, Predictions], like
         line |= {role: task.kind.written(split, prediction, row) for role, prediction in predictions.items()}
         if "student" in likeness and likeness["student"].per_example is not None:
             line["kl"] = round(float(likeness["student"].per_example[row]), 6)
-        yield json.dumps(_plain(line), ensure_ascii=False) + "\n"
+        yield json.dumps(plain(line), ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NumPy numbers as Python's, and numbers that JSON does not have as null."""
     if isinstance(value, Mapping):
-        return {name: _plain(entry) for name, entry in value.items()}
+        return {name: plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

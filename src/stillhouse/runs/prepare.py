@@ -18,7 +18,6 @@ from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
 from stillhouse.evaluation.evaluate import Split
 from stillhouse.features import Dimensions
-from stillhouse.machine.engine import resolve_precision
 from stillhouse.method import Stage
 from stillhouse.models.architecture import head_kind, head_labels
 from stillhouse.models.checkpoint import Checkpoint, find_checkpoint
@@ -26,6 +25,7 @@ from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on, same_tokens
 from stillhouse.models.model import Model
 from stillhouse.runs.checks import check_lengths, check_tokens
+from stillhouse.runs.defaults import with_precision
 from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.learning import given, named_student, plans_of, ready
 from stillhouse.runs.prepared import Prepared
@@ -74,7 +74,8 @@ def prepare(config: RunConfig) -> Prepared:
     model_notes = [*notes_on(checkpoint, tokenizer), *(notes_on(own, student_tokenizer) if own else ()), *model_notes]
     models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
     length = max_length(config.data.max_length, task.kind, models)
-    config = _completed(config, {**dataset.columns, "task": task.kind.name, "max_length": length})
+    found = {**dataset.columns, "task": task.kind.name, "max_length": length}
+    config = with_precision(config).model_copy(update={"data": config.data.model_copy(update=found)})
     tokenizers = (student.tokenizer,) if one_tokenizer else (student.tokenizer, tokenizer)
     splits = {
         name: _tokens(examples, task, tokenizers, config)
@@ -116,13 +117,6 @@ def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dat
         )
     dataset.task.kind.check_own_names(dataset.task.labels, config.data.task_source)
     return dataset
-
-
-def _completed(config: RunConfig, found: dict[str, Any]) -> RunConfig:
-    """The configuration with what was found out about the data, and with the precision that `auto` means here."""
-    data = config.data.model_copy(update=found)
-    engine = config.engine.model_copy(update={"precision": resolve_precision(config.engine.precision)})
-    return config.model_copy(update={"data": data, "engine": engine})
 
 
 def _tokens(examples: Examples, task: Task, tokenizers: Sequence[Any], config: RunConfig) -> Split:

@@ -13,8 +13,6 @@ from stillhouse.corpus.kept_corpus import prepare_corpus
 from stillhouse.data.seeds import FRESH_TEACHER, stage_seed
 from stillhouse.errors import UserError
 from stillhouse.features import VOCABULARY
-from stillhouse.method import Method
-from stillhouse.methods import load_method, method_names
 from stillhouse.models.checkpoint import Checkpoint, find_checkpoint
 from stillhouse.models.limits import position_limit
 from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on, same_tokens
@@ -38,7 +36,6 @@ def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: On
         UserError: Something does not fit; nothing has been trained.
     """
     method = config.method
-    _require_general(method)
     checkpoint, own = find_checkpoint(config.teacher.source), named_student(config)
     plans = plans_of(config, checkpoint, own, method.general)
     stages = [stage for _, planned in plans for stage in planned]
@@ -73,17 +70,6 @@ def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: On
     general = General(config, kept, head, taught, fits_teacher, learners, (kept.described, *about, *notes))
     _check_text(general, encoder)
     return general
-
-
-def _require_general(method: Method) -> None:
-    if method.general_stages:
-        return
-    able = [name for name in method_names() if load_method(name).general_stages]
-    raise UserError(
-        f"--corpus is given, but method {method.name} learns from a task alone",
-        expected=f"a method that learns from plain text: {', '.join(able)}",
-        fix="choose one of them, or leave --corpus out",
-    )
 
 
 def _require_one_vocabulary(teacher: Checkpoint, its: Any, student: Checkpoint, own: Any) -> None:

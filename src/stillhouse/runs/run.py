@@ -1,80 +1,81 @@
-"""The stages of one run, in order, and what stands between them: who starts from where, what is kept, saved and scored."""
+"""The stages of a task, in order, and what stands between them: who starts from where, what is kept, saved and scored."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from stillhouse.console import Console, OnProgress
+import torch
+
+from stillhouse.console import OnProgress
+from stillhouse.data.seeds import stage_seed
 from stillhouse.data.tokenized_split import TokenizedSplit
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.predictor import remember
-from stillhouse.files import CHECKPOINTS, LOG, STUDENT, TEACHER, write_folder
+from stillhouse.files import TEACHER, write_folder
 from stillhouse.method import Role, Stage
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.digest import weights_digest
+from stillhouse.models.heads import with_head
 from stillhouse.models.model import Model
 from stillhouse.models.saving import save_model
 from stillhouse.runs.checks import check_teacher
 from stillhouse.runs.findings import refuse_first
+from stillhouse.runs.general_run import FOLDERS, GeneralOutcome
+from stillhouse.runs.learning import STREAMS
 from stillhouse.runs.model_card import write_model_card
 from stillhouse.runs.outcome import Outcome
-from stillhouse.runs.prepared import Prepared
-from stillhouse.runs.run_folder import RunFolder
+from stillhouse.runs.prepared import Learner, Prepared
 from stillhouse.runs.schedule import schedule
+from stillhouse.runs.trained_once import name_of
+from stillhouse.runs.work import Work
 from stillhouse.students.copy_layers import copy_layers
-from stillhouse.teachers.kept_models import keep, load_kept, teachers_root
 from stillhouse.teachers.source import Source
-from stillhouse.training.log import RunLog
-from stillhouse.training.stages import TrainingContext, train_stage
+from stillhouse.training.stages import train_stage
 from stillhouse.training.trainer import StageResult
-
-# Raised when a change of the loop changes what a fitted teacher looks like: older ones are then fitted again.
-RECIPE = 5
 
 
 class StagedRun:
-    """One run at work.
+    """A run at work on its task.
 
     Args:
         prepared: What it works with.
-        accelerator: The engine.
-        folder: Its folder.
-        console: What it says goes there.
-        teachers: Where several runs of this process keep the teachers that they fit, for each other; None = it is alone.
+        work: What its phases share.
 
     Attributes:
         models: By role, as far as the run has come.
     """
 
-    def __init__(
-        self, prepared: Prepared, accelerator: Any, folder: RunFolder, console: Console, teachers: Path | None = None
-    ) -> None:
-        self.prepared, self.config = prepared, prepared.config
-        self.accelerator, self.folder, self.console, self.teachers = accelerator, folder, console, teachers
-        self.models: dict[Role, Model] = {"teacher": prepared.teacher, "student": prepared.student}
+    def __init__(self, prepared: Prepared, work: Work) -> None:
+        self.prepared, self.config, self.work = prepared, prepared.config, work
+        self.accelerator, self.folder, self.console = work.accelerator, work.folder, work.console
+        self.models: dict[Role, Model] = {"teacher": prepared.teacher}
+        self.models |= {learner.role: learner.model for learner in prepared.learners}
         self.results: list[StageResult] = []
+        self.learnt: GeneralOutcome | None = None
         self.thresholds: dict[Role, float] = {}
         self.notes: list[str] = []
 
-    def go(self) -> Outcome:
-        """Trains every model that the run has, and scores them."""
+    def go(self, learnt: GeneralOutcome | None = None) -> Outcome:
+        """Trains every model that the run has, and scores them.
+
+        Args:
+            learnt: What its general phase left.
+        """
+        self.learnt = learnt
         for role, stages in groupby(schedule(self.prepared), key=lambda stage: stage.student):
             if role == "teacher":
                 self._fit_teacher(list(stages))
-            elif role == "student":
-                self._train_student(list(stages))
-            else:
+            elif role == "baseline":
                 self.console.say("training the same student without the teacher")
                 self._train(list(stages))
+            else:
+                self._train_learner(next(learner for learner in self.prepared.learners if learner.role == role))
         return self._evaluate()
 
     def check_given_teacher(self) -> None:
@@ -84,20 +85,11 @@ class StagedRun:
 
     def _check_teacher(self) -> None:
         for said in refuse_first(check_teacher(self.prepared, self.accelerator)):
-            self.notes.append(said)
-            self.console.say(f"  {said}")
-
-    @cached_property
-    def context(self) -> TrainingContext:
-        """What all stages share."""
-        is_main, engine = self.accelerator.is_main_process, self.config.engine
-        log = RunLog(self.folder / LOG if is_main else None, self.accelerator if self.accelerator.log_with else None)
-        log.mend(self.console.warn)
-        return TrainingContext(self.accelerator, engine, self.folder / CHECKPOINTS, log, self.console)
+            self._note(said)
 
     def _source(self, role: Role) -> Source:
         """Where the features of a model come from, as it is now."""
-        model, shared = self.models[role], self.teachers is not None
+        model, shared = self.models[role], self.work.teachers is not None
         name = f"{model.name} on {self.prepared.task.name}"
         return Source(self.config.teacher, name, weights_digest(model.encoder), is_shared=shared, view=model.view)
 
@@ -112,7 +104,7 @@ class StagedRun:
                 model.encoder.to(self.accelerator.device),
                 self.prepared.rows_of(stage),
                 lambda role=stage.student: main_score(selection, self._predict(role, selection)),  # type: ignore[misc]
-                self.context,
+                self.work.context,
                 number=number,
                 seed=self.config.teacher.seed if stage.student == "teacher" else self.config.seed,
                 selection=selection.fingerprint(),
@@ -126,11 +118,8 @@ class StagedRun:
         teacher = self.models["teacher"]
         self.console.say(f"teacher {teacher.name} has no head for {self.prepared.task.kind}: fine-tuning it first")
         (stage,) = stages
-        name = self._name_of_fitted(stage, self.prepared.rows_of(stage))
-        places = [place / name for place in (teachers_root(), self.teachers) if place is not None]
-        # A run that was interrupted after its own fit goes on with that one, and reports it.
-        fitted_here = (self.context.checkpoints / stage.name / "finished.json").exists()
-        is_kept = not fitted_here and any(load_kept(place, teacher.encoder, self.console.warn) for place in places)
+        once = self.work.once("teachers", stage.name, self._name_of_fitted(stage, self.prepared.rows_of(stage)))
+        is_kept = once.found(teacher) is not None
         if is_kept:
             teacher.encoder.to(self.accelerator.device).eval()
         else:
@@ -140,7 +129,7 @@ class StagedRun:
             # Always anew: a folder of an earlier start may hold a teacher that was fitted on other data.
             write_folder(self.folder / TEACHER, lambda path: save_model(teacher.encoder, teacher.tokenizer, path))
             if not is_kept:
-                any(keep(place, self.folder / TEACHER) for place in places)
+                once.keep(self.folder / TEACHER)
         teacher.start = f"{teacher.name}, fine-tuned here"
         if is_kept:
             self.console.say("  the same teacher was fine-tuned on the same data before: it is used again")
@@ -150,35 +139,60 @@ class StagedRun:
         """Of a fitted teacher: everything that decides its weights."""
         encoder, seed = self.models["teacher"].encoder, self.config.teacher.seed
         selection = self.prepared.splits["selection"].fingerprint()
-        parts = [RECIPE, weights_digest(encoder), rows.fingerprint(), selection, stage.config.model_dump(), seed]
-        parts += [str(self.accelerator.mixed_precision), rows.learner.pad_token_id]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        parts = [weights_digest(encoder), rows.fingerprint(), selection, stage.config.model_dump(), seed]
+        return name_of(*parts, str(self.accelerator.mixed_precision), rows.learner.pad_token_id)
 
-    def _train_student(self, stages: Sequence[Stage]) -> None:
-        student = self.models["student"]
-        if self.config.starts_from_fitted_teacher:
-            self._start_from_teacher()
-        if self.config.method.uses_teacher and self.config.baseline:
-            name = f"{student.name} without teacher"
-            self.models["baseline"] = replace(student, name=name, encoder=copy.deepcopy(student.encoder))
-        self.console.say(f"{'distilling' if self.config.method.uses_teacher else 'fine-tuning'} {student.name}")
-        self._train(stages)
-        self._remember_use("student")
+    def _train_learner(self, learner: Learner) -> None:
+        """Trains the student, or the assistant before it, and saves it."""
+        model, role = self.models[learner.role], learner.role
+        if self.learnt is not None and role in self.learnt.record:
+            self._go_on_from(self.learnt.models[role], role)
+        elif role == "student" and self.config.starts_from_fitted_teacher:
+            self._start_from_teacher(learner)
+        elif learner.restart is not None:
+            self._restart(learner)
+        model = self.models[role]
+        if role == "student" and self.config.method.uses_teacher and self.config.baseline:
+            name = f"{model.name} without teacher"
+            self.models["baseline"] = replace(model, name=name, encoder=copy.deepcopy(model.encoder))
+        self.console.say(f"{'distilling' if self.config.method.uses_teacher else 'fine-tuning'} {model.name}")
+        self._train(learner.stages)
+        self._remember_use(role)
         if self.accelerator.is_main_process:
-            write_folder(self.folder / STUDENT, self._write_student)
+            write_folder(self.folder / FOLDERS[role], lambda path: self._write(role, path))
 
-    def _start_from_teacher(self) -> None:
+    def _note(self, said: str) -> None:
+        self.notes.append(said)
+        self.console.say(f"  {said}")
+
+    def _restart(self, learner: Learner) -> None:
+        """Makes a model anew from its teacher, which is trained by now."""
+        assert learner.restart is not None
+        assert learner.teacher is not None
+        self.models[learner.role], start = learner.restart(self.models[learner.teacher])
+        self._note(f"{learner.role} starts from {start.description}: {start.sentence()}")
+
+    def _go_on_from(self, learnt: Model, role: Role) -> None:
+        """Puts what a model has learnt from the corpus under the head of the task."""
+        model = self.models[role]
+        torch.manual_seed(stage_seed(self.config.seed, STREAMS[role]))
+        start = f"{learnt.name}, which started from {learnt.start}"
+        encoder = with_head(learnt.encoder.cpu(), self.prepared.task.head)
+        self.models[role] = replace(model, encoder=encoder, start=start, is_fresh=False)
+        self._note(f"{role} starts from {start}")
+
+    def _start_from_teacher(self, learner: Learner) -> None:
         """Gives the student the weights of the teacher as it solves the task."""
-        student, teacher = self.models["student"], self.models["teacher"]
+        student, teacher = self.models["student"], self.models[learner.teacher or "teacher"]
         layers = self.config.copied_layers(*(layer_count(model.encoder.config) for model in (student, teacher)))
         start = copy_layers(student.encoder, teacher.encoder, layers, teacher_name=teacher.name, with_head=True)
         student.start = start.description
-        self.notes.append(f"student starts from {start.description}: {start.sentence()}")
-        self.console.say(f"  {self.notes[-1]}")
+        self._note(f"student starts from {start.description}: {start.sentence()}")
 
-    def _write_student(self, path: Path) -> None:
-        save_model(self.models["student"].encoder, self.models["student"].tokenizer, path)
-        write_model_card(path, self.prepared)
+    def _write(self, role: Role, path: Path) -> None:
+        save_model(self.models[role].encoder, self.models[role].tokenizer, path)
+        if role == "student":
+            write_model_card(path, self.prepared, self.models[role])
 
     def _predict(self, role: Role, split: Split, **options: Any) -> Predictions:
         model = self.models[role]
@@ -204,6 +218,10 @@ class StagedRun:
         started = time.perf_counter()
         models = {str(role): model for role, model in self.models.items()}
         outcome = Outcome(models=models, stages=self.results, notes=self.notes)
+        if self.learnt is not None:
+            outcome.stages = [*self.learnt.stages, *self.results]
+            outcome.notes = [*self.learnt.notes, *self.notes]
+            outcome.general, outcome.seconds["general"] = self.learnt.record, self.learnt.seconds
         for role in self.models:
             threshold = self._threshold(role)
             for name in ("validation", "test"):

@@ -6,8 +6,12 @@ import shutil
 from typing import ClassVar
 
 from stillhouse.files import (
+    ASSISTANT,
     CHECKPOINTS,
+    GENERAL,
+    GENERAL_ASSISTANT,
     LOG,
+    MASKED_LM_TEACHER,
     METRICS,
     PREDICTIONS,
     REPORT,
@@ -25,7 +29,8 @@ class RunFolder(OwnedFolder):
     noun = "run"
     config_name = RUN_CONFIG
     result_name = METRICS
-    own = (METRICS, LOG, PREDICTIONS, REPORT, STUDENT, TEACHER, CHECKPOINTS, TRACKERS, RUN_CONFIG)
+    models = (STUDENT, TEACHER, ASSISTANT, GENERAL, GENERAL_ASSISTANT, MASKED_LM_TEACHER)
+    own = (METRICS, LOG, PREDICTIONS, REPORT, *models, CHECKPOINTS, TRACKERS, RUN_CONFIG)
     free = ("engine.log_every", "engine.checkpoint_seconds", "engine.trackers", "out", *KEEPING)
     unresolved: ClassVar[dict[str, str | None]] = {
         "engine.precision": "auto",

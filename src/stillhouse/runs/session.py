@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from accelerate import PartialState
+
 from stillhouse.config import EngineConfig
 from stillhouse.console import Console
 from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
@@ -14,14 +16,19 @@ from stillhouse.machine.engine import build_accelerator, is_first_process
 from stillhouse.machine.memory import forget_peak_memory
 from stillhouse.machine.versions import untested_transformers
 from stillhouse.report import summary_lines, time_lines, write_report
-from stillhouse.runs.checks import check_space
-from stillhouse.runs.defaults import with_defaults
+from stillhouse.runs.checks import bytes_needed, check_space
+from stillhouse.runs.defaults import with_defaults, with_precision
 from stillhouse.runs.findings import refuse_first
+from stillhouse.runs.general import General
+from stillhouse.runs.general_outcome import write_general_outcome
+from stillhouse.runs.general_run import GeneralRun
 from stillhouse.runs.outcome import write_outcome
 from stillhouse.runs.prepare import prepare
+from stillhouse.runs.prepare_general import prepare_general
 from stillhouse.runs.run import StagedRun
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.runs.run_folder import RunFolder
+from stillhouse.runs.work import Work
 
 
 class Session:
@@ -73,28 +80,37 @@ class Session:
         if (warning := untested_transformers()) is not None:
             self.console.warn(warning)
         started = time.perf_counter()
-        prepared = prepare(config)
+        general = self._general(config)
+        prepared = prepare(config) if config.has_task else None
+        whole = prepared.config if prepared is not None else with_precision(config)
         preparing = time.perf_counter() - started
         if accelerator.is_main_process:  # which makes the folder, perhaps while another process is still on its way here
-            folder.check(prepared.config, overwrite=overwrite)
+            folder.check(whole, overwrite=overwrite)
         if (folder / CHECKPOINTS).exists() and not overwrite:
             self.console.say("an unfinished run is here: it goes on from its last checkpoint")
-        for note in prepared.notes:
+        for note in (*(general.notes if general is not None else ()), *(prepared.notes if prepared is not None else ())):
             self.console.say(f"  {note}")
         forget_peak_memory()
-        run = StagedRun(prepared, accelerator, folder, self.console, self.teachers)
-        run.check_given_teacher()
+        work = Work(accelerator, whole.engine, folder, self.console, self.teachers)
+        run = None if prepared is None else StagedRun(prepared, work)
+        if run is not None:
+            run.check_given_teacher()
         if accelerator.is_main_process:
-            refuse_first(check_space(prepared, folder.path))
-            folder.create(prepared.config, overwrite=overwrite)
+            refuse_first(check_space(bytes_needed(prepared, general), folder.path))
+            folder.create(whole, overwrite=overwrite)
         accelerator.wait_for_everyone()
         if accelerator.log_with:
             accelerator.init_trackers("stillhouse", {"run": str(folder.path)})
         try:
-            outcome = run.go()
-            outcome.seconds["preparing"] = preparing
+            learnt = None if general is None else GeneralRun(general, work).go()
+            if run is not None:
+                outcome = run.go(learnt)
+                outcome.seconds["preparing"] = preparing
+                if accelerator.is_main_process:
+                    write_outcome(folder, run.prepared, outcome, accelerator)
+            elif accelerator.is_main_process and general is not None and learnt is not None:
+                write_general_outcome(folder, general, learnt, {"preparing": preparing}, accelerator)
             if accelerator.is_main_process:
-                write_outcome(folder, prepared, outcome, accelerator)
                 write_report(folder.path)
                 folder.forget_checkpoints()
             accelerator.wait_for_everyone()
@@ -105,6 +121,13 @@ class Session:
             folder.release()
         self._show(folder)
         return folder
+
+    def _general(self, config: RunConfig) -> General | None:
+        """The general phase of a run that has a corpus, which the first of several processes prepares."""
+        if not config.corpus.source:
+            return None
+        with PartialState().main_process_first():
+            return prepare_general(config, say=self.console.warn, report=self.console.scoring)
 
     def _show_finished(self, folder: RunFolder) -> None:
         folder.check_part(STUDENT)
