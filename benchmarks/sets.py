@@ -112,7 +112,8 @@ def stage_settings(protocol: Protocol, methods: list[str]) -> list[str]:
         f"teacher.finetune.accumulate={protocol.accumulate}",
     ]
     for method in methods:
-        stages = dict(load_method(method)().stages)
+        settings = load_method(method)()
+        stages = {name: stage for name, stage in settings.stages if name not in settings.general_stages}
         epochs = (protocol.first, protocol.last) if len(stages) == 2 else (protocol.first + protocol.last,)
         for (name, stage), share in zip(stages.items(), epochs, strict=True):
             changes.append(f"methods.{method}.stages.{name}.epochs={share}")

@@ -257,12 +257,12 @@ class MethodSettings(Frozen):
 
 
 class OfficialSettings(Frozen):
-    """What those methods have too that know the reductions of their authors' own code."""
+    """What those methods have too that know what their authors did."""
 
     group: ClassVar[str] = STUDENT
 
     compat: Annotated[
-        Literal["official"] | None, Option("The reductions of the authors' own code, where a method knows them.")
+        Literal["official"] | None, Option("The authors' own reductions, and their steps on a corpus, where a method has them.")
     ] = None
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from stillhouse.config import MethodSettings, StageConfig
 from stillhouse.corpus.masking import Masking
@@ -93,6 +93,7 @@ class Method(MethodSettings, ABC):
     Attributes:
         uses_teacher: Whether anything is learnt from a teacher.
         general_stages: Names of those of its stages that learn from a corpus, in order; none = no stage can.
+        official_stages: What `compat: official` makes of some stages: the steps and batches of the paper.
         uses_plain_text: Whether anything is learnt from rows without a gold label.
         starts_from_fitted_teacher: Whether the student starts from the teacher as it solves the task, head included,
             rather than from what it was before it was fine-tuned.
@@ -101,9 +102,21 @@ class Method(MethodSettings, ABC):
 
     uses_teacher: ClassVar[bool] = True
     general_stages: ClassVar[tuple[str, ...]] = ()
+    official_stages: ClassVar[Mapping[str, StageConfig]] = {}
     uses_plain_text: ClassVar[bool] = True
     starts_from_fitted_teacher: ClassVar[bool] = False
     default_student: ClassVar[str] = "half"
+
+    @classmethod
+    def preset(cls, compat: object = None) -> Self:
+        """Its settings where nothing else is given.
+
+        Args:
+            compat: `official` = with `official_stages`; the setting of this name is left as it is.
+        """
+        method = cls.model_validate({})
+        stages = cls.official_stages if compat == "official" else {}
+        return method.model_copy(update={"stages": method.stages.model_copy(update=stages)})
 
     @property
     def spreads_layers(self) -> bool:

@@ -53,7 +53,8 @@ def test_a_rate_that_something_else_decides_is_refused(stage, decider):
 
 def test_the_common_option_is_not_about_other_stages():
     config = make(["methods.tinybert.stages.intermediate.epochs=3"], methods="tinybert", epochs=1)
-    assert [stage.epochs for _, stage in config.methods["tinybert"].stages] == [3, 1]
+    stages = config.methods["tinybert"].stages
+    assert (stages.intermediate.epochs, stages.prediction.epochs) == (3, 1)
 
 
 def test_lists_come_as_text_or_as_lists():
@@ -109,7 +110,8 @@ def test_one_rate_for_the_stages_that_are_scored():
     config = make(learning_rate=2e-4, epochs=7)
     assert config.grid == ()
     assert rates(config, "theseus") == {"replacing": 2e-4, "successor": 2e-4}
-    assert rates(config, "tinybert") == {"intermediate": 5e-5, "prediction": 2e-4}
+    assert rates(config, "tinybert") == {"general": 3e-4, "intermediate": 5e-5, "prediction": 2e-4}
+    assert rates(config, "distilbert") == {"general": 3e-4, "distil": 2e-4}  # it is scored, but trained once for all rates
     assert rates(config, "logit") == {"distil": 2e-4}
     assert config.methods["theseus"].stages.successor.epochs == 7
     assert config.methods["theseus"].stages.replacing.epochs == 10

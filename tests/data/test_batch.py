@@ -63,7 +63,7 @@ def test_a_split_with_a_width_fills_every_row_up():
 
 
 def test_rows_of_vectors_keep_their_width():
-    rows = Ragged.from_chunks(np.array([1, 0]), [np.ones((3, 2)), np.zeros((5, 2))])
+    rows = Ragged.from_rows([np.zeros((5, 2)), np.ones((3, 2))], np.float64)
     assert rows.lengths.tolist() == [5, 3]
     assert rows[1].tolist() == [[1.0, 1.0]] * 3
     assert rows.padded(np.array([0, 1]), -1.0)[0].shape == (2, 5, 2)

@@ -1,4 +1,4 @@
-"""The stages of a method, as its configuration names them."""
+"""The stages of a method that learn a task, as its configuration names them."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ from stillhouse.methods import load_method
 
 
 def stage_names(method: str) -> list[str]:
-    return list(type(load_method(method).model_fields["stages"].default).model_fields)
+    found = load_method(method)
+    return [name for name in type(found.model_fields["stages"].default).model_fields if name not in found.general_stages]

@@ -12,7 +12,7 @@ from tests.tiny_models import make_tiny_checkpoint
 from stillhouse import distill
 from stillhouse.config import StageConfig
 from stillhouse.errors import UserError
-from stillhouse.features import Dimensions
+from stillhouse.features import LOGITS, VOCABULARY, Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.methods import load_method, method_names, recipe_card
 from stillhouse.task import kind_names, load_kind
@@ -65,6 +65,33 @@ def test_it_is_a_method_with_stages(name):
         reads_teacher = any(stage.teacher_needs for stage in stages)
         assert (reads_teacher or method.starts_from_fitted_teacher) == method.uses_teacher
         assert any(not stage.needs_gold for stage in stages) == method.uses_plain_text
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_what_it_learns_from_a_corpus_it_says(name):
+    method = load_method(name).model_validate({})
+    stages = method.general(SMALL, LARGE)
+    names = tuple(stage.name for stage in stages)
+    assert names == method.general_stages == tuple(type(method.stages).model_fields)[: len(names)]
+    assert method.last_stage(has_task=False) == (names[-1] if names else method.last_stage())
+    kinds = [method.plan(load_kind(kind), SMALL, LARGE) for kind in kind_names()]
+    assert {(stage.text, stage.name in names) for stages in kinds for stage in stages} == {("task", False)}
+    assert all(not stages[-1].without_corpus for stages in kinds)
+    for stage in stages:
+        assert stage.text == "corpus"
+        assert not stage.without_corpus
+        assert stage.config == getattr(method.stages, stage.name)
+        assert stage.objectives
+        assert not any(objective.learns_from == "gold" for objective in stage.objectives)
+        assert LOGITS not in stage.student_needs | stage.teacher_needs
+        assert (stage.teacher is None) == (not stage.teacher_needs) == (not method.uses_teacher)
+        # Without a head there is nothing to score; with one, nothing to learn but from masked tokens.
+        assert (VOCABULARY in stage.student_needs) == (stage.config.select_on == "last") == (stage.masking is not None)
+
+
+def test_which_methods_learn_from_a_corpus():
+    able = {name for name in method_names() if load_method(name).general_stages}
+    assert able == {"distilbert", "finetune", "minilm", "minilmv2", "tinybert"}
 
 
 @pytest.mark.parametrize("name", method_names())

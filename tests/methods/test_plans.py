@@ -3,11 +3,13 @@
 import pytest
 
 from stillhouse.comparison.wording import in_comparison
+from stillhouse.corpus.masking import Masking
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Trained
 from stillhouse.methods import load_method
 from stillhouse.runs.reading import parse_config
+from stillhouse.students.side import StageSide
 from stillhouse.task import load_kind
 
 
@@ -26,8 +28,63 @@ def plan(name, student, teacher=BASE, kind="classification", **settings):
     return method.plan(load_kind(kind), student, teacher)
 
 
+def general(name, student, teacher=BASE, **settings):
+    (stage,) = parse_config({"method": {"name": name, **settings}}).method.general(student, teacher)
+    return stage
+
+
 def terms(stage):
     return {objective.name: objective for objective in stage.objectives}
+
+
+# Fine-tuning.
+
+
+def test_without_a_teacher_masked_tokens_are_learnt():
+    stage = general("finetune", encoder(6), masking={"whole_words": True})
+    assert (list(terms(stage)), stage.teacher, stage.masking) == (["masked_lm"], None, Masking(whole_words=True))
+    assert (stage.config.epochs, stage.config.learning_rate, stage.config.select_on) == (1, 5e-5, "last")
+
+
+# DistilBERT.
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "layers"),
+    [(6, 12, (0, 2, 4, 7, 9, 11)), (3, 6, (0, 3, 5)), (4, 12, (0, 4, 7, 11)), (12, 12, tuple(range(12))), (1, 6, (0,))],
+)
+def test_distilbert_starts_from_the_published_layers(student, teacher, layers):
+    # floor(i (N - 1) / (M - 1) + 1/2), from 0: 12 -> 4 is 0, 3.67, 7.33, 11.
+    copied = load_method("distilbert").model_validate({}).copied_layers(student, teacher)
+    assert tuple(layer - 1 for layer in copied) == layers
+
+
+def test_distilbert_has_the_papers_weights():
+    stage = general("distilbert", encoder(6))
+    found = terms(stage)
+    assert {name: term.weight for name, term in found.items()} == {"soft_tokens": 5, "masked_lm": 2, "hidden_cosine": 1}
+    assert (found["soft_tokens"].temperature, found["soft_tokens"].positions) == (2.0, "all")
+    assert found["hidden_cosine"].layers == ((6, 12),)
+    assert stage.masking == Masking(share=0.15, rarity=0.7)
+    assert (stage.config.warmup, stage.config.weight_decay, stage.config.max_grad_norm) == (0.05, 0, 5)
+    (distil,) = plan("distilbert", encoder(6), temperature=4)
+    labels = terms(distil)
+    assert (labels["hard_labels"].weight, labels["soft_labels"].weight) == (pytest.approx(0.3), 0.7)
+    assert labels["soft_labels"].temperature == 4
+
+
+def test_what_has_no_weight_in_distilbert_is_left_out():
+    for name, term in (("soft_tokens", "soft_tokens"), ("masked", "masked_lm"), ("cosine", "hidden_cosine")):
+        assert term not in terms(general("distilbert", encoder(6), **{f"weight_{name}": 0}))
+
+
+def test_distilbert_asks_for_a_map_between_different_widths():
+    with pytest.raises(UserError, match=r"width is 312 and the teacher's 768\n.*768\n.*method\.projection=true"):
+        general("distilbert", encoder(3, 312))
+    side = general("distilbert", encoder(3, 312), projection=True).side
+    assert (side.layers, side.student_width, side.teacher_width) == ((3,), 312, 768)
+    assert type(general("distilbert", encoder(3, 312), weight_cosine=0).side) is StageSide
+    assert plan("distilbert", encoder(3, 312))  # a task compares no vectors
 
 
 # PKD.
@@ -101,6 +158,15 @@ def test_tinybert_maps_layers(layer_map, teacher_layers):
     assert intermediate.config.select_on == "none"
 
 
+@pytest.mark.parametrize("settings", [{}, {"compat": "official"}, {"layer_map": "top", "projections": "shared"}])
+def test_tinybert_learns_the_same_from_a_corpus_as_first_from_a_task(settings):
+    on_corpus, on_task = general("tinybert", encoder(4, 312), **settings), plan("tinybert", encoder(4, 312), **settings)[0]
+    assert (on_corpus.objectives, on_corpus.side, on_corpus.pads) == (on_task.objectives, on_task.side, on_task.pads)
+    assert on_corpus.masking is None
+    assert (on_corpus.config.decay, on_corpus.config.select_on) == ("linear", "none")
+    assert general("tinybert", encoder(4), masking={"share": 0.1}).masking == Masking(share=0.1)
+
+
 def test_the_ablations_of_tinybert():
     kinds = ("embedding", "hidden", "attention")
     names = {"embedding": "embedding_mse", "hidden": "hidden_mse", "attention": "attention_scores_mse"}
@@ -109,6 +175,8 @@ def test_the_ablations_of_tinybert():
         assert set(terms(intermediate)) == {names[other] for other in kinds if other != kind}
     (prediction,) = plan("tinybert", encoder(4), **dict.fromkeys(kinds, False))
     assert list(terms(prediction)) == ["soft_labels"]
+    with pytest.raises(UserError, match="leave nothing to learn from a corpus"):
+        general("tinybert", encoder(4), **dict.fromkeys(kinds, False))
     assert list(terms(plan("tinybert", encoder(4), prediction=False)[1])) == ["hard_labels"]
 
 
@@ -128,6 +196,8 @@ def test_official_tinybert():
 
 def test_tinybert_refuses_what_it_cannot_do():
     with pytest.raises(UserError, match=r"student has 6 heads and the teacher 12\n  expected: a student with 12 heads"):
+        general("tinybert", encoder(4, heads=6))
+    with pytest.raises(UserError, match="student has 6 heads"):
         plan("tinybert", encoder(4, heads=6))
     assert plan("tinybert", encoder(4, heads=6), attention=False)
     with pytest.raises(UserError, match=r"layer 1 of the student has global attention, layer 2 of the teacher local"):
@@ -148,9 +218,18 @@ def test_minilm_compares_the_last_layers():
     assert terms(plan("minilm", encoder(6, 384), teacher_layer=10)[0])["relation_kl"].teacher_layer == 10
 
 
+@pytest.mark.parametrize("name", ["minilm", "minilmv2"])
+def test_relations_are_learnt_from_a_corpus_instead(name):
+    on_corpus, (relations, distil) = general(name, encoder(6, 384)), plan(name, encoder(6, 384))
+    assert on_corpus.objectives == relations.objectives
+    assert (relations.without_corpus, distil.without_corpus) == (True, False)
+    assert (on_corpus.masking, on_corpus.config.select_on) == (None, "none")
+
+
 def test_minilm_refuses_what_it_cannot_do():
-    with pytest.raises(UserError, match=r"6 heads and the teacher 12\n.*12 heads\n.*minilmv2"):
-        plan("minilm", encoder(6, 384, heads=6))
+    for laid_out in (plan, general):
+        with pytest.raises(UserError, match=r"6 heads and the teacher 12\n.*12 heads\n.*minilmv2"):
+            laid_out("minilm", encoder(6, 384, heads=6))
     for name in ("minilm", "minilmv2"):
         with pytest.raises(UserError, match=r"teacher_layer is 13, but the teacher has 12 layers\n  expected: 1\.\.12"):
             plan(name, encoder(6, 384), teacher_layer=13)
@@ -210,6 +289,28 @@ def test_theseus_refuses_what_it_cannot_do():
         plan("theseus", encoder(3, windows=(None, 64, 64), family="modernbert"), MODERN)
     with pytest.raises(UserError, match=r"method\.base.*less than or equal to 1"):
         plan("theseus", encoder(6), base=1.5)
+
+
+# On a corpus, as the authors did.
+
+OFFICIAL = {  # of the last stage on a corpus
+    "distilbert": {"batch_size": 4000, "learning_rate": 5e-4},
+    "tinybert": {"batch_size": 256, "learning_rate": 5e-5},
+    "minilm": {"batch_size": 256, "learning_rate": 3e-4, "steps": 400_000, "warmup": 0.01},
+    "minilmv2": {"batch_size": 256, "learning_rate": 6e-4, "steps": 400_000, "warmup": 0.01},
+}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_official_steps_and_batches_give_way_to_what_is_asked_for(name):
+    stage = general(name, encoder(6), compat="official").config
+    assert {key: getattr(stage, key) for key in OFFICIAL[name]} == OFFICIAL[name]
+    assert stage.batch_size / stage.accumulate == 32
+    usual = general(name, encoder(6)).config
+    assert (usual.epochs, usual.steps, usual.batch_size, usual.accumulate) == (3, None, 32, 1)
+    asked = general(name, encoder(6), compat="official", stages={"general": {"epochs": 2, "batch_size": 8}}).config
+    assert (asked.epochs, asked.steps, asked.batch_size) == (2, None, 8)
+    assert asked.learning_rate == OFFICIAL[name]["learning_rate"]
 
 
 # In a comparison.

@@ -36,7 +36,6 @@ CASES = {
     "minilm --student heads": "student has 3 heads and the teacher 2",
     "minilm --student deep": "the student has 6 layers and its teacher 4",
     "minilm --set method.teacher_layer=5": "method.teacher_layer is 5, but the teacher has 4 layers",
-    "minilm --compat official": "--compat official is given, but there is none for minilm",
     "minilmv2 --set method.relation_heads=7": "method.relation_heads is 7, which does not divide the widths",
     "minilmv2 --student roberta": "compares tokens, but teacher bert and student roberta cut text differently",
     "theseus --student 3x24": "the teacher's 4 layers cannot be cut into 3",

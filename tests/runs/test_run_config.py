@@ -28,6 +28,9 @@ def test_unknown_keys_name_the_nearest_valid_one():
         parse_config({"method": {"name": "logit", "temprature": 3}})
     with pytest.raises(UserError, match=r"unknown key 'method.stages.distil.epoch': did you mean 'epochs'\?"):
         parse_config({"method": {"name": "logit", "stages": {"distil": {"epoch": 3}}}})
+    for name in ("distilbert", "tinybert"):
+        with pytest.raises(UserError, match=r"unknown key 'method.masking.shar': did you mean 'share'\?"):
+            parse_config({"method": {"name": name, "masking": {"shar": 0.2}}})
     with pytest.raises(UserError, match=r"unknown key 'teecher': did you mean 'teacher'\?"):
         parse_config({"teecher": {}})
 

@@ -3,7 +3,14 @@
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification, BertConfig
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DistilBertConfig,
+)
 
 from stillhouse.students.shape import parse_shape, student_config
 
@@ -13,15 +20,15 @@ BASE = BertConfig()
 # 11,918,592 + 3 * 1,774,464 + 147,840 = 17,389,824.
 
 
-def empty(spec, model_class=AutoModel):
-    config = BASE if spec is None else student_config(BASE, parse_shape(spec, BASE))
+def empty(spec, model_class=AutoModel, base=BASE):
+    config = base if spec is None else student_config(base, parse_shape(spec, base))
     config.num_labels = 2
     with torch.device("meta"):
         return model_class.from_config(config)
 
 
-def count(spec, model_class=AutoModel):
-    return empty(spec, model_class).num_parameters()
+def count(spec, model_class=AutoModel, base=BASE):
+    return empty(spec, model_class, base).num_parameters()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +58,15 @@ def test_with_a_head_for_two_classes():
     # In Theseus' training: the predecessor, and the six layers that are to replace its twelve.
     assert count(None, AutoModelForSequenceClassification) == 109_483_778
     assert count(None) - count("half") == 42_527_232
+
+
+def test_distilbert():
+    """As published, and of a BERT-base: with two rows of segments, which the published one has not."""
+    published = DistilBertConfig()
+    counts = {AutoModel: 66_362_880, AutoModelForMaskedLM: 66_985_530, AutoModelForSequenceClassification: 66_955_010}
+    assert {kind: count(None, kind, published) for kind in counts} == counts
+    assert count("half", base=DistilBertConfig(n_layers=12)) == counts[AutoModel]
+    assert count("6x768", AutoModelForMaskedLM) == counts[AutoModelForMaskedLM] + 2 * 768
 
 
 @pytest.mark.parametrize(

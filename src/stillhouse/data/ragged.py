@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +45,6 @@ class Ragged:
         """The rows of all parts, one part after the other."""
         lengths = np.concatenate([part.lengths for part in parts])
         return cls(np.concatenate([part.values for part in parts]), np.concatenate(([0], np.cumsum(lengths))))
-
-    @classmethod
-    def from_chunks(cls, order: NDArray[np.int64], chunks: Iterable[Array]) -> Ragged:
-        """Rows that were computed in another order: chunk `i` belongs to row `order[i]`."""
-        rows: list[Array] = [np.empty(0)] * len(order)
-        for row, chunk in zip(order, chunks, strict=True):
-            rows[row] = chunk
-        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-        return cls(np.concatenate(rows), np.concatenate(([0], np.cumsum(lengths))))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -80,7 +80,7 @@ class Predictions:
 
 
 def predict_split(encoder: Any, split: Split, accelerator: Any, *, view: int = 0, **options: Any) -> Predictions:
-    """Scores every row once and decodes.
+    """Scores every row once and decodes; of several processes each has to call this, and scores its share.
 
     For question answering with unanswerable questions the threshold is the best one on these very rows: meant for the
     selection rows; carry it to others with `with_threshold`.
@@ -92,9 +92,7 @@ def predict_split(encoder: Any, split: Split, accelerator: Any, *, view: int = 0
         view: Key of the tokens that it reads.
         options: Passed on to `compute_logits`.
     """
-    precision = accelerator.autocast()
-    logits = compute_logits(encoder, split.tokens, view, device=accelerator.device, autocast=precision, **options)
-    return decode(split, logits, view)
+    return decode(split, compute_logits(encoder, split.tokens, view, accelerator, **options), view)
 
 
 def decode(split: Split, logits: Logits, view: int = 0) -> Predictions:

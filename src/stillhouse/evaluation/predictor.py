@@ -106,9 +106,8 @@ class Predictor:
         encoder = model.encoder.to(accelerator.device)
 
         def compute(rows: TokenizedSplit) -> Logits:
-            precision = accelerator.autocast()
-            try:
-                return compute_logits(encoder, rows, 0, device=accelerator.device, autocast=precision)
+            try:  # of several processes one may ask alone
+                return compute_logits(encoder, rows, 0, accelerator, is_shared=False)
             except StillhouseError:
                 raise
             except Exception as error:  # whatever a family's own code makes of it

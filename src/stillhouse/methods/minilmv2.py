@@ -1,24 +1,26 @@
-"""MiniLMv2 (Wang et al., 2021; arXiv:2012.15828v2), on the text of a task.
+"""MiniLMv2 (Wang et al., 2021; arXiv:2012.15828v2), on a corpus or, without one, on the text of a task.
 
-relations:  L = a_Q KL_rel(Q, Q) + a_K KL_rel(K, K) + a_V KL_rel(V, V)   eqs. 4 and 5; of one layer of teacher and student
-distil:     logit distillation, since the first stage trains no head
+general, relations:  L = a_Q KL_rel(Q, Q) + a_K KL_rel(K, K) + a_V KL_rel(V, V)      eqs. 4 and 5; of one layer of each side
+distil:              logit distillation, since relations train no head
 
 KL_rel as in MiniLM, over relation heads: the heads' vectors side by side, cut into `relation_heads` parts on both sides, so
-that the numbers of native heads, and the widths, may differ. Departures from the paper: it distils on a corpus and
-fine-tunes on gold labels, here both stages see the task's text, and the second learns from soft labels too.
+that the numbers of native heads, and the widths, may differ. Departures from the paper: it distils on a corpus alone and
+fine-tunes on gold labels; here relations are learnt from the task's text where a run has no corpus, and the last stage
+learns from soft labels too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import gcd
-from typing import Literal
+from typing import ClassVar, Literal
 
 from stillhouse import layer_maps
-from stillhouse.config import Fraction, NonNegativeFloat, PositiveInt
+from stillhouse.config import Fraction, NonNegativeFloat, PositiveInt, StageConfig
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions, Part
 from stillhouse.method import Method, Stage
-from stillhouse.methods.minilm import MiniLMStages
+from stillhouse.methods.minilm import MiniLMStages, published
 from stillhouse.objectives.relation_kl import RelationKL
 from stillhouse.objectives.soft_labels import Temperature, hard_and_soft
 from stillhouse.task import Kind
@@ -37,10 +39,14 @@ class MiniLMv2(Method):
         weight_value: a_V.
         relation_heads: Has to divide both widths; None = 48, with a teacher of width 1024 or more 64,
             or the largest such number below.
-        temperature: T of the second stage; 0.001 to 10,000.
-        weight_soft: Share of the soft term in the second stage.
+        temperature: T of the last stage; 0.001 to 10,000.
+        weight_soft: Share of the soft term in the last stage.
         weight_hard: Weight of its hard term; None = 1 - weight_soft.
+        compat: `official`: the paper's steps and batch on a corpus.
     """
+
+    general_stages: ClassVar[tuple[str, ...]] = ("general",)
+    official_stages: ClassVar[Mapping[str, StageConfig]] = {"general": published(learning_rate=6e-4)}
 
     name: Literal["minilmv2"] = "minilmv2"
     teacher_layer: PositiveInt | None = None
@@ -51,26 +57,35 @@ class MiniLMv2(Method):
     temperature: Temperature = 2.0
     weight_soft: Fraction = 0.7
     weight_hard: NonNegativeFloat | None = None
+    compat: Literal["official"] | None = None
     stages: MiniLMStages = MiniLMStages()
 
+    def general(self, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        return (Stage("general", (self._relations(student, teacher),), self.stages.general, text="corpus"),)
+
     def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
+        relations = (self._relations(student, teacher),)
+        labels = hard_and_soft(weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
+        return (
+            Stage("relations", relations, self.stages.relations, without_corpus=True),
+            Stage("distil", labels, self.stages.distil),
+        )
+
+    def _relations(self, student: Dimensions, teacher: Dimensions) -> RelationKL:
         weights: dict[Part, float] = {"query": self.weight_query, "key": self.weight_key, "value": self.weight_value}
         weights = {part: weight for part, weight in weights.items() if weight}
         if not weights:
             raise UserError(
                 "method.weight_query, weight_key and weight_value are 0 and leave no relation to learn",
                 expected="at least one above 0",
-                fix="or --method logit",
             )
-        relations = RelationKL(
+        return RelationKL(
             relations=tuple((part, part) for part in weights),
             weights=tuple(weights.values()),
             student_layer=student.layers,
             teacher_layer=layer_maps.one_layer(self.teacher_layer, teacher.layers),
             heads=self._heads(student, teacher),
         )
-        labels = hard_and_soft(weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
-        return (Stage("relations", (relations,), self.stages.relations), Stage("distil", labels, self.stages.distil))
 
     def _heads(self, student: Dimensions, teacher: Dimensions) -> int:
         both = gcd(student.attention_width, teacher.attention_width)

@@ -1,7 +1,7 @@
-"""TinyBERT (Jiao et al., 2020; arXiv:1909.10351v5), its task phase: two stages on the task's text.
+"""TinyBERT (Jiao et al., 2020; arXiv:1909.10351v5): one stage on a corpus, two on the task's text.
 
-intermediate:  L = L_embd + sum over m = 1..M of ( L_hidn(m) + L_attn(m) )
-prediction:    L = L_pred
+general, intermediate:  L = L_embd + sum over m = 1..M of ( L_hidn(m) + L_attn(m) )
+prediction:             L = L_pred
 
 L_embd    = MSE(H_0 W_0, T_0)                                        eq. 9; H, T: hidden states of student and teacher
 L_hidn(m) = MSE(H_m W_m, T_g(m))                                     eq. 8; g -> layer_map, W -> projections
@@ -10,17 +10,19 @@ L_pred    = CE(softmax(z_teacher / t), softmax(z_student / t))       eq. 10; t -
 
 Departures from the paper: means run over real tokens, and over pairs of them (`compat: official` counts padding, up to
 `max_length`, as the authors' code does); maps between equal widths start as the identity; the regression's target is the
-teacher, with `official` the gold label; the head is the architecture's own; no augmented text, and no general phase.
+teacher, with `official` the gold label; the head is the architecture's own; no augmented text.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from stillhouse import layer_maps
 from stillhouse.config import Frozen, StageConfig
+from stillhouse.corpus.masking import Masking
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
@@ -36,8 +38,9 @@ RULES = {"uniform": layer_maps.uniform, "top": layer_maps.last, "bottom": layer_
 
 
 class TinyBERTStages(Frozen):
-    """The two stages of the task phase."""
+    """The general phase, and the two stages of the task phase."""
 
+    general: StageConfig = StageConfig(epochs=3, learning_rate=3e-4, select_on="none")
     intermediate: StageConfig = StageConfig(epochs=20, learning_rate=5e-5, warmup=0.0, decay="constant", select_on="none")
     prediction: StageConfig = StageConfig(epochs=3, least_steps=300, learning_rate=3e-5)
 
@@ -53,9 +56,15 @@ class TinyBERT(Method):
         embedding: Whether the embedding term is there.
         hidden: Whether the hidden term is there.
         attention: Whether the attention term is there.
-        prediction: Whether the second stage learns from soft labels; otherwise from the gold labels.
-        compat: `official`: the reductions of the authors' code.
+        prediction: Whether the last stage learns from soft labels; otherwise from the gold labels.
+        masking: Which tokens of a corpus are hidden; None = none.
+        compat: `official`: the reductions of the authors' code, and the paper's batch on a corpus.
     """
+
+    general_stages: ClassVar[tuple[str, ...]] = ("general",)
+    official_stages: ClassVar[Mapping[str, StageConfig]] = {
+        "general": StageConfig(epochs=3, learning_rate=5e-5, batch_size=256, accumulate=8, select_on="none")
+    }
 
     name: Literal["tinybert"] = "tinybert"
     layer_map: Literal["uniform", "top", "bottom"] | Annotated[tuple[int, ...], Field(min_length=1)] = "uniform"
@@ -65,6 +74,7 @@ class TinyBERT(Method):
     hidden: bool = True
     attention: bool = True
     prediction: bool = True
+    masking: Masking | None = None
     compat: Literal["official"] | None = None
     stages: TinyBERTStages = TinyBERTStages()
 
@@ -72,27 +82,55 @@ class TinyBERT(Method):
     def spreads_layers(self) -> bool:
         return self.layer_map == "uniform"
 
+    def general(self, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        objectives = self._inside(student, teacher)
+        if not objectives:
+            raise UserError(
+                "method.embedding, hidden and attention are off and leave nothing to learn from a corpus",
+                expected="at least one that is on",
+                fix="or leave --corpus out",
+            )
+        return (
+            Stage(
+                "general",
+                objectives,
+                self.stages.general,
+                text="corpus",
+                masking=self.masking,
+                side=self._side(student, teacher),
+                pads=self.compat == "official",
+            ),
+        )
+
     def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:
+        objectives = self._inside(student, teacher)
+        prediction = Stage("prediction", (self._prediction(kind),), self.stages.prediction)
+        if not objectives:
+            return (prediction,)
+        side, pads = self._side(student, teacher), self.compat == "official"
+        return (Stage("intermediate", objectives, self.stages.intermediate, side=side, pads=pads), prediction)
+
+    def _inside(self, student: Dimensions, teacher: Dimensions) -> tuple[Objective, ...]:
+        """What is compared inside the models."""
         pairs = layer_maps.chosen(self.layer_map, RULES, student.layers, teacher.layers)
         is_official = self.compat == "official"
-        intermediate: list[Objective] = []
+        objectives: list[Objective] = []
         if self.embedding:
-            intermediate.append(EmbeddingMSE(tokens="all" if is_official else "valid"))
+            objectives.append(EmbeddingMSE(tokens="all" if is_official else "valid"))
         if self.hidden:
-            intermediate.append(HiddenMSE(layers=pairs, tokens="all" if is_official else "valid"))
+            objectives.append(HiddenMSE(layers=pairs, tokens="all" if is_official else "valid"))
         if self.attention:
             _check_attention(pairs, student, teacher)
-            intermediate.append(AttentionScoresMSE(layers=pairs, pairs="official" if is_official else "valid"))
-        prediction = Stage("prediction", (self._prediction(kind),), self.stages.prediction)
-        if not intermediate:
-            return (prediction,)
-        side = ProjectedSide(
+            objectives.append(AttentionScoresMSE(layers=pairs, pairs="official" if is_official else "valid"))
+        return tuple(objectives)
+
+    def _side(self, student: Dimensions, teacher: Dimensions) -> ProjectedSide:
+        return ProjectedSide(
             layers=tuple(range(student.layers + 1)),
             student_width=student.width,
             teacher_width=teacher.width,
             sharing=self.projections,
         )
-        return (Stage("intermediate", tuple(intermediate), self.stages.intermediate, side=side, pads=is_official), prediction)
 
     def _prediction(self, kind: Kind) -> Objective:
         is_official = self.compat == "official"

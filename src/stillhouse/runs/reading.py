@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -32,7 +32,7 @@ def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None =
     plain.pop("method", None)
     method_class = load_method(method.get("name", "logit"))
     # What is given changes the defaults of its own place: one key of a stage must not reset the stage's other keys.
-    method = merged(method_class.model_validate({}).model_dump(mode="json"), method)
+    method = merged(method_class.preset(method.get("compat")).model_dump(mode="json"), method)
     plain = merged(RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"}), plain)
     task = has_task(plain)
     problems: list[Any] = []
@@ -95,8 +95,9 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     for name, value in changes.items():
         below = base.get(name)
         result[name] = merged(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-    if "epochs" in changes and "least_steps" in base and "least_steps" not in changes:
-        result["least_steps"] = 0  # epochs that are asked for are taken at their word
+    if "epochs" in changes and "least_steps" in base:  # epochs that are asked for are taken at their word
+        given = {name: changes[name] for name in ("least_steps", "steps") if name in changes}
+        result |= {"least_steps": 0, "steps": None, **given}
     return result
 
 
@@ -176,7 +177,8 @@ def _keys(location: list[str], method: type[Method]) -> list[str]:
         annotation = None if field is None else field.annotation
         if model is RunConfig and part == "method":
             annotation = method
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not kinds:
             return []
-        model = annotation
+        model = kinds[0]
     return list(model.model_fields)

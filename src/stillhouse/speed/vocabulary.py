@@ -52,7 +52,7 @@ class _Chunked(torch.autograd.Function):
         )
         total = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
         weight = table.to(states.dtype)
-        for rows in _chunks(len(states), len(table)):
+        for rows in position_chunks(len(states), len(table)):
             value, slope = loss(scores_of(states[rows], weight, bias), rows)
             total += value
             if by_bias is not None:
@@ -77,7 +77,8 @@ class _Chunked(torch.autograd.Function):
         return (*slopes, None, None)
 
 
-def _chunks(positions: int, vocabulary: int) -> Iterator[slice]:
+def position_chunks(positions: int, vocabulary: int) -> Iterator[slice]:
+    """All positions, so many at a time that their scores have about `CHUNK_ENTRIES`, or one."""
     step = max(1, CHUNK_ENTRIES // max(1, vocabulary))
     for start in range(0, positions, step):
         yield slice(start, min(start + step, positions))
