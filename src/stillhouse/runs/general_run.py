@@ -236,8 +236,8 @@ class GeneralRun:
         if learner.teacher is None:
             return []
         device = self.accelerator.device
-        sides = (self.models[role].encoder.to(device) for role in (learner.role, learner.teacher))
-        return layer_distances(*sides, self.general.validation, _pairs(self.models, learner), self.accelerator)
+        own, its = (self.models[role].encoder.to(device) for role in (learner.role, learner.teacher))
+        return layer_distances(own, its, self.general.validation, _pairs(self.models, learner), self.accelerator)
 
     def _record(self) -> dict[str, Any]:
         """What metrics.json says of the phase beside what each model has."""
@@ -272,10 +272,10 @@ class GeneralRun:
         if not self.general.has_head:
             return []
         text = self.general.validation
-        rows = np.linspace(0, len(text) - 1, min(EXAMPLES, len(text))).astype(np.int64)
-        roles = [role for role in ("teacher", "student") if role in self.models]
-        models = {role: self.models[role].encoder for role in roles}  # type: ignore[index]
-        return fill_masks(models, text, rows, self.models["student"].tokenizer, self.accelerator)
+        rows = np.linspace(0, len(text) - 1, min(EXAMPLES, len(text))).astype(int)
+        roles = [role for role in self.models if role in ("teacher", "student")]
+        models = {str(role): self.models[role].encoder for role in roles}
+        return fill_masks(models, text, rows.tolist(), self.models["student"].tokenizer, self.accelerator)
 
     def _save(self) -> None:
         """Writes what the run leaves; where a task follows it is kept for other runs, too."""
