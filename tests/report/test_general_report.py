@@ -200,6 +200,7 @@ def test_masked_sentences_are_laid_out_for_reading():
     ("tokens", "read"),
     [
         (["Ġa", "Ġpian", "ist", "[MASK]", "s"], " a pianist [MASK]s"),
+        (["<s>", "a", " pian", "ist", "<mask>"], " <s>a pianist <mask>"),
         (["▁a", "▁pian", "ist"], " a pianist"),
         (["##ing", "it", "##s"], "ing its"),
         (["a\x00\n", "b"], " a b"),

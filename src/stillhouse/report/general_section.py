@@ -20,7 +20,7 @@ from stillhouse.report.tables import Cell, TextRow, TextTable, roles_of
 MOST_SENTENCES, MOST_TOKENS, MOST_MASKED = 20, 160, 6
 _UNITS = {"hidden": "1 − CKA", "relations": "divergence in nats", "scores": "mean squared difference"}
 _GLUED = "##"
-_SPACED = ("Ġ", "▁")  # in vocabularies that mark the pieces that begin a word, those of byte-level BPE and SentencePiece
+_SPACED = (" ", "Ġ", "▁")  # where the pieces are marked that begin a word: byte-level BPE, decoded or not, and SentencePiece
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _sentence(example: Mapping[str, Any]) -> MaskedSentence:
 
 def _text(token: str, *, marked: bool) -> str:
     """A token with a space before it, unless it goes on the word before it."""
-    is_glued = not token.startswith(_SPACED) and not token.startswith("[") if marked else token.startswith(_GLUED)
+    is_glued = not token.startswith(_SPACED) and not token.startswith(("[", "<")) if marked else token.startswith(_GLUED)
     bare = token[1:] if token.startswith(_SPACED) else token.removeprefix(_GLUED)
     return ("" if is_glued else " ") + (printable(bare, 40) if bare else "")
 
