@@ -12,6 +12,7 @@ _STAGE_NAMES = {
     "teacher": "teacher",
     "distil": "student, distilled",
     "baseline": "student without teacher",
+    "masked_lm_teacher": "teacher, masked-LM head",
     "general": "student, on plain text",
     "assistant-general": "assistant, on plain text",
 }
