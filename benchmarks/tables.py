@@ -41,7 +41,8 @@ from records import (
     table,
 )
 from stillhouse.files import METRICS, REPORT, STUDENT, write_json, write_text
-from stillhouse.report.words import metric_name, summary_lines, time_lines
+from stillhouse.report import summary_lines, time_lines
+from stillhouse.report.words import metric_name
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "docs" / "results.md")

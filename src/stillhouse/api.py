@@ -44,11 +44,18 @@ class Run:
 
     @property
     def student(self) -> Any:
-        """The student: a transformers model with its head, in eval mode."""
+        """The student: a transformers model with its head, if one was trained, in eval mode."""
         from stillhouse.evaluation.predictor import load_with_head
+        from stillhouse.models.checkpoint import find_checkpoint
+        from stillhouse.models.loading import load_encoder
+        from stillhouse.report.general_words import is_pretraining
+        from stillhouse.task import MASKED_LM, NO_HEAD
 
         self._folder.check_part(STUDENT)
-        return load_with_head(str(self._folder / STUDENT))[0].encoder
+        source, metrics = str(self._folder / STUDENT), self.metrics
+        if is_pretraining(metrics):
+            return load_encoder(find_checkpoint(source), NO_HEAD if metrics["metric"] is None else MASKED_LM)[0]
+        return load_with_head(source)[0].encoder
 
     @property
     def tokenizer(self) -> Any:

@@ -13,6 +13,7 @@ from stillhouse.evaluation.fidelity import (
     expected_calibration_error,
     gap_closed,
     mean_by_group,
+    retention,
     share_equal,
     sigmoid_confidence,
     softmax_confidence,
@@ -22,6 +23,12 @@ from stillhouse.evaluation.fidelity import (
 from stillhouse.task import load_kind
 
 TWO_ZERO_AGAINST_UNIFORM = 0.327813325473  # p = sigmoid(2): log 2 - H(p)
+
+
+def test_share_of_the_teachers_score():
+    assert retention({"score": 0.8}, {"score": 0.6}) == pytest.approx(0.75)
+    assert retention(None, {"score": 0.6}) is None
+    assert retention({"score": None}, {"score": None}) is None
 
 
 def test_share_of_the_gap_closed():

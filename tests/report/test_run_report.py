@@ -239,6 +239,7 @@ def test_printable(given, shown):
 def test_package_ships_its_templates():
     assert {path.name for path in Path(report.__file__).parent.glob("*.j2")} == {
         "run.html.j2",
+        "general.html.j2",
         "comparison.html.j2",
         "macros.html.j2",
         "style.css.j2",

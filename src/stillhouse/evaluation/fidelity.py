@@ -56,8 +56,8 @@ def span_kl(
 
 
 def retention(teacher: Mapping[str, Any] | None, student: Mapping[str, Any]) -> float | None:
-    """Student's share of the teacher's score; None without a teacher, or one whose score is not positive."""
-    if teacher is None or teacher["score"] <= 0:
+    """Student's share of the teacher's score; None without a teacher's score, or one that is not positive."""
+    if teacher is None or teacher["score"] is None or teacher["score"] <= 0:
         return None
     return float(student["score"] / teacher["score"])
 

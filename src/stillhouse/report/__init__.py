@@ -3,6 +3,7 @@
 from stillhouse.report.comparison_report import write_comparison_report
 from stillhouse.report.comparison_words import comparison_markdown, comparison_text
 from stillhouse.report.run_report import write_report
-from stillhouse.report.words import summary_lines, time_lines
+from stillhouse.report.summary import summary_lines
+from stillhouse.report.words import time_lines
 
 __all__ = ["comparison_markdown", "comparison_text", "summary_lines", "time_lines", "write_comparison_report", "write_report"]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from stillhouse.report.plots import StageCurve
 
-_STAGE_NAMES = {"teacher": "teacher", "distil": "student, distilled", "baseline": "student without teacher"}
+_STAGE_NAMES = {
+    "teacher": "teacher",
+    "distil": "student, distilled",
+    "baseline": "student without teacher",
+    "masked_lm_teacher": "teacher, masked-LM head",
+    "general": "student, on plain text",
+    "assistant-general": "assistant, on plain text",
+}
 
 
 def stage_name(stage: str) -> str:
@@ -16,8 +23,13 @@ def stage_name(stage: str) -> str:
     return _STAGE_NAMES.get(stage, stage.replace("_", " "))
 
 
-def read_curves(log: Sequence[Mapping[str, Any]], metric: str) -> list[StageCurve]:
-    """One curve a stage, in the log's order; values that are not finite numbers are left out."""
+def read_curves(log: Sequence[Mapping[str, Any]], metric: Callable[[str], str]) -> list[StageCurve]:
+    """One curve a stage, in the log's order; values that are not finite numbers are left out.
+
+    Args:
+        log: Lines of log.jsonl.
+        metric: Of a stage, the name of its score on what is kept for selection.
+    """
     stages: dict[str, list[Mapping[str, Any]]] = {}
     for line in log:
         stages.setdefault(str(line.get("stage", "")), []).append(line)
@@ -32,12 +44,14 @@ def read_curves(log: Sequence[Mapping[str, Any]], metric: str) -> list[StageCurv
             for objective, value in (line.get("objectives") or {}).items():
                 if _is_finite(value):
                     losses.setdefault(str(objective), []).append((step, value))
-            score = _selection_score(line, metric)
+            score = _selection_score(line, metric(stage))
             if _is_finite(score):
                 selection.append((step, score))
         if losses or selection:
             curves.append(
-                StageCurve(stage, {name: _columns(points) for name, points in losses.items()}, _columns(selection), metric)
+                StageCurve(
+                    stage, {name: _columns(points) for name, points in losses.items()}, _columns(selection), metric(stage)
+                )
             )
     return curves
 

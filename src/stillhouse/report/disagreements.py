@@ -15,12 +15,18 @@ _MOST_WORDS_LISTED = 12
 
 @dataclass(frozen=True)
 class Said:
-    """What one model (or the gold label) said of a row: `right` is None where that can't be told by equality."""
+    """What one model (or the gold label) said of a row.
+
+    Attributes:
+        right: None where that can't be told by equality.
+        next: What it takes for less likely, in words.
+    """
 
     who: str
     what: str
     confidence: float | None = None
     right: bool | None = None
+    next: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from stillhouse.report.svg import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = {"teacher": TEACHER_COLOUR, "student": STUDENT_COLOUR, "baseline": BASELINE_COLOUR}
-NAMES = {"teacher": "teacher", "student": "student", "baseline": "without teacher"}
+COLOURS = {"teacher": TEACHER_COLOUR, "assistant": SERIES[2], "student": STUDENT_COLOUR, "baseline": BASELINE_COLOUR}
+NAMES = {"teacher": "teacher", "assistant": "assistant", "student": "student", "baseline": "without teacher"}
 LINES = ("-", "--", "-.", ":")
 _MOST_POINTS = 400
 
@@ -75,7 +75,7 @@ def score_intervals(scores: Sequence[Score], metric: str) -> Markup:
                     [score.low, score.high], [place, place], color=colour, linewidth=3, solid_capstyle="round", alpha=0.45
                 )
             axes.plot([score.value], [place], "o", color=colour, markersize=9)
-        _categories(axes, [NAMES[score.role] for score in scores])
+        categories(axes, [NAMES[score.role] for score in scores])
         axes.grid(axis="x")
         axes.margins(x=0.08)
         few_ticks(axes.xaxis, 5)
@@ -140,7 +140,7 @@ def class_bars(names: Sequence[str], values: Sequence[float], *, difference: boo
                 color=MUTED,
                 fontsize=11,
             )
-        _categories(axes, names)
+        categories(axes, names)
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.grid(axis="x")
         if difference:
@@ -241,7 +241,7 @@ def cost_bars(
             axes.annotate(
                 labels[role], (tail, place), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED, fontsize=11
             )
-        _categories(axes, [NAMES[role] for role in values])
+        categories(axes, [NAMES[role] for role in values])
         axes.set_xlim(0, reach * 1.5)
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
@@ -249,7 +249,8 @@ def cost_bars(
         return inline_svg(drawn, name, title + ": " + ", ".join(f"{NAMES[role]} {labels[role]}" for role in values))
 
 
-def _categories(axes: Axes, names: Sequence[str]) -> None:
+def categories(axes: Axes, names: Sequence[str]) -> None:
+    """Names, one a line from top to bottom, on the vertical axis."""
     axes.set_yticks(range(len(names)), [printable(name) for name in names])
     axes.tick_params(axis="y", labelcolor=TEXT, labelsize=12)
     axes.set_ylim(len(names) - 0.5, -0.5)

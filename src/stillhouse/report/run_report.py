@@ -13,9 +13,12 @@ from stillhouse.files import REPORT, write_text
 from stillhouse.report import classes, plots, tables, words
 from stillhouse.report.curves import read_curves, stage_name
 from stillhouse.report.disagreements import most_disagreed
+from stillhouse.report.general_section import general_parts, usage
+from stillhouse.report.general_words import MEASURES, general_phase, has_scores, is_pretraining, mean_distances
 from stillhouse.report.page import render_page
 from stillhouse.report.questions import question_table
 from stillhouse.report.run_record import RunRecord, read_run
+from stillhouse.report.summary import summary_lines
 
 MOST_CLASSES = 20
 _BY_CLASS = ("classification", "multilabel", "tagging")
@@ -44,30 +47,45 @@ def write_report(run_folder: Path, say: Callable[[str], None] = lambda _: None) 
 
 def render(run: RunRecord) -> str:
     """The page as text."""
-    metrics = run.metrics
-    sentences = words.summary_lines(metrics)
+    general = general_phase(run.metrics)
+    alone = is_pretraining(run.metrics)
+    metrics = general if general is not None and alone else run.metrics
+    sentences = summary_lines(run.metrics)
+    curves = _curves(run, general)
+    general_stages = {str(stage["name"]) for stage in (general or {}).get("stages") or ()}
     return render_page(
         "run.html.j2",
         run=run,
         metrics=metrics,
+        alone=alone,
         has_teacher=bool(metrics.get("teacher")),
         lead=sentences[0],
         sentences=sentences[1:],
         tiles=_tiles(metrics),
-        scores=_scores(metrics),
-        curves=[
-            (stage_name(curve.name), plots.stage_curves(curve, f"stage-{number}"))
-            for number, curve in enumerate(read_curves(run.log, str(metrics["metric"])))
-        ],
+        scores=None if alone else _scores(metrics),
+        general=None if general is None else general_parts(general, run.metrics),
+        has_general_scores=general is not None and has_scores(general),
+        general_curves=[(name, plot) for stage, name, plot in curves if stage in general_stages],
+        general_stages=None if general is None else tables.stage_table(general),
+        curves=[(name, plot) for stage, name, plot in curves if alone or stage not in general_stages],
         by_class=_by_class(run),
         regression=_regression(run),
         questions=question_table(run.predictions) if metrics["task"] == "qa" else None,
         confusion=_confusion(run),
         examples=most_disagreed(str(metrics["task"]), run.predictions),
         cost=_cost(metrics),
+        usage=usage(general, run.name) if general is not None and alone else None,
         stages=tables.stage_table(metrics),
         made=tables.made_tables(metrics),
     )
+
+
+def _curves(run: RunRecord, general: Mapping[str, Any] | None) -> list[tuple[str, str, Markup]]:
+    """Of each stage in the log: how it is recorded, how it is named, and its plot."""
+    phase = {} if general is None else {str(stage["name"]): general["metric"] for stage in general.get("stages") or ()}
+    found = read_curves(run.log, lambda stage: str(phase.get(stage, run.metrics["metric"]) or "selection"))
+    drawn = [plots.stage_curves(curve, f"stage-{number}") for number, curve in enumerate(found)]
+    return [(curve.name, stage_name(curve.name), plot) for curve, plot in zip(found, drawn, strict=True)]
 
 
 def _labels(metrics: Mapping[str, Any]) -> list[str]:
@@ -76,11 +94,22 @@ def _labels(metrics: Mapping[str, Any]) -> list[str]:
 
 def _tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """The figures to see first: (role, name, value, note)."""
-    names = {"teacher": "Teacher", "student": "Student", "baseline": "Without teacher"}
+    names = {role: role.capitalize() for role in words.ROLES} | {"baseline": "Without teacher"}
     if not metrics.get("teacher"):
         names["student"] = "Model"
     metric = words.metric_name(str(metrics["metric"]))
-    tiles = [(role, names[role], words.score(metrics[role]["score"]), metric) for role in tables.roles_of(metrics)]
+    scored = [role for role in tables.roles_of(metrics) if metrics[role].get("score") is not None]
+    tiles = [(role, names[role], words.score(metrics[role]["score"]), metric) for role in scored]
+    if not scored:
+        tiles += [
+            (
+                "student",
+                f"Distance, {MEASURES[one.measure]}",
+                words.score(one.after),
+                f"{words.score(one.before)} before training",
+            )
+            for one in mean_distances(metrics.get("layers") or ())
+        ]
     student, teacher = metrics["student"], metrics.get("teacher") or {}
     if student.get("parameters"):
         note = f"teacher {words.count(teacher['parameters'])}" if teacher.get("parameters") else ""

@@ -8,6 +8,7 @@ from typing import Any
 
 from stillhouse.report import words
 from stillhouse.report.curves import stage_name
+from stillhouse.report.general_words import is_pretraining
 from stillhouse.report.plots import NAMES
 from stillhouse.report.words import ROLES
 
@@ -103,8 +104,8 @@ def made_tables(metrics: Mapping[str, Any]) -> dict[str, TextTable]:
             (name, "; start: ".join(part for part in (metrics[role].get("name"), metrics[role].get("start")) if part))
             for role, name in zip(roles_of(metrics), role_names(metrics), strict=True)
         ],
-        "Rows": [
-            (str(split), f"{rows:,}" if isinstance(rows, int) else str(rows))
+        "Blocks of text" if is_pretraining(metrics) else "Rows": [
+            (str(split).replace("_", " "), f"{rows:,}" if isinstance(rows, int) else str(rows))
             for split, rows in (metrics.get("splits") or {}).items()
         ],
         "Cost": _cost_facts(metrics.get("cost") or {}),

@@ -8,7 +8,7 @@ from typing import Any
 
 ERRORS = frozenset({"mse", "rmse", "mae"})
 CORRELATIONS = frozenset({"pearson", "spearman", "mcc"})
-ROLES = ("teacher", "student", "baseline")
+ROLES = ("teacher", "assistant", "student", "baseline")
 LEAST_SECONDS = 0.05  # a part of a run that took less took no time
 
 _METRIC_NAMES = {
@@ -35,9 +35,12 @@ _AGREEMENT = {
     "multilabel": "Student and teacher agree on {share} of the label decisions.",
     "tagging": "Student and teacher give the same tag to {share} of the words.",
     "qa": "Student and teacher give the same answer to {share} of the questions.",
+    "pretraining": "Student and teacher give the same token at {share} of the masked positions.",
 }
 _PARTS = {
     "preparing": "data and models",
+    "assistant": "the assistant's training",
+    "general": "training on plain text",
     "teacher": "the teacher's training",
     "features": "features of the teacher",
     "student": "the student's training",
@@ -48,13 +51,13 @@ _PARTS = {
 _UNITS = {"qa": "question", "tagging": "sentence"}
 
 
-def summary_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """What a run showed, one plain sentence a line: scores, what the teacher added, sizes, speed, and how sure all that is.
+def task_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """What a run showed of its task, one plain sentence a line: scores, what the teacher added, sizes, speed, and how sure.
 
     Args:
         metrics: The content of a run's metrics.json.
     """
-    lines = [_headline(metrics), _difference_to_teacher(metrics), _teacher_added(metrics), _agreement(metrics), _costs(metrics)]
+    lines = [headline(metrics), _difference_to_teacher(metrics), _teacher_added(metrics), agreement(metrics), costs(metrics)]
     return [line for line in [*lines, _test_split(metrics), _reach(metrics)] if line]
 
 
@@ -76,7 +79,8 @@ def time_lines(metrics: Mapping[str, Any]) -> list[str]:
 def time_by_part(cost: Mapping[str, Any]) -> list[tuple[str, float]]:
     """The parts of a run that took time, in their order, with their seconds."""
     parts = cost.get("parts") or {}
-    return [(name, float(parts[part])) for part, name in _PARTS.items() if parts.get(part, 0.0) >= LEAST_SECONDS]
+    named = _PARTS | {part: str(part).replace("_", " ") for part in parts if part not in _PARTS}
+    return [(name, float(parts[part])) for part, name in named.items() if parts.get(part, 0.0) >= LEAST_SECONDS]
 
 
 def metric_name(metric: str) -> str:
@@ -184,7 +188,8 @@ def conditions(metrics: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
+def headline(metrics: Mapping[str, Any]) -> str:
+    """The main score, beside the teacher's where there is one, and what the student saves."""
     metric, student, teacher = str(metrics["metric"]), metrics["student"], metrics.get("teacher")
     name = metric_name(metric)
     ours = float(student["score"])
@@ -193,23 +198,23 @@ def _headline(metrics: Mapping[str, Any]) -> str:
             f"The model reaches {_article(name)} {name} of {score(ours)}{_within(student)}; it was trained without a teacher."
         )
     theirs = float(teacher["score"])
-    gains = _gains(metrics)
+    saved = gains(metrics)
     lower = " (lower is better)" if metric in ERRORS else ""
     if score(ours) == score(theirs):
-        return f"The student matches the teacher's {name} ({score(theirs)}{lower.replace(' (', '; ').rstrip(')')}){gains}."
+        return f"The student matches the teacher's {name} ({score(theirs)}{lower.replace(' (', '; ').rstrip(')')}){saved}."
     is_above = ours < theirs if metric in ERRORS else ours > theirs
     outcome = _outcome(metrics, "student_minus_teacher")
     if is_above and outcome is not None:
         said = "scores better than its teacher" if outcome > 0 else "scores as well as its teacher, within noise"
-        return f"The student {said}: {name} {score(ours)} against {score(theirs)}{lower}{gains}."
+        return f"The student {said}: {name} {score(ours)} against {score(theirs)}{lower}{saved}."
     if is_above or metric in ERRORS or metric in CORRELATIONS or metrics.get("retention") is None or theirs <= 0:
-        return f"The student's {name} is {score(ours)}, the teacher's {score(theirs)}{lower}{_sentence_gains(gains)}."
+        return f"The student's {name} is {score(ours)}, the teacher's {score(theirs)}{lower}{in_sentence(saved)}."
     return (
-        f"The student keeps {percent(metrics['retention'])} of the teacher's {name} ({score(ours)} of {score(theirs)}){gains}."
+        f"The student keeps {percent(metrics['retention'])} of the teacher's {name} ({score(ours)} of {score(theirs)}){saved}."
     )
 
 
-def _gains(metrics: Mapping[str, Any]) -> str:
+def gains(metrics: Mapping[str, Any]) -> str:
     """` with 23 % fewer parameters and answers 1.9 times as fast`, as far as both models were measured."""
     parts = []
     teacher, student = metrics["teacher"].get("parameters"), metrics["student"].get("parameters")
@@ -231,8 +236,9 @@ def _gains(metrics: Mapping[str, Any]) -> str:
     return " " + " and ".join(parts) if parts else ""
 
 
-def _sentence_gains(gains: str) -> str:
-    return f"; the student comes{gains}" if gains.startswith(" with") else f"; the student{gains}" if gains else ""
+def in_sentence(saved: str) -> str:
+    """`gains` after a statement about something else."""
+    return f"; the student comes{saved}" if saved.startswith(" with") else f"; the student{saved}" if saved else ""
 
 
 def _times(ratio: float) -> str:
@@ -283,7 +289,8 @@ def _teacher_added(metrics: Mapping[str, Any]) -> str:
     return f"{said} within noise: this run does not show that the teacher helped."
 
 
-def _agreement(metrics: Mapping[str, Any]) -> str:
+def agreement(metrics: Mapping[str, Any]) -> str:
+    """How often student and teacher say the same; "" where nobody knows."""
     value = metrics.get("agreement")
     if value is None or metrics.get("teacher") is None:
         return ""
@@ -292,7 +299,8 @@ def _agreement(metrics: Mapping[str, Any]) -> str:
     return f"The student's outputs correlate with the teacher's at {score(value)} (Pearson)."
 
 
-def _costs(metrics: Mapping[str, Any]) -> str:
+def costs(metrics: Mapping[str, Any]) -> str:
+    """Parameters, size and latency of the student, with the teacher's."""
     student, teacher = metrics["student"], metrics.get("teacher") or {}
     parts = [_instead(count, student.get("parameters"), teacher.get("parameters"), " parameters")]
     parts.append(_instead(mebibytes, student.get("size_mib"), teacher.get("size_mib")))
@@ -314,7 +322,7 @@ def _instead(write: Any, student: float | None, teacher: float | None, unit: str
 
 def _test_split(metrics: Mapping[str, Any]) -> str:
     test = metrics.get("test") or {}
-    names = {"teacher": "the teacher", "student": "the student", "baseline": "the student without the teacher"}
+    names = {role: f"the {role}" for role in ROLES} | {"baseline": "the student without the teacher"}
     if metrics.get("teacher") is None:
         names["student"] = "the model"
     said = [f"{names[role]} {score(test[role]['score'])}" for role in ROLES if test.get(role)]
