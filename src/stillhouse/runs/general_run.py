@@ -214,11 +214,8 @@ class GeneralRun:
         entry = {**_entry(self.models[role]), **self._language(role), "before": before}
         self.outcome.record[role] = entry
         if role == "student":
-            near = self._distances(learner)
-            self.outcome.record["layers"] = [
-                {"own": own, "its": its, "before": old, "after": new}
-                for (own, its), old, new in zip(_pairs(self.models, learner), far, near, strict=True)
-            ]
+            far_and_near = zip(far, self._distances(learner), strict=True)
+            self.outcome.record["layers"] = [_moved(before, after) for before, after in far_and_near]
         self.outcome.seconds += time.perf_counter() - started
 
     def _language(self, role: Role) -> dict[str, float | None]:
@@ -307,6 +304,13 @@ def _pairs(models: Mapping[Role, Model], learner: Learner) -> list[tuple[int, in
     assert learner.teacher is not None
     own, its = (layer_count(models[role].encoder.config) for role in (learner.role, learner.teacher))
     return [(0, 0), *enumerate(layer_maps.spread(own, its), 1)] if own <= its else [(0, 0)]
+
+
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """How far a layer was from its teacher's, and how far it is now."""
+    measures = [name for name in before if name not in ("student", "teacher")]
+    told = {name: {measure: row[measure] for measure in measures} for name, row in (("before", before), ("after", after))}
+    return {"own": before["student"], "its": before["teacher"], **told}
 
 
 def _entry(model: Model) -> dict[str, Any]:
