@@ -13,7 +13,7 @@ from stillhouse.errors import UserError
 from stillhouse.evaluation.predictor import load_with_head
 from stillhouse.models.architecture import head_kind, head_labels, positions
 from stillhouse.models.checkpoint import find_checkpoint
-from stillhouse.models.limits import check_block_length, max_length, position_limit
+from stillhouse.models.limits import max_length, position_limit
 from stillhouse.models.loading import load_encoder, load_tokenizer
 from stillhouse.models.quiet import quiet_transformers
 from stillhouse.students.build import load_student
@@ -148,9 +148,6 @@ def test_a_longer_input_than_there_is_room_for_is_refused_with_the_number(classi
     tokenizer = load_tokenizer(find_checkpoint(str(classifier)))
     models = [(RobertaConfig(**SIZES | {"pad_token_id": 7, "max_position_embeddings": 66}), tokenizer)]
     assert max_length(None, load_kind("classification"), models) == 58
-    check_block_length(58, models)
-    with pytest.raises(UserError, match=r"blocks of 59 tokens are longer .*\n  expected: at most 58\n  fix: --set corpus"):
-        check_block_length(59, models)
     with pytest.raises(UserError, match="--max-length 58"):
         max_length(59, load_kind("classification"), models)
     tokenizer.model_max_length = 2

@@ -40,25 +40,6 @@ def max_length(asked: int | None, kind: Kind, models: Sequence[tuple[Any, Any]])
     return length
 
 
-def check_block_length(block_length: int, models: Sequence[tuple[Any, Any]]) -> None:
-    """Makes sure that models can read blocks of a corpus.
-
-    Args:
-        block_length: In tokens, special ones included.
-        models: Their configurations of transformers, each with its tokenizer.
-
-    Raises:
-        UserError: One has fewer positions.
-    """
-    limit = min(position_limit(config, tokenizer) for config, tokenizer in models)
-    if block_length > limit:
-        raise UserError(
-            f"blocks of {block_length:,} tokens are longer than the model has positions for",
-            expected=f"at most {limit}",
-            fix=f"--set corpus.block_length={limit}, or shorter",
-        )
-
-
 def position_limit(config: Any, tokenizer: Any) -> int:
     """How many tokens a model can read at most; where its positions have no end, as many as it was trained on."""
     room = positions(config) or int(getattr(config, "max_position_embeddings", None) or 512)
