@@ -16,6 +16,7 @@ from stillhouse.method import Role, Stage
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import Checkpoint
 from stillhouse.models.model import Model
+from stillhouse.models.spec import Shape
 from stillhouse.models.start import Start
 from stillhouse.runs.checks import check_stages
 from stillhouse.runs.findings import refuse_first
@@ -23,7 +24,7 @@ from stillhouse.runs.names import run_name
 from stillhouse.runs.prepared import Learner
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, load_student, plan_student
-from stillhouse.students.shape import Shape, is_shape, parse_shape
+from stillhouse.students.shape import is_shape, parse_shape
 from stillhouse.task import Head
 
 STREAMS = {"assistant": FRESH_ASSISTANT, "student": FRESH_STUDENT}
