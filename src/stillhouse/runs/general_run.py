@@ -50,12 +50,14 @@ class GeneralOutcome:
     Attributes:
         models: By role, trained; the teacher as it taught.
         stages: Every stage that this run trained, in order.
+        has_new_teacher: See `General`.
         record: What metrics.json says of it under `general`.
         notes: What was said on the way.
         seconds: What was spent outside of the stages.
     """
 
     models: dict[Role, Model]
+    has_new_teacher: bool = False
     stages: list[StageResult] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -76,7 +78,7 @@ class GeneralRun:
         models: dict[Role, Model] = {learner.role: learner.model for learner in general.learners}
         if general.teacher is not None:
             models["teacher"] = general.teacher
-        self.outcome = GeneralOutcome(models)
+        self.outcome = GeneralOutcome(models, general.has_new_teacher)
 
     @property
     def models(self) -> dict[Role, Model]:
@@ -84,9 +86,11 @@ class GeneralRun:
 
     def go(self) -> GeneralOutcome:
         """Trains every model of the phase, or finds them as an earlier run left them."""
+        if self.general.has_new_teacher:
+            self._fit_teacher()
         if self.config.has_task and self._found():
             return self.outcome
-        if self.general.fits_teacher:
+        if self.general.fits_teacher and not self.general.has_new_teacher:
             self._fit_teacher()
         for learner in self.general.learners:
             self._train_learner(learner)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from stillhouse.data.seeds import FRESH_ASSISTANT, FRESH_STUDENT, stage_seed
+from stillhouse.data.seeds import FRESH_ASSISTANT, FRESH_STUDENT, FRESH_TEACHER, stage_seed
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Role, Stage
@@ -27,7 +27,7 @@ from stillhouse.students.build import build_student, find_student, load_student,
 from stillhouse.students.shape import is_shape, parse_shape
 from stillhouse.task import Head
 
-STREAMS = {"assistant": FRESH_ASSISTANT, "student": FRESH_STUDENT}
+STREAMS: dict[Role, int] = {"teacher": FRESH_TEACHER, "assistant": FRESH_ASSISTANT, "student": FRESH_STUDENT}
 
 
 @dataclass(frozen=True)
