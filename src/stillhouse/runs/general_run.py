@@ -307,7 +307,7 @@ def _pairs(models: Mapping[Role, Model], learner: Learner) -> list[tuple[int, in
     """Each layer of a model, and the teacher's at the same share of the depth; 0 = embeddings."""
     assert learner.teacher is not None
     own, its = (layer_count(models[role].encoder.config) for role in (learner.role, learner.teacher))
-    return [(0, 0), *enumerate(layer_maps.spread(own, its), 1)] if own <= its else [(0, 0)]
+    return [(0, 0), *enumerate(layer_maps.uniform(own, its), 1)] if own <= its else [(0, 0)]
 
 
 def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
