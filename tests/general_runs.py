@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stillhouse.methods import load_method
 from tests.corpus.toy_corpus import documents
 from tests.methods.stage_names import stage_names
 from tests.tiny_models import make_tiny_checkpoint
-
-from stillhouse.methods import load_method
 
 
 def make_silent(folder: Path, **options: Any) -> Path:

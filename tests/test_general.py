@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
+from stillhouse.cli.main import main
 from stillhouse.runs import general_run
+from stillhouse.training import trainer
 from tests import toy_data
 from tests.commands import leave
 from tests.general_runs import command, make_silent, metrics_of, write_text
@@ -192,11 +194,10 @@ def test_an_end_at_any_phase(shelf, tmp_path, monkeypatch, empty_report, moment)
     whole, out = tmp_path / "whole", tmp_path / "run"
     assert leave(*arguments, "--out", str(whole)) == 0
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "other"))
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         _end_in(patch, moment)
-        from stillhouse.cli.main import main
-
-        main([*arguments, "--out", str(out)])
+        with pytest.raises(Killed):
+            main([*arguments, "--out", str(out)])
     assert not (out / "metrics.json").exists()
     assert leave(*arguments, "--out", str(out)) == 0
     (ours, ours_said), (theirs, theirs_said) = result(out), result(whole)
@@ -208,8 +209,6 @@ def test_an_end_at_any_phase(shelf, tmp_path, monkeypatch, empty_report, moment)
 
 
 def _end_in(patch, moment):
-    from stillhouse.training import trainer
-
     if moment == "between":
 
         def save(_run):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -80,7 +80,8 @@ class General:
 
     def text_of(self, stage: Stage) -> Corpus:
         """The training blocks as a stage sees them."""
-        return self.train.masked(stage.masking)
+        text = self.train.masked(stage.masking)
+        return replace(text, width=self.config.corpus.block_length) if stage.pads else text
 
     @property
     def text_to_fit(self) -> Corpus:
