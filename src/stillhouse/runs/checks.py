@@ -112,6 +112,12 @@ def _check_corpus(config: RunConfig) -> Iterator[Finding]:
             expected=f"a method that learns from plain text: {', '.join(able)}",
             fix="--method distilbert, for one, or leave --corpus out",
         )
+    elif has_corpus and config.starts_from_fitted_teacher:
+        yield Finding(
+            "student.start is fitted, the teacher as it solves the task, but with --corpus a student learns language first",
+            expected="another start, or no corpus",
+            fix="leave student.start out, or --corpus",
+        )
     if config.has_task:
         return
     if not has_corpus:
@@ -155,7 +161,7 @@ def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int
             f"the student has {student_layers} layers and its teacher {teacher_layers}, "
             f"and method {config.method.name} looks inside",
             expected=f"at most {teacher_layers} layers",
-            fix="ask for fewer layers, or --method logit",
+            fix="ask for fewer layers" + ("" if stages[0].text == "corpus" else ", or --method logit"),
         )
 
 

@@ -24,20 +24,25 @@ def is_shape(spec: str) -> bool:
     return spec.strip().lower() == HALF or is_layers_by_width(spec)
 
 
-def parse_shape(spec: str, teacher: PreTrainedConfig) -> Shape:
+def parse_shape(spec: str, teacher: PreTrainedConfig, role: str = "student") -> Shape:
     """Reads `LxH`, or `half`: half of the teacher's layers (an odd number rounds up), its width.
+
+    Args:
+        spec: As it was written.
+        teacher: The teacher's configuration.
+        role: Of the model, for messages.
 
     Raises:
         UserError: It is no shape, a number is not positive, or the teacher's family has no free width.
     """
     if spec.strip().lower() == HALF:
         return Shape((layer_count(teacher) + 1) // 2, hidden_size(teacher))
-    shape = read_shape(spec, "student")
+    shape = read_shape(spec, role)
     if shape is None:
-        raise UserError(f"student {spec!r} is no shape", expected="LxH such as 3x384 (layers x width), or half")
+        raise UserError(f"{role} {spec!r} is no shape", expected="LxH such as 3x384 (layers x width), or half")
     if teacher.model_type == "mobilebert":
         raise UserError(
-            f"student {spec!r}: MobileBERT's layers have a bottleneck whose widths LxH does not describe",
+            f"{role} {spec!r}: MobileBERT's layers have a bottleneck whose widths LxH does not describe",
             expected="half, a folder or a hub id where the teacher is a MobileBERT",
         )
     return shape
