@@ -241,8 +241,10 @@ class StudentConfig(Frozen):
 
     Attributes:
         start: `pretrained`: layers of the teacher as it was before it was fine-tuned, where that is known; `fitted`: of the
-            teacher as it solves the task, head included.
-        layers: For each student layer the teacher layer (1-based) that it starts from, where the widths agree.
+            teacher as it solves the task, head included; `slice`: what matters most of a wider teacher's layers; `fresh`:
+            random weights.
+        slice_by: What matters: `activations`, by what the teacher makes of some of the run's text; or the `first` dimensions.
+        layers: For each student layer the teacher layer (1-based) that it starts from.
     """
 
     group: ClassVar[str] = STUDENT
@@ -250,7 +252,8 @@ class StudentConfig(Frozen):
     shape: Annotated[
         str | None, Option("LxH such as 3x384, half, a folder or hub id. [half]", name="student", given=str | Path)
     ] = None
-    start: Literal["pretrained", "fitted"] | None = None
+    start: Literal["pretrained", "fitted", "slice", "fresh"] | None = None
+    slice_by: Literal["activations", "first"] = "activations"
     layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
 
 

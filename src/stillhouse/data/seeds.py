@@ -12,8 +12,8 @@ FRESH_BESIDE = 2000  # the student, in a stage: and its number
 GATES, MASKS = 1, 2
 
 # Of the data's seed: choosing fewer labels does not change the validation rows.
-Purpose = Literal["validation", "max_train", "max_labels", "selection", "held_out"]
-CHOICES: dict[Purpose, int] = {"validation": 0, "max_train": 1, "max_labels": 2, "selection": 3, "held_out": 4}
+Purpose = Literal["validation", "max_train", "max_labels", "selection", "held_out", "slice"]
+CHOICES: dict[Purpose, int] = {"validation": 0, "max_train": 1, "max_labels": 2, "selection": 3, "held_out": 4, "slice": 5}
 
 
 def stage_seed(seed: int, stream: int) -> int:

@@ -9,12 +9,14 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.data.batch import Batch
+from stillhouse.data.batch import Batch, Inputs
+from stillhouse.data.seeds import CHOICES
 from stillhouse.data.tokenize import Encoded
 
 Rows = NDArray[np.int64]
 Unit = Literal["rows", "targets", "tokens", "pairs"]
 WINDOW = 50  # batches among which rows are sorted by length
+SOME_ROWS, SOME_TOKENS = 256, 8192  # how much of a text tells what it is like
 
 
 @dataclass(frozen=True)
@@ -88,3 +90,13 @@ def scoring_order(lengths: Rows, tokens: int = 4096) -> Iterator[Rows]:
         size = max(1, tokens // max(1, int(lengths[order[start]])))
         yield order[start : start + size]
         start += size
+
+
+def some_inputs(text: Text, seed: int) -> Iterator[Inputs]:
+    """A few rows of a text, for the model that learns: as many as tell what it is like, the same for the same seed."""
+    rows = np.random.default_rng([seed, CHOICES["slice"]]).permutation(len(text.lengths))[:SOME_ROWS]
+    fitting = max(1, int(np.searchsorted(text.lengths[rows].cumsum(), SOME_TOKENS, side="right")))
+    rows = rows[:fitting]
+    rows = rows[np.argsort(text.lengths[rows], kind="stable")]
+    for part in np.array_split(rows, -(-len(rows) // 32)):
+        yield text.batch(part).learner

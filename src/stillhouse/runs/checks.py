@@ -82,6 +82,12 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
             f"student.start is {config.student.start}, but method {method.name} makes its student out of the fitted teacher",
             fix="leave student.start out",
         )
+    if config.student.start == "fresh" and config.student.layers:
+        yield Finding(
+            "student.layers names layers to start from, but student.start is fresh",
+            expected="one of them",
+            fix="leave student.start or student.layers out",
+        )
 
 
 def _check_new_teacher(config: RunConfig) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ from stillhouse.runs.prepared import Learner
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, load_student, plan_student
 from stillhouse.students.shape import is_shape, parse_shape
+from stillhouse.students.slice import SampleText
 from stillhouse.task import Head
 
 STREAMS: dict[Role, int] = {"teacher": FRESH_TEACHER, "assistant": FRESH_ASSISTANT, "student": FRESH_STUDENT}
@@ -69,6 +70,12 @@ def named_student(config: RunConfig) -> Checkpoint | None:
             f"{what} makes its student out of its teacher, but --student names a model, {shape}",
             expected="LxH such as 3x384 (layers x width), or half",
         )
+    if config.student.start in ("slice", "fresh"):
+        raise UserError(
+            f"student.start is {config.student.start}, but --student names a model, {shape}, which has weights of its own",
+            expected="LxH such as 3x384 (layers x width), or half",
+            fix="leave student.start out",
+        )
     return found
 
 
@@ -93,12 +100,12 @@ def learners_of(config: RunConfig, teacher: Checkpoint, own: Checkpoint | None) 
 
 def _made(config: RunConfig, shape: Shape | None, teacher: Any) -> Any:
     """The configuration of a new student."""
-    student, copied = plan_student(str(shape), teacher, config.copied_layers)
-    if copied is None and (config.student.layers or config.student.start == "fitted"):
+    student, copied = plan_student(str(shape), teacher, config.copied_layers, config.shape_start)
+    if copied is None and config.names_teacher_layers:
         raise UserError(
             f"student {shape} has another width than its teacher, of which it is told to start",
             expected=f"a student of width {dimensions(teacher).width}",
-            fix="choose such a student, or leave student.layers and student.start out",
+            fix="choose such a student, give student.start=slice, or leave student.layers and student.start out",
         )
     return student
 
@@ -135,19 +142,24 @@ def _between(teacher: Dimensions, student: Shape) -> str:
     return f"--assistant {layers}x{student.width}, or " if is_one and student.width <= teacher.width else ""
 
 
-def made(learning: Learning, teacher: Model, head: Head, config: RunConfig, seed: int) -> tuple[Model, Start]:
+def made(learning: Learning, teacher: Model, head: Head, config: RunConfig, seed: int, text: SampleText) -> tuple[Model, Start]:
     """A new model of a shape, at its start.
 
     Args:
         learning: Which.
-        teacher: The model that it starts from, where the widths agree.
+        teacher: The model that it starts from.
         head: What it has on its encoder.
         config: The run's.
         seed: Of its fresh weights.
+        text: Some of what the run learns from: of a slice it says what matters.
     """
     torch.manual_seed(stage_seed(seed, STREAMS[learning.role]))
-    rule = config.copied_layers if learning.role == "student" else config.method.copied_layers
-    options: dict[str, Any] = {"teacher_checkpoint_name": teacher.name, "head": head, "layers_rule": rule}
+    options: dict[str, Any] = {"teacher_checkpoint_name": teacher.name, "head": head}
+    if learning.role == "student":
+        read = text if config.student.slice_by == "activations" else None
+        options |= {"layers_rule": config.copied_layers, "start": config.shape_start, "text": read}
+    else:
+        options |= {"layers_rule": config.method.copied_layers}
     encoder, start = build_student(str(learning.shape), teacher=teacher.encoder, **options)
     part = "" if learning.role == "student" else f"-{learning.role}"
     name = f"{run_name(config)}-{config.method.name}{part}-{learning.shape}"
@@ -195,6 +207,7 @@ def ready(
     head: Head,
     *,
     seed: int,
+    text: SampleText,
     fits_teacher: bool = False,
     says_start: bool = True,
 ) -> tuple[tuple[Learner, ...], list[str]]:
@@ -207,6 +220,7 @@ def ready(
         own: The student where it is a model already.
         head: What they have on their encoders.
         seed: Of fresh weights.
+        text: Some of what the run learns from.
         fits_teacher: Whether the teacher is trained before they start from it.
         says_start: Whether notes say how they start, where that is known before anything is trained.
     """
@@ -218,9 +232,9 @@ def ready(
         if learning.shape is None:
             model, start = own()
         else:
-            model, start = made(learning, teaching, head, config, seed)
+            model, start = made(learning, teaching, head, config, seed, text)
             is_late = fits_teacher or learning.teacher == "assistant"
-            restart = partial(_again, learning, head, config, seed) if is_late and not start.is_fresh else None
+            restart = partial(_again, learning, head, config, seed, text) if is_late and not start.is_fresh else None
         learner = Learner(model, stages, learning.teacher if config.method.uses_teacher else None, restart)
         if says_start and restart is None:
             notes.append(f"{learning.role} starts from {model.start}: {start.sentence()}")
@@ -230,8 +244,10 @@ def ready(
     return tuple(learners), notes
 
 
-def _again(learning: Learning, head: Head, config: RunConfig, seed: int, teacher: Model) -> tuple[Model, Start]:
-    return made(learning, teacher, head, config, seed)
+def _again(
+    learning: Learning, head: Head, config: RunConfig, seed: int, text: SampleText, teacher: Model
+) -> tuple[Model, Start]:
+    return made(learning, teacher, head, config, seed, text)
 
 
 def layer_notes(stages: Sequence[Stage], config: RunConfig, own_layers: int, its_layers: int) -> list[str]:

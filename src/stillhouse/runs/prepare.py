@@ -10,9 +10,12 @@ from typing import Any
 import torch
 
 from stillhouse.data.alignment import align_labels
+from stillhouse.data.batch import Inputs
 from stillhouse.data.dataset import load_dataset, open_data
 from stillhouse.data.examples import Dataset, Examples
 from stillhouse.data.seeds import FRESH_TEACHER, stage_seed
+from stillhouse.data.splits import sample
+from stillhouse.data.text import SOME_ROWS, some_inputs
 from stillhouse.data.tokenize import encode
 from stillhouse.data.tokenized_split import tokenized_split
 from stillhouse.errors import UserError
@@ -70,7 +73,8 @@ def prepare(config: RunConfig) -> Prepared:
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given", view=0 if one_tokenizer else 1)
     named = partial(given, own, student_tokenizer, task.head, config.seed)
     is_known = not (config.starts_from_fitted_teacher or config.corpus.source)
-    learners, model_notes = ready(plans, config, teacher, named, task.head, seed=config.seed, says_start=is_known)
+    some = partial(_some_text, config, dataset, teacher)
+    learners, model_notes = ready(plans, config, teacher, named, task.head, seed=config.seed, text=some, says_start=is_known)
     student = learners[-1].model
     model_notes = [*notes_on(checkpoint, tokenizer), *(notes_on(own, student_tokenizer) if own else ()), *model_notes]
     models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
@@ -118,6 +122,16 @@ def _aligned(dataset: Dataset, checkpoint: Checkpoint, config: RunConfig) -> Dat
         )
     dataset.task.kind.check_own_names(dataset.task.labels, config.data.task_source)
     return dataset
+
+
+def _some_text(config: RunConfig, dataset: Dataset, teacher: Model) -> Iterator[Inputs]:
+    """A few of the training rows, as the teacher reads them."""
+    task, seed = dataset.task, config.data.seed
+    chosen = sample([None] * len(dataset.train), SOME_ROWS, seed=seed, purpose="slice")
+    length = max_length(config.data.max_length, task.kind, [(teacher.encoder.config, teacher.tokenizer)])
+    few = dataset.train.select(chosen)
+    rows = encode(few, task, teacher.tokenizer, max_length=length, stride=config.data.stride)
+    return some_inputs(tokenized_split(few, task, rows), seed)
 
 
 def _tokens(examples: Examples, task: Task, tokenizers: Sequence[Any], config: RunConfig) -> Split:

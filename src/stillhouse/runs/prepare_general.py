@@ -11,6 +11,7 @@ import torch
 from stillhouse.console import OnProgress
 from stillhouse.corpus.kept_corpus import prepare_corpus
 from stillhouse.data.seeds import FRESH_TEACHER, stage_seed
+from stillhouse.data.text import some_inputs
 from stillhouse.errors import UserError
 from stillhouse.features import VOCABULARY
 from stillhouse.models.checkpoint import Checkpoint
@@ -56,7 +57,6 @@ def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: On
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
     fits_teacher = method.uses_teacher and not knows
     named = partial(given, own, student_tokenizer, head, config.general_seed)
-    learners, notes = ready(plans, config, teacher, named, head, seed=config.general_seed, fits_teacher=fits_teacher)
     about = [*notes_on(checkpoint, tokenizer), *(notes_on(own, student_tokenizer) if own else ())]
 
     kept = prepare_corpus(
@@ -69,6 +69,9 @@ def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: On
         say=say,
         report=report,
     )
+    some = partial(some_inputs, kept.train(), config.corpus.seed)
+    seed = config.general_seed
+    learners, notes = ready(plans, config, teacher, named, head, seed=seed, text=some, fits_teacher=fits_teacher)
     taught = teacher if method.uses_teacher else None
     general = General(config, kept, head, taught, fits_teacher, learners, (kept.described, *about, *notes))
     _check_text(general, encoder)

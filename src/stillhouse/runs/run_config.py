@@ -7,6 +7,7 @@ from pydantic import Field, SerializeAsAny
 from stillhouse.config import RunSettings
 from stillhouse.method import Method
 from stillhouse.methods import load_method
+from stillhouse.students.build import ShapeStart
 
 
 class RunConfig(RunSettings):
@@ -22,12 +23,23 @@ class RunConfig(RunSettings):
         return self.student.start == "fitted"
 
     @property
+    def shape_start(self) -> ShapeStart:
+        """What a student that is given by its shape is made from, before any teacher is fitted."""
+        start = self.student.start
+        return "pretrained" if start is None or start == "fitted" else start
+
+    @property
+    def names_teacher_layers(self) -> bool:
+        """Whether the user asks for whole layers of the teacher."""
+        return self.student.layers is not None or self.student.start in ("pretrained", "fitted")
+
+    @property
     def needs_fitted_teacher(self) -> bool:
         """Whether there has to be a teacher that solves the task: to learn from it, or to start from it."""
         return self.method.uses_teacher or self.starts_from_fitted_teacher
 
     def copied_layers(self, student_layers: int, teacher_layers: int) -> tuple[int, ...]:
-        """Which teacher layer (1-based) each student layer starts from, where the widths agree."""
+        """Which teacher layer (1-based) each student layer starts from."""
         return self.student.layers or self.method.copied_layers(student_layers, teacher_layers)
 
     @property

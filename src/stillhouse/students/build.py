@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -14,51 +16,72 @@ from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint
 from stillhouse.models.loading import build_encoder, load_weights
 from stillhouse.models.start import Start, fresh_start
 from stillhouse.students.copy_layers import check_layers, copy_layers
-from stillhouse.students.shape import parse_shape, student_config
+from stillhouse.students.shape import check_smaller, parse_shape, student_config
+from stillhouse.students.slice import SampleText, check_sliceable, slice_weights
 from stillhouse.task import Head
 
 LayersRule = Callable[[int, int], tuple[int, ...]]
+ShapeStart = Literal["pretrained", "slice", "fresh"]
+"""What a student that is given by its shape starts from."""
 
 
 def build_student(
-    spec: str, *, teacher: PreTrainedModel, teacher_checkpoint_name: str, head: Head, layers_rule: LayersRule
+    spec: str,
+    *,
+    teacher: PreTrainedModel,
+    teacher_checkpoint_name: str,
+    head: Head,
+    layers_rule: LayersRule,
+    start: ShapeStart = "pretrained",
+    text: SampleText | None = None,
 ) -> tuple[PreTrainedModel, Start]:
     """Makes a student of the teacher's family; fresh weights are drawn from torch's global generator.
 
     Args:
         spec: `LxH` or `half`.
-        teacher: As it was before fine-tuning where that is known. Its layers are copied where the widths agree.
+        teacher: As it was before fine-tuning where that is known.
         teacher_checkpoint_name: Its name in the description of the start.
         head: Which head the student gets; it is always fresh.
         layers_rule: (student layers, teacher layers) -> the teacher layer, 1-based, of each student layer.
+        start: `pretrained`: layers of the teacher are copied where the widths agree; `slice`: of a wider teacher what matters
+            most of them, too; `fresh`: nothing is copied.
+        text: What the teacher reads to show what matters, asked for a slice alone; None = its first dimensions are kept.
 
     Raises:
         UserError: The shape is not possible for this teacher.
     """
-    config, layers = plan_student(spec, teacher.config, layers_rule)
+    config, layers = plan_student(spec, teacher.config, layers_rule, start)
     student = build_encoder(config, head)
     if layers is None:
         return student, fresh_start(student)
-    return student, copy_layers(student, teacher, layers, teacher_name=teacher_checkpoint_name)
+    if hidden_size(config) != hidden_size(teacher.config):
+        return student, slice_weights(student, teacher, layers, text=text, teacher_name=teacher_checkpoint_name)
+    found = copy_layers(student, teacher, layers, teacher_name=teacher_checkpoint_name)
+    note = "its width is the teacher's: a slice leaves nothing out" if start == "slice" else ""
+    return student, replace(found, note=note)
 
 
 def plan_student(
-    spec: str, teacher: PreTrainedConfig, layers_rule: LayersRule
+    spec: str, teacher: PreTrainedConfig, layers_rule: LayersRule, start: ShapeStart = "pretrained"
 ) -> tuple[PreTrainedConfig, tuple[int, ...] | None]:
-    """The configuration of a new student, and the teacher layers that it starts from; None where the widths differ.
+    """The configuration of a new student, and the teacher layers that it starts from; None where it starts fresh.
 
     Args:
         spec: See `build_student`.
         teacher: Configuration of the teacher.
         layers_rule: See `build_student`.
+        start: See `build_student`.
 
     Raises:
         UserError: As `build_student`.
     """
-    shape = parse_shape(spec, teacher)
+    shape, width = parse_shape(spec, teacher), hidden_size(teacher)
     config = student_config(teacher, shape)  # refuses impossible shapes before the rule sees them
-    if shape.width != hidden_size(teacher):
+    if start == "fresh" or (start == "pretrained" and shape.width != width):
         return config, None
+    if shape.width != width:
+        check_smaller(shape, teacher)
+        check_sliceable(teacher)
     layers = layers_rule(shape.layers, layer_count(teacher))
     check_layers(layers, shape.layers, layer_count(teacher))
     return student_config(teacher, shape, layers), layers

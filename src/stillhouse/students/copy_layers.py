@@ -47,18 +47,18 @@ def copy_layers(
         return fresh_start(student)
     check_layers(layers, layer_count(student.config), layer_count(teacher.config))
     stack = stack_name(student)
-    blocks = _block_pairs(student, teacher, stack, layers)
+    blocks = block_pairs(student, teacher, stack, layers)
     targets = student.base_model.state_dict()
     copied, skipped = [], []
     with torch.no_grad():
         for name, tensor in teacher.base_model.state_dict().items():
-            names = _student_names(name, stack, blocks)
+            names = student_names(name, stack, blocks)
             for own in names:
                 if own in targets and targets[own].shape == tensor.shape:
                     targets[own].copy_(tensor)
-                    copied.append(_full_name(student, own))
+                    copied.append(full_name(student, own))
                 else:
-                    skipped.append(_full_name(teacher, name))
+                    skipped.append(full_name(teacher, name))
         if with_head:
             head, theirs = student.state_dict(), teacher.state_dict()
             base = f"{student.base_model_prefix}."
@@ -68,7 +68,7 @@ def copy_layers(
                     copied.append(name)
     known = set(copied)
     return Start(
-        _description(layers, teacher, stack, teacher_name) + (" as it solves the task, with its head" if with_head else ""),
+        layers_in_words(layers, teacher, stack, teacher_name) + (" as it solves the task, with its head" if with_head else ""),
         copied=tuple(copied),
         skipped=tuple(dict.fromkeys(skipped)),
         fresh=tuple(name for name in student.state_dict() if name not in known),
@@ -94,7 +94,7 @@ def check_layers(layers: Sequence[int], student_layers: int, teacher_layers: int
             )
 
 
-def _block_pairs(student: PreTrainedModel, teacher: PreTrainedModel, stack: str, layers: Sequence[int]) -> dict[int, list[int]]:
+def block_pairs(student: PreTrainedModel, teacher: PreTrainedModel, stack: str, layers: Sequence[int]) -> dict[int, list[int]]:
     """For each block of the teacher's stack the student's blocks that start from it.
 
     A block is a layer, or in ALBERT a group: a student's group starts as the group of its first layer's teacher layer.
@@ -110,7 +110,8 @@ def _block_pairs(student: PreTrainedModel, teacher: PreTrainedModel, stack: str,
     return pairs
 
 
-def _student_names(name: str, stack: str, blocks: dict[int, list[int]]) -> list[str]:
+def student_names(name: str, stack: str, blocks: dict[int, list[int]]) -> list[str]:
+    """The names in the student of what starts as a tensor of the teacher's encoder; `blocks` as `block_pairs` gives them."""
     prefix = f"{stack}."
     if not name.startswith(prefix):
         return [name]
@@ -118,12 +119,13 @@ def _student_names(name: str, stack: str, blocks: dict[int, list[int]]) -> list[
     return [f"{prefix}{own}.{rest}" for own in blocks.get(int(block), [])]
 
 
-def _full_name(model: PreTrainedModel, name: str) -> str:
-    # A bare encoder is its own base model.
+def full_name(model: PreTrainedModel, name: str) -> str:
+    """The name in a whole model of a tensor of its encoder; a bare encoder is its own base model."""
     return name if model.base_model is model else f"{model.base_model_prefix}.{name}"
 
 
-def _description(layers: Sequence[int], teacher: PreTrainedModel, stack: str, teacher_name: str) -> str:
+def layers_in_words(layers: Sequence[int], teacher: PreTrainedModel, stack: str, teacher_name: str) -> str:
+    """Some layers of a teacher, for a description."""
     if len(named_stack(teacher, stack)) == 1 < layer_count(teacher.config):
         times = "once" if len(layers) == 1 else f"{len(layers)} times"
         return f"the shared layer of {teacher_name}, {times}"

@@ -52,7 +52,7 @@ def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int
     """The teacher's configuration at another shape; the teacher's own is left alone.
 
     Heads are the teacher's. The feed-forward width is the teacher's where the student has its width, so that layers can
-    be copied; otherwise 4H, and 1200 for 312.
+    be copied; otherwise 4H, and 1200 for 312, where layers are copied no more than the teacher's.
 
     Args:
         teacher: The teacher's configuration.
@@ -85,10 +85,26 @@ def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int
         for name, value in _repeating_width(teacher).items():
             setattr(config, name, shape.width * value // width)
         config.hidden_size = shape.width
-        setattr(config, feed_forward, shape.feed_forward)
+        wanted = shape.feed_forward
+        setattr(config, feed_forward, min(wanted, getattr(teacher, feed_forward)) if copied else wanted)
         if hasattr(config, "embedding_size"):  # ELECTRA, ALBERT: embeddings are never wider than the layers
             config.embedding_size = min(config.embedding_size, shape.width)
     return config
+
+
+def check_smaller(shape: Shape, teacher: PreTrainedConfig) -> None:
+    """Makes sure that a slice of the teacher can have this shape.
+
+    Raises:
+        UserError: It has more layers than the teacher, or a larger width.
+    """
+    layers, width = layer_count(teacher), hidden_size(teacher)
+    if shape.width > width or shape.layers > layers:
+        raise UserError(
+            f"student.start is slice, but the student, {shape}, is larger than its teacher, {layers}x{width}",
+            expected=f"at most {layers} layers and a width of at most {width}",
+            fix="choose such a student, or student.start=fresh",
+        )
 
 
 def _each_layers(config: PreTrainedConfig) -> dict[str, list[Any]]:

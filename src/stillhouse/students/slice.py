@@ -1,0 +1,378 @@
+"""A narrower student that starts from chosen layers of its teacher: of every vector the dimensions that matter most.
+
+One choice of hidden dimensions holds in the whole model. Every head keeps as many dimensions as the others: of query and key
+the same ones, since they are multiplied with each other, of the value those that the output projection reads. What matters:
+
+read by a linear map    Var[x_j] |W_j|^2, as a share of the map's whole; hidden dimensions: summed over all maps of the layers
+query and key           E[q_j^2] Var[k_j]: what all keys have in common moves no attention
+
+What a map reads and the student lacks is guessed from what is kept, x ~ M x_kept + c, by least squares over the teacher's own
+vectors of some text: its weight becomes W M, its bias b + W c.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from stillhouse.data.batch import Inputs
+from stillhouse.errors import UserError
+from stillhouse.models.adapter import head_count, hidden_size, input_names, layer_count, named_stack, stack_name
+from stillhouse.models.forward import evaluating
+from stillhouse.models.loading import build_encoder
+from stillhouse.models.start import Start
+from stillhouse.students.copy_layers import block_pairs, full_name, layers_in_words, student_names
+from stillhouse.students.shape import Shape, student_config
+from stillhouse.task import NO_HEAD
+
+SampleText = Callable[[], Iterable[Inputs]]
+RIDGE = 1e-6  # of the mean variance: some dimensions say the same
+
+
+class _Maps(NamedTuple):
+    """Names of a layer's linear maps, in the order in which BERT and its like have them."""
+
+    query: str
+    key: str
+    value: str
+    output: str
+    up: str
+    down: str
+
+
+class _Choice(NamedTuple):
+    """What is kept of a layer: dimensions of query and key, and of value, head by head; neurons."""
+
+    query_key: Tensor
+    value: Tensor
+    neurons: Tensor
+
+    def gives(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """What is kept of what each linear map gives."""
+        return self.query_key, self.query_key, self.value, hidden, self.neurons, hidden
+
+    def reads(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """What is kept of what each linear map reads."""
+        return hidden, hidden, hidden, self.value, hidden, self.neurons
+
+
+class _Fold(NamedTuple):
+    """How a vector is guessed from what is kept of it: `matrix @ kept + offset`."""
+
+    matrix: Tensor
+    offset: Tensor
+
+
+class _Widths(NamedTuple):
+    """Of a model's vectors."""
+
+    hidden: int
+    embedding: int
+    head: int
+    neurons: int
+
+
+@dataclass
+class _Moments:
+    """Of vectors, one a token: their number, sum, and sum of products."""
+
+    count: int = 0
+    total: Any = 0.0
+    products: Any = 0.0
+
+    def add(self, vectors: Tensor) -> None:
+        self.count += len(vectors)
+        self.total = self.total + vectors.sum(0, dtype=torch.float64)
+        self.products = self.products + (vectors.T @ vectors).double()
+
+    @property
+    def mean(self) -> Tensor:
+        mean: Tensor = self.total / self.count
+        return mean
+
+    @property
+    def squares(self) -> Tensor:
+        squares: Tensor = self.products.diagonal() / self.count
+        return squares
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.squares - self.mean.square()).clamp_min(0)
+
+    def fold(self, kept: Tensor) -> _Fold:
+        """The least-squares guess of the whole from what is kept."""
+        covariance = self.products / self.count - torch.outer(self.mean, self.mean)
+        own = covariance[kept][:, kept]
+        own.diagonal().add_(RIDGE * own.diagonal().mean() + 1e-12)
+        matrix = torch.linalg.solve(own, covariance[kept]).T
+        matrix[kept] = torch.eye(len(kept), dtype=matrix.dtype)
+        return _Fold(matrix.float(), (self.mean - matrix @ self.mean[kept]).float())
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What is kept of a model's tensors.
+
+    Attributes:
+        by_size: Of vectors of a certain size, where nothing else is said.
+        rows: Of what a linear map gives, by its name.
+        folds: Of what a linear map reads, by its name.
+    """
+
+    by_size: Mapping[int, Tensor]
+    rows: dict[str, Tensor] = field(default_factory=dict)
+    folds: dict[str, _Fold] = field(default_factory=dict)
+
+    def of(self, name: str, tensor: Tensor, module: Any) -> Tensor:
+        """What is kept of a tensor of a module; of the rows of a table, all."""
+        owner = name.rpartition(".")[0]
+        fold = self.folds.get(owner)
+        if fold is not None:
+            tensor = tensor @ fold.matrix if tensor.ndim == 2 else tensor + module.weight @ fold.offset
+        elif tensor.ndim == 2:
+            tensor = _kept(tensor, 1, self.by_size.get(tensor.shape[1]))
+        if isinstance(module, nn.Embedding) or tensor.ndim == 0:
+            return tensor
+        return _kept(tensor, 0, self.rows.get(owner, self.by_size.get(tensor.shape[0])))
+
+
+def _kept(tensor: Tensor, axis: int, index: Tensor | None) -> Tensor:
+    return tensor if index is None else tensor.index_select(axis, index)
+
+
+def slice_weights(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    layers: Sequence[int],
+    *,
+    text: SampleText | None,
+    teacher_name: str = "the teacher",
+) -> Start:
+    """Gives a narrower student what matters most of its teacher's embeddings and of chosen layers.
+
+    Args:
+        student: Changed in place; of the teacher's family, with as many heads and no wider anywhere.
+        teacher: Left as it is.
+        layers: For each student layer its teacher layer, 1-based.
+        text: What the teacher reads to show which dimensions matter; None = the first ones are kept, and nothing is folded.
+        teacher_name: For the description.
+
+    Raises:
+        UserError: Something of the teacher has no place in the student at all.
+    """
+    stack = stack_name(teacher)
+    blocks = block_pairs(student, teacher, stack, layers)
+    used = [maps for block in sorted(blocks) for maps in _layer_maps(teacher, stack, block)]
+    own = _widths(student, _layer_maps(student, stack, 0)[0])
+    with torch.no_grad(), evaluating(teacher):
+        cut = _first(teacher, used, own) if text is None else _most_important(teacher, used, own, stack, text)
+        copied = _write(student, teacher, partial(student_names, stack=stack, blocks=blocks), cut)
+    known = set(copied)
+    which = "the first " if text is None else ""
+    return Start(
+        f"slice of {layers_in_words(layers, teacher, stack, teacher_name)} "
+        f"({which}{own.hidden} of {hidden_size(teacher.config)} dimensions)",
+        copied=copied,
+        fresh=tuple(name for name in student.state_dict() if name not in known),
+    )
+
+
+def check_sliceable(teacher: PreTrainedConfig) -> None:
+    """Makes sure that the parts of a family's layers are those that are taken for granted here.
+
+    A small model of the family whose dimensions all stand in another order has to say the same as before.
+
+    Raises:
+        UserError: It does not, or cannot be made.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        try:
+            is_known = _says_the_same_in_another_order(teacher)
+        except Exception:  # whatever a family's own code makes of it
+            is_known = False
+    if not is_known:
+        raise UserError(
+            f"student.start is slice, but it is not known which parts the layers of {teacher.model_type} models have",
+            expected="a family such as BERT, RoBERTa, XLM-R, DistilBERT, ELECTRA or ALBERT",
+            fix="student.start=fresh, or a student of the teacher's width",
+        )
+
+
+def _says_the_same_in_another_order(teacher: PreTrainedConfig) -> bool:
+    count = min(2, layer_count(teacher))
+    small = student_config(teacher, Shape(count, 4 * head_count(teacher)), range(1, count + 1))
+    model = build_encoder(small, NO_HEAD).double()
+    for parameter in model.parameters():
+        parameter.normal_(std=0.5)
+    stack = stack_name(model)
+    maps = [one for block in range(len(named_stack(model, stack))) for one in _layer_maps(model, stack, block)]
+    widths, heads = _widths(model, maps[0]), head_count(small)
+    hidden, other = torch.randperm(widths.hidden), copy.deepcopy(model)
+    choices = [
+        _Choice(
+            _in_heads(torch.rand(widths.head * heads), heads, widths.head, order=True),
+            _in_heads(torch.rand(widths.head * heads), heads, widths.head, order=True),
+            torch.randperm(widths.neurons),
+        )
+        for _ in maps
+    ]
+    by_size = {widths.embedding: torch.randperm(widths.embedding), widths.hidden: hidden}
+    cut = _cut(by_size, hidden, dict(zip(maps, choices, strict=True)), partial(_selection, model.base_model))
+    _write(other, model, lambda name: [name], cut)
+    ids = torch.arange(10, 20).unsqueeze(0)
+    own, theirs = (one(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state for one in (other, model))
+    return bool(torch.allclose(own, theirs[..., hidden], atol=1e-6)) and bool(theirs.std() > 1e-3)
+
+
+def _layer_maps(model: PreTrainedModel, stack: str, block: int) -> list[_Maps]:
+    """Of a block, which is a layer or, in ALBERT, several."""
+    modules = named_stack(model, stack)[block].named_modules()
+    names = [f"{stack}.{block}.{name}" for name, module in modules if isinstance(module, nn.Linear)]
+    return [_Maps(*names[first : first + 6]) for first in range(0, len(names), 6)]
+
+
+def _widths(model: PreTrainedModel, maps: _Maps) -> _Widths:
+    table: Any = model.get_input_embeddings()
+    query, up = _linear(model, maps.query), _linear(model, maps.up)
+    return _Widths(query.in_features, table.embedding_dim, query.out_features // head_count(model.config), up.out_features)
+
+
+def _linear(model: PreTrainedModel, name: str) -> Any:
+    return model.base_model.get_submodule(name)
+
+
+def _cut(
+    by_size: Mapping[int, Tensor], hidden: Tensor, choices: Mapping[_Maps, _Choice], fold: Callable[[str, Tensor], _Fold]
+) -> _Cut:
+    """The cut that some choices make; `fold` gives what becomes of the input of a map of which some dimensions are kept."""
+    cut = _Cut(by_size)
+    for maps, kept in choices.items():
+        cut.rows.update(zip(maps, kept.gives(hidden), strict=True))
+        cut.folds.update({name: fold(name, one) for name, one in zip(maps, kept.reads(hidden), strict=True)})
+    return cut
+
+
+def _selection(base: Any, name: str, kept: Tensor) -> _Fold:
+    """What is not kept is forgotten."""
+    weight = base.get_submodule(name).weight
+    whole = torch.eye(weight.shape[1], dtype=weight.dtype)
+    return _Fold(whole[:, kept], torch.zeros_like(whole[0]))
+
+
+def _first(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Widths) -> _Cut:
+    heads, width = head_count(teacher.config), _widths(teacher, used[0])
+    of_heads = _in_heads(-torch.arange(heads * width.head), heads, own.head)
+    choice = _Choice(of_heads, of_heads, torch.arange(own.neurons))
+    by_size = {width.embedding: torch.arange(own.embedding), width.hidden: torch.arange(own.hidden)}
+    return _cut(by_size, by_size[width.hidden], dict.fromkeys(used, choice), partial(_selection, teacher.base_model))
+
+
+def _most_important(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Widths, stack: str, text: SampleText) -> _Cut:
+    heads, width = head_count(teacher.config), _widths(teacher, used[0])
+    narrow = [] if width.embedding == width.hidden else _reading(teacher, width.embedding, stack)
+    reads = [name for maps in used for name in (maps.query, maps.output, maps.up, maps.down)] + narrow
+    read, given = _moments(teacher, reads, [name for maps in used for name in (maps.query, maps.key)], text)
+    for maps in used:
+        read[maps.key] = read[maps.value] = read[maps.query]
+
+    def share(name: str) -> Tensor:
+        matters: Tensor = read[name].variance * _linear(teacher, name).weight.double().square().sum(0)
+        return matters / matters.sum().clamp_min(1e-30)
+
+    hidden = _top(sum(share(name) for maps in used for name in (*maps[:3], maps.up)), own.hidden)
+    by_size = {width.hidden: hidden}
+    if narrow:
+        by_size[width.embedding] = _top(sum(share(name) for name in narrow), own.embedding)
+    choices = {
+        maps: _Choice(
+            _in_heads(given[maps.query].squares * given[maps.key].variance, heads, own.head),
+            _in_heads(share(maps.output), heads, own.head),
+            _top(share(maps.down), own.neurons),
+        )
+        for maps in used
+    }
+    cut = _cut(by_size, hidden, choices, lambda name, kept: read[name].fold(kept))
+    cut.folds.update({name: read[name].fold(by_size[width.embedding]) for name in narrow})
+    return cut
+
+
+def _reading(model: PreTrainedModel, width: int, stack: str) -> list[str]:
+    """The linear maps outside of the layers that read vectors of a width: what widens the embeddings."""
+    return [
+        name
+        for name, module in model.base_model.named_modules()
+        if isinstance(module, nn.Linear) and module.in_features == width and not name.startswith(f"{stack}.")
+    ]
+
+
+def _top(matters: Any, count: int) -> Tensor:
+    """The most important, in their old order."""
+    return torch.as_tensor(matters).topk(count).indices.sort().values
+
+
+def _in_heads(matters: Tensor, heads: int, count: int, *, order: bool = False) -> Tensor:
+    """The most important of every head, in their old order or in that of importance."""
+    own = matters.view(heads, -1)
+    chosen = own.topk(count).indices
+    chosen = chosen if order else chosen.sort().values
+    return (chosen + own.shape[1] * torch.arange(heads).unsqueeze(1)).flatten()
+
+
+def _moments(
+    teacher: PreTrainedModel, reads: Sequence[str], gives: Sequence[str], text: SampleText
+) -> tuple[dict[str, _Moments], dict[str, _Moments]]:
+    """Of what linear maps read, and of what others give, over the real tokens of some text."""
+    read, given = ({name: _Moments() for name in names} for names in (reads, gives))
+    is_real = torch.empty(0)
+
+    def keep(name: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if name in read:
+            read[name].add(inputs[0][is_real])
+        if name in given:
+            given[name].add(output[is_real])
+
+    names = dict.fromkeys((*reads, *gives))
+    handles = [_linear(teacher, name).register_forward_hook(partial(keep, name)) for name in names]
+    try:
+        for inputs in text():
+            is_real, arguments = inputs.mask.bool(), inputs.arguments()
+            teacher.base_model(**{name: arguments[name] for name in input_names(teacher)})
+    finally:
+        for handle in handles:
+            handle.remove()
+    return read, given
+
+
+def _write(
+    student: PreTrainedModel, teacher: PreTrainedModel, own_names: Callable[[str], list[str]], cut: _Cut
+) -> tuple[str, ...]:
+    """Writes what is kept into the student; gives the names of what it wrote.
+
+    Raises:
+        UserError: Something has no place there.
+    """
+    targets, base, copied = student.base_model.state_dict(), teacher.base_model, []
+    for name, tensor in base.state_dict().items():
+        names = own_names(name)
+        if not names or (name.startswith("pooler.") and name not in targets):
+            continue
+        narrow = cut.of(name, tensor, base.get_submodule(name.rpartition(".")[0]))
+        for own in names:
+            if own not in targets or targets[own].shape != narrow.shape:
+                raise UserError(
+                    f"student.start is slice, but {full_name(teacher, name)} has no place in a student of this shape",
+                    expected="a student that has all parts of its teacher: ELECTRA's embeddings are widened where the "
+                    "student is wider than they are",
+                    fix="another width, or student.start=fresh",
+                )
+            targets[own].copy_(narrow)
+            copied.append(full_name(student, own))
+    return tuple(copied)
