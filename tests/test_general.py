@@ -14,7 +14,7 @@ from tests import toy_data
 from tests.commands import leave
 from tests.general_runs import command, make_silent, metrics_of, write_text
 from tests.killed import Killed
-from tests.processes import finish
+from tests.processes import LIMIT, finish
 from tests.records import timeless
 
 WITH_HEAD, WITHOUT = ("distilbert", "finetune"), ("tinybert", "minilm", "minilmv2")
@@ -250,3 +250,13 @@ def test_two_processes_end_where_one_does(shelf, tmp_path, start_ranks, method):
     for name, value in scores[0].items():
         if isinstance(value, float):
             assert scores[1][name] == pytest.approx(value, abs=1e-4), name
+
+
+def test_two_processes_leave_at_a_mistake(shelf, tmp_path, start_ranks):
+    """That is found while the first prepares and the other waits."""
+    (tmp_path / "text.txt").write_text("")
+    arguments = [one.replace(f"{shelf}/text.txt", f"{tmp_path}/text.txt") for one in command(shelf, "minilm")]
+    for process, output in start_ranks(2, [*arguments, "--out", str(tmp_path / "run")], tmp_path / "cache"):
+        process.join(LIMIT)
+        assert process.exitcode == 2, output.read_text()
+        assert "holds no text" in output.read_text()

@@ -27,7 +27,7 @@ def saved(folder, family="bert", cls=AutoModelForMaskedLM, **changes):
     return made, model.eval()
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "mobilebert"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_masked_lm_head_is_found_and_used(family, tmp_path):
     folder, model = saved(tmp_path / "made", family)
     found, has_head = load_encoder(find_checkpoint(str(folder)), MASKED_LM)
@@ -80,8 +80,6 @@ def test_configurations_of_heads(head):
 @pytest.mark.parametrize("before", HEADS)
 @pytest.mark.parametrize("after", HEADS)
 def test_an_encoder_under_another_head(family, before, after):
-    if family == "mobilebert" and before != after:
-        pytest.skip("its masked-LM head is of another form")
     torch.manual_seed(0)
     one = build_encoder(tiny_config(family, layers=2), HEADS[before])
     other = with_head(one, HEADS[after])

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from accelerate import PartialState
-
 from stillhouse.config import EngineConfig
 from stillhouse.console import Console
 from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
@@ -126,8 +124,14 @@ class Session:
         """The general phase of a run that has a corpus, which the first of several processes prepares."""
         if not config.corpus.source:
             return None
-        with PartialState().main_process_first():
+        is_first = self._accelerator.is_main_process
+        if not is_first:
+            self._accelerator.wait_for_everyone()
+        try:
             return prepare_general(config, say=self.console.warn, report=self.console.scoring)
+        finally:  # the others find the same mistake by themselves
+            if is_first:
+                self._accelerator.wait_for_everyone()
 
     def _show_finished(self, folder: RunFolder) -> None:
         folder.check_part(STUDENT)
