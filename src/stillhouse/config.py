@@ -302,6 +302,11 @@ class EngineConfig(Frozen):
     ] = ()
 
 
+AssistantShape = Annotated[
+    str | None, Option("LxH: a model between teacher and student, which teaches the student. [none]", group=STUDENT)
+]
+
+
 class RunSettings(Frozen):
     """Everything that decides a run, of its method what all methods have: `RunConfig` has the method as a whole."""
 
@@ -310,9 +315,7 @@ class RunSettings(Frozen):
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     method: MethodSettings
-    assistant: Annotated[
-        str | None, Option("LxH: a model between teacher and student, which teaches the student. [none]", group=STUDENT)
-    ] = None
+    assistant: AssistantShape = None
     baseline: Annotated[bool | None, Option("Also train the same student without the teacher. [for pydocs]", group=STUDENT)] = (
         None
     )

@@ -120,6 +120,14 @@ def test_one_rate_for_the_stages_that_are_scored():
     assert with_rate(minilm, 0.5).stages.distil.learning_rate == 0.5
 
 
+def test_with_a_corpus_those_are_compared_that_learn_from_it():
+    config = make(corpus=["a.txt", "b.txt"], assistant="3x384")
+    assert set(config.methods) == {"distilbert", "minilm", "minilmv2", "tinybert"}
+    assert (config.corpus.source, config.assistant) == (("a.txt", "b.txt"), "3x384")
+    assert {"a.txt", "b.txt"} < {*config.inputs}
+    assert rates(config, "minilm") == rates(make(), "minilm")
+
+
 def test_official_reductions_are_for_those_who_know_them():
     config = make(compat="official", methods="logit,pkd")
     assert config.methods["pkd"].compat == "official"
@@ -159,7 +167,16 @@ MISTAKES = {
     "--set methods.finetune.steps=9": "there are settings of finetune, but the baseline takes",
     "--methods finetune2 --set methods.finetune2.name=pkd": "a name that does not begin with finetune",
     "--set methods.finetune.name=pkd": "there are settings of finetune",
+    "--corpus text.txt --methods logit,minilm,pkd": "methods that learn from the rows of a task alone: logit, pkd",
+    "--corpus nowhere.txt": "no file or folder 'nowhere.txt'",
+    "--methods pkd --assistant 2x384 --students 2x384": "has the shape of the student",
 }
+
+
+@pytest.mark.parametrize("given", ["--corpus text.txt", "--corpus text.txt --methods minilm", "--set data.source=null"])
+def test_a_comparison_has_a_task(given, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "a comparison is of scores on a task" in refused(tmp_path, capsys, "compare", *given.split())
 
 
 @pytest.mark.parametrize("given", MISTAKES)

@@ -103,7 +103,7 @@ def _parameter(name: str, option: PlacedOption) -> inspect.Parameter:
     if get_origin(kind) is Literal:
         kind = str
         words |= {"metavar": f"[{'|'.join(choices)}]", "autocompletion": _completed_from(choices)}
-    elif isinstance(kind, UnionType) and str in choices:  # lists, as text with commas
+    elif isinstance(kind, UnionType) and str in choices and not option.option.takes_many:  # lists, as text with commas
         kind = str
     elif choices:
         kind = list[str]

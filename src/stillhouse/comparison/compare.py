@@ -64,7 +64,8 @@ def execute_comparison(config: CompareConfig, console: Console, *, overwrite: bo
             is_new = overwrite or not (folder / INPUTS).exists()
             if not is_new and (folder / COMPARISON).exists():
                 folder.check_part(TEACHER)  # the next record takes it as it is
-            plan = make_plan(config, console, check_teacher=partial(_check_teacher, accelerator, console) if is_new else None)
+            check = partial(_check_teacher, accelerator, console) if is_new else None
+            plan = make_plan(config, console, session.general, check_teacher=check)
             if not is_new:
                 folder.check_inputs(plan.inputs)
             _Comparison(config, plan, folder, console, session, accelerator).go(overwrite=overwrite)

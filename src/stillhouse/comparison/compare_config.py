@@ -23,6 +23,7 @@ from stillhouse.runs.run_config import RunConfig
 
 # By the full name of the field: the options that change every method's own settings are not among them.
 PLACES = {option.place: name for name, option in COMPARE.items() if name not in {*LAST_STAGE, *COMPAT, "methods"}}
+COMMON = ("data", "corpus", "teacher", "assistant", "engine")  # what the runs have from their comparison
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -34,7 +35,8 @@ class CompareConfig(CompareSettings):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Files, folders and names that the comparison is made from."""
-        return (self.data.task_source, *self.data.transfer, self.teacher.source, *self.students)
+        teacher = (self.teacher.source, *([] if self.teacher.vocab is None else [self.teacher.vocab]))
+        return (self.data.task_source, *self.corpus.source, *self.data.transfer, *teacher, *self.students)
 
 
 def comparison_from_options(
@@ -61,10 +63,17 @@ def comparison_from_options(
         if name in given:
             set_value(mapping, place, given[name])
     _check_keys(mapping)
-    methods = _methods(mapping, given, in_file)
+    methods = _methods(mapping, given, in_file, has_corpus=_has_corpus(mapping))
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
     check_compat({label: type(run.method) for label, run in runs.items()}, given)
     first = next(iter(runs.values()))
+    if not first.has_task:
+        raise UserError(
+            f"{'--corpus is given without --data' if first.corpus.source else 'there is no --data'}, "
+            "but a comparison is of scores on a task",
+            expected="--data",
+            fix="give it, or make one student from plain text alone: `stillhouse distill --corpus`",
+        )
     default = {name: CompareConfig.model_fields[name].default for name in ("seeds", "grid")}
     demo_student = (first.student.shape,) if first.student.shape else ()
     grid: Any = () if "learning_rate" in given else _or(mapping.get("grid"), default["grid"])
@@ -86,9 +95,7 @@ def comparison_from_options(
     if out is not None and not isinstance(out, str):
         raise UserError(f"out is {out!r}", expected="the path of a folder")
     return CompareConfig(
-        data=first.data,
-        teacher=first.teacher,
-        engine=first.engine,
+        **{name: getattr(first, name) for name in COMMON},
         methods={label: run.method for label, run in runs.items()},
         students=_students(mapping.get("students") or demo_student),
         seeds=_unique("seeds", _numbers("seeds", _or(mapping.get("seeds"), default["seeds"]), int)),
@@ -141,10 +148,35 @@ def _check_keys(mapping: Mapping[str, Any]) -> None:
         raise UserError(f"unknown key {name!r}: {hint}a comparison has {', '.join(valid)}")
 
 
-def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any], in_file: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _has_corpus(mapping: Mapping[str, Any]) -> bool:
+    corpus = spelled_out(mapping).get("corpus")
+    return isinstance(corpus, Mapping) and bool(corpus.get("source"))
+
+
+def _require_general(methods: Mapping[str, type[Method]]) -> None:
+    """Refuses methods, by label, that cannot learn from the corpus that is there."""
+    unable = [label for label, method in methods.items() if not method.general_stages]
+    if unable:
+        labels = ", ".join(unable)
+        raise UserError(
+            f"--corpus is given, but there are methods that learn from the rows of a task alone: {labels}",
+            expected=f"methods that learn from plain text: {', '.join(_able())}",
+            fix=f"leave {labels} out of --methods, or leave --corpus out",
+        )
+
+
+def _able() -> list[str]:
+    """The methods that learn from a corpus and a teacher."""
+    methods = ((name, load_method(name)) for name in method_names())
+    return [name for name, method in methods if method.uses_teacher and method.general_stages]
+
+
+def _methods(
+    mapping: Mapping[str, Any], given: Mapping[str, Any], in_file: Mapping[str, Any], *, has_corpus: bool
+) -> dict[str, dict[str, Any]]:
     """The settings of every method that is compared, by label; those of a file may be more than are."""
     known, from_file = (_by_label(source.get("methods")) for source in (mapping, in_file))
-    labels = _unique("methods", _list("methods", given.get("methods", method_names())))
+    labels = _unique("methods", _list("methods", given.get("methods", _able() if has_corpus else method_names())))
     if known.get(BASELINE_METHOD):
         raise UserError(
             f"there are settings of {BASELINE_METHOD}, but the baseline takes its steps and schedule from the methods",
@@ -175,6 +207,8 @@ def _methods(mapping: Mapping[str, Any], given: Mapping[str, Any], in_file: Mapp
             f"there are settings of {unused[0]}, which is not among the methods {', '.join(labels)}",
             fix=f"add it to --methods, or leave methods.{unused[0]} out",
         )
+    if has_corpus:
+        _require_general({label: load_method(str(settings["name"])) for label, settings in result.items()})
     if not result:
         named = f"--methods {','.join(labels)} leaves nothing to compare" if labels else "--methods names no method"
         raise UserError(
@@ -193,7 +227,7 @@ def _by_label(methods: Any) -> Mapping[str, Any]:
 def _run(mapping: Mapping[str, Any], label: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -> RunConfig:
     """A method's run, in which student and seed are open."""
     method = load_method(settings["name"])
-    whole: dict[str, Any] = {name: mapping[name] for name in ("data", "teacher", "engine") if name in mapping}
+    whole: dict[str, Any] = {name: mapping[name] for name in COMMON if name in mapping}
     whole = over_demo(spelled_out({**whole, "method": dict(settings)}), with_method=False)
     places = {option.place.format(last=method.last_stage()): name for name, option in LAST_STAGE.items() if name in given}
     for place, name in places.items():

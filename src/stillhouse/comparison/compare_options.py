@@ -12,6 +12,8 @@ from stillhouse.config import (
     OUTPUT,
     STUDENT,
     TRAINING,
+    AssistantShape,
+    CorpusConfig,
     DataConfig,
     EngineConfig,
     Frozen,
@@ -33,6 +35,7 @@ class CompareSettings(Frozen):
     """
 
     data: DataConfig = DataConfig()
+    corpus: CorpusConfig = CorpusConfig()
     teacher: TeacherConfig = TeacherConfig()
     engine: EngineConfig = EngineConfig()
     methods: Annotated[
@@ -48,6 +51,7 @@ class CompareSettings(Frozen):
             also=("--student",),
         ),
     ] = ()
+    assistant: AssistantShape = None
     seeds: Annotated[
         tuple[Annotated[int, Field(ge=0)], ...],
         Field(min_length=1),
@@ -75,6 +79,7 @@ class CompareOptions(TrainingOptions, total=False):
 
 COMPARE = in_groups(LAST_STAGE | options_of(CompareSettings) | COMPAT)
 COMPARE |= {
+    "data": COMPARE["data"].says("File, folder, built-in or GLUE name, hub:owner/name. [pydocs; with --corpus it is given]"),
     "epochs": COMPARE["epochs"].says("Epochs of the last stages. [the methods']"),
     "learning_rate": COMPARE["learning_rate"].says("One rate instead of the grid, for stages scored on the selection rows."),
 }

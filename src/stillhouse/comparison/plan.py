@@ -14,18 +14,23 @@ from stillhouse.config import BASELINE_METHOD, StudentConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
 from stillhouse.files import given_path, out_path
+from stillhouse.method import Stage
 from stillhouse.methods import load_method
 from stillhouse.models.adapter import layer_count
-from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.digest import weights_digest
 from stillhouse.models.spec import Shape
 from stillhouse.runs.defaults import with_defaults
+from stillhouse.runs.general import General
 from stillhouse.runs.names import data_name, short_name
 from stillhouse.runs.prepare import prepare
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
-from stillhouse.students.build import find_student
+from stillhouse.students.build import build_student, find_student
 from stillhouse.students.shape import is_shape, parse_shape, student_config
+from stillhouse.teachers.new_teacher import find_teacher
+
+Prepare = Callable[[RunConfig], General | None]
+"""Makes ready what a run learns from a corpus; None = it has none."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +85,32 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A method's line, with what decides its baseline, or why it has none."""
+    """A method's line, with what decides its baseline, or why it has none.
+
+    Attributes:
+        start: The student of the baseline.
+        said: What that starts from, in words.
+        general: What it went through on a corpus.
+    """
 
     line: Line
     start: StudentConfig
+    said: str = ""
+    general: tuple[Stage, ...] = ()
     steps: int = 0
     evaluate_every: int = 1
     error: UserError | None = None
 
 
-def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callable[[Prepared], None] | None = None) -> Plan:
+def make_plan(
+    config: CompareConfig, console: Console, general: Prepare, *, check_teacher: Callable[[Prepared], None] | None = None
+) -> Plan:
     """Prepares every method on every student once, so that what cannot be done is known before anything is trained.
 
     Args:
         config: The comparison.
         console: What is left out is said there.
+        general: Makes ready what a run learns from a corpus.
         check_teacher: Told once of a run whose teacher needs no fitting, to score it.
 
     Raises:
@@ -111,23 +127,23 @@ def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callabl
             try:
                 with in_comparison(label):
                     run = with_defaults(run)
-                    prepared = prepare(run)
+                    learnt, prepared = general(run), prepare(run)
             except UserError as error:
                 line = Line(label, student, "", run, name, refusal=str(error))
                 checked.append(_Checked(line, run.student, error=error))
                 continue
-            notes |= dict.fromkeys(prepared.data_notes)
+            notes |= dict.fromkeys([*prepared.data_notes, *([learnt.kept.described] if learnt is not None else [])])
             if not inputs or method.uses_plain_text:
-                inputs = _inputs(prepared)
+                inputs = _inputs(prepared, learnt)
             if check_teacher and prepared.config.needs_fitted_teacher and prepared.teacher_has_head:
                 check_teacher(prepared)
                 check_teacher = None
-            checked.append(_check(prepared, label, student, name))
+            checked.append(_check(prepared, learnt, label, student, name))
     able = [one for one in checked if one.error is None]
     if not able and checked[0].error is not None:
         raise checked[0].error
     for label in config.methods:
-        _check_settings([one for one in checked if one.line.method == label])
+        _check_settings([one for one in checked if one.line.method == label], general)
     for one in checked:
         if one.error is not None:
             console.say(f"  {one.line.method} on {one.line.student} is left out: {one.error.given}")
@@ -139,7 +155,7 @@ def make_plan(config: CompareConfig, console: Console, *, check_teacher: Callabl
     return Plan((*baselines.values(), *lines), tuple(notes), inputs)
 
 
-def _check_settings(lines: Sequence[_Checked]) -> None:
+def _check_settings(lines: Sequence[_Checked], general: Prepare) -> None:
     """A method that can do with a student, but not with the settings that it was given, is the user's mistake.
 
     Raises:
@@ -153,7 +169,9 @@ def _check_settings(lines: Sequence[_Checked]) -> None:
         if run.method == plain:
             return
         try:
-            prepare(with_defaults(run.model_copy(update={"method": plain})))
+            bare = with_defaults(run.model_copy(update={"method": plain}))
+            general(bare)
+            prepare(bare)
         except UserError:
             continue
         raise error
@@ -161,7 +179,7 @@ def _check_settings(lines: Sequence[_Checked]) -> None:
 
 def _check_students(config: CompareConfig) -> None:
     """A student that nobody can make is the user's mistake, not a method's; so is one that is named in two ways."""
-    teacher = find_checkpoint(config.teacher.source).config
+    teacher = find_teacher(config.teacher).config
     shapes: dict[Shape, str] = {}
     for student in config.students:
         if not is_shape(student):
@@ -181,35 +199,61 @@ def _run_of(config: CompareConfig, label: str, student: str, notes: dict[str, No
         notes[f"{label} learns from gold labels alone: the text of --transfer is for the others"] = None
     return RunConfig(
         data=data,
+        corpus=config.corpus,
         teacher=config.teacher,
         student=StudentConfig(shape=student),
         method=method,
+        assistant=config.assistant,
         baseline=False,
         engine=config.engine,
         seed=config.seeds[0],
     )
 
 
-def _inputs(prepared: Prepared) -> dict[str, str]:
-    """Whatever the method: the rows, the teacher as it was given, and how numbers are multiplied."""
+def _inputs(prepared: Prepared, learnt: General | None) -> dict[str, str]:
+    """Whatever the method: the rows, the corpus, the teacher as it was given, and how numbers are multiplied."""
+    corpus = {} if learnt is None else {"the corpus": learnt.train.fingerprint()}
     splits = {f"the {name} rows": split.fingerprint() for name, split in prepared.splits.items()}
     backbone = prepared.teacher.encoder if prepared.teacher_has_head else prepared.teacher.encoder.base_model
-    return {**splits, "the teacher": weights_digest(backbone), "the precision": prepared.config.engine.precision}
+    return {**splits, **corpus, "the teacher": weights_digest(backbone), "the precision": prepared.config.engine.precision}
 
 
-def _check(prepared: Prepared, label: str, student: str, folder: str) -> _Checked:
+def _check(prepared: Prepared, learnt: General | None, label: str, student: str, folder: str) -> _Checked:
     config = prepared.config
     counts = prepared.step_counts()
+    steps, evaluate_every = sum(steps for steps, _ in counts), counts[-1][1]
+    if learnt is not None:
+        stages = tuple(stage for learner in learnt.learners for stage in learner.stages)
+        line = Line(label, student, _learnt_start(learnt), config, folder)
+        return _Checked(line, config.student, line.start, stages, steps, evaluate_every)
     depths = layer_count(prepared.student.encoder.config), layer_count(prepared.teacher.encoder.config)
-    is_copied = is_shape(student) and not prepared.student.is_fresh
+    own, is_fresh = _own_start(prepared) if config.assistant else (prepared.student.start, prepared.student.is_fresh)
+    is_copied = is_shape(student) and not is_fresh
     start = StudentConfig(
         shape=student,
         start="fitted" if config.starts_from_fitted_teacher else None,
         layers=config.copied_layers(*depths) if is_copied else None,
     )
-    said = prepared.student.start + (" as it solves the task, with its head" if config.starts_from_fitted_teacher else "")
-    line = Line(label, student, said, config, folder)
-    return _Checked(line, start, sum(steps for steps, _ in counts), counts[-1][1])
+    fitted = " as it solves the task, with its head" if config.starts_from_fitted_teacher else ""
+    line = Line(label, student, prepared.student.start + fitted, config, folder)
+    return _Checked(line, start, own + fitted, (), steps, evaluate_every)
+
+
+def _own_start(prepared: Prepared) -> tuple[str, bool]:
+    """How a student starts without the assistant, which has been taught: in words, and whether it is fresh."""
+    student, teacher = str(prepared.config.student.shape), prepared.teacher
+    if not is_shape(student):
+        return prepared.student.start, False
+    options: dict[str, Any] = {"head": prepared.task.head, "layers_rule": prepared.config.copied_layers}
+    _, start = build_student(student, teacher=teacher.encoder, teacher_checkpoint_name=teacher.name, **options)
+    return start.description, start.is_fresh
+
+
+def _learnt_start(learnt: General) -> str:
+    """What a student of the task starts from that has learnt from a corpus: `minilm on wiki_en, from layers 1, 4 of bert`."""
+    config = learnt.config
+    helped = "" if len(learnt.learners) == 1 else f" with assistant {config.assistant}"
+    return f"{config.method.name} on {learnt.kept.name}{helped}, from {learnt.student.start}"
 
 
 def _baselines(checked: Sequence[_Checked], *, by_rate: bool) -> dict[Any, Line]:
@@ -230,11 +274,14 @@ def _baseline(longest: _Checked) -> Line:
     changes = {"epochs": longest.steps / longest.evaluate_every, "least_steps": 0, "select_on": select_on}
     settings = {"stages": {"finetune": stage.model_dump() | changes | {"steps": longest.steps}}}
     data = line.config.data.model_copy(update={"transfer": (), "labels": "mixed"})
-    update = {"method": load_method(BASELINE_METHOD).model_validate(settings), "student": longest.start, "data": data}
+    method = load_method(BASELINE_METHOD).model_validate(settings)
+    update: dict[str, Any] = {"method": method, "student": longest.start, "data": data}
+    # What was learnt from a corpus belongs to the start; without one an assistant belongs to the method.
+    update |= {"general": line.config.method} if longest.general else {"assistant": None}
     return Line(
         BASELINE_METHOD,
         line.student,
-        line.start,
+        longest.said,
         line.config.model_copy(update=update),
         f"{BASELINE_METHOD}-like-{line.folder}",
     )
@@ -242,7 +289,7 @@ def _baseline(longest: _Checked) -> Line:
 
 def _key(one: _Checked, *, by_rate: bool) -> tuple[Any, ...]:
     """What decides a baseline: the start and, where no grid finds everybody's learning rate, that of the last stage."""
-    start = (one.line.student, one.line.start, one.start.start, one.start.layers)
+    start = (one.line.student, one.said, one.start.start, one.start.layers, one.general)
     return (*start, one.line.config.method.last_config().learning_rate) if by_rate else start
 
 

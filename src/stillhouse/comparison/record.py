@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from stillhouse.runs.run_folder import RunFolder
 from stillhouse.task import load_kind
 
 Key = tuple[str, int, float | None]  # a line's folder, a seed, a learning rate (None = the method's own)
-MEANS = ("retention", "gap_closed", "agreement", "train_seconds", "test_score")
+MEANS = ("retention", "gap_closed", "agreement", "train_seconds", "general_seconds", "test_score")
 MEASURED = ("score", "retention", "gap_closed", "agreement", "parameters", "latency_ms_p50", "train_seconds", "steps")
 
 
@@ -83,6 +83,7 @@ class Record:
             "schema": 1,
             "complete": self.is_complete,
             "data": data_name(self.config.data.task_source),
+            **self._corpus(),
             "split": "validation",
             **{name: self.any.get(name) for name in ("task", "metric")},
             "teacher": self._teacher(),
@@ -105,24 +106,32 @@ class Record:
         found = self.metrics.get((line.folder, seed))
         if found is None:
             return row
-        student = found["student"]
+        student, own = found["student"], _own_stages(found, line)
+        general = found.get("general")
         baseline = self.metrics.get((line.baseline.folder, seed)) if line.baseline else None
         row |= {
-            "start": student["start"],
+            "start": student["start"] if general is None else line.start,
             "score": student["score"],
             "retention": retention(self.teacher, student),
             "gap_closed": gap_closed(self.teacher, student, baseline and baseline["student"]),
             "agreement": self._agreement((line.folder, seed)),
             "parameters": student["parameters"],
             "latency_ms_p50": student["latency_ms"]["p50"],
-            "train_seconds": found["cost"]["train_seconds"],
-            "steps": sum(stage["steps"] for stage in found["stages"] if stage["name"] != "teacher"),
+            "train_seconds": round(sum(stage["seconds"] for stage in own), 2),
+            "steps": sum(stage["steps"] for stage in own),
             "selection": self.progress.selection[line.folder, seed, self.progress.rates[line.folder]],
             "run": self.runs[line.folder, seed].path.relative_to(self.folder.path).as_posix(),
         }
+        if general is not None:
+            row["general_seconds"] = round(sum(stage["seconds"] for stage in general["stages"]), 2)
         if "test" in found:
             row["test_score"] = found["test"]["student"]["score"]
         return row
+
+    def _corpus(self) -> dict[str, str]:
+        """The corpus that all students learnt from first, where there is one."""
+        name = next((found["general"]["data"] for found in self.metrics.values() if "general" in found), None)
+        return {} if name is None else {"corpus": name}
 
     def _status(self, line: Line, seed: int) -> tuple[str, str]:
         """`done`, `missing`, `failed` or `refused`, and the reason of the last two."""
@@ -221,6 +230,13 @@ class Record:
         chosen = self.progress.rates.get(line.folder) == rate
         said = {"line": line.folder, "learning_rate": rate, "selection": self.progress.selection.get(key)}
         return said | {"status": status, "reason": self.progress.failed.get(key, ""), "chosen": chosen}
+
+
+def _own_stages(found: Mapping[str, Any], line: Line) -> list[dict[str, Any]]:
+    """The student's stages on the task: no teacher's, no assistant's, and none on a corpus, which all its runs share."""
+    method = line.config.method
+    names = {name for name, _ in method.stages} - {*method.general_stages}
+    return [stage for stage in found["stages"] if stage["name"] in names]
 
 
 def _share_latencies(rows: Sequence[dict[str, Any]]) -> None:

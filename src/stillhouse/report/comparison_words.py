@@ -9,7 +9,8 @@ from stillhouse.config import BASELINE_METHOD
 from stillhouse.report import words
 from stillhouse.report.tables import Cell, TextRow, TextTable
 
-LESS = ("of the teacher", "agreement", "parameters", "training", "steps", "learning rate")  # not on the terminal
+ON_CORPUS = "on the corpus"
+LESS = ("of the teacher", "agreement", "parameters", ON_CORPUS, "training", "steps", "learning rate")  # not on the terminal
 DASH = words.score(None)
 
 
@@ -23,6 +24,11 @@ def comparison_lines(content: Mapping[str, Any]) -> list[str]:
     lines = []
     if teacher is not None:
         lines.append(f"The teacher, {teacher['name']}, reaches {words.metric_name(metric)} {words.score(teacher['score'])}.")
+    if content.get("corpus"):
+        lines.append(
+            f"Every student has learnt from {content['corpus']} first, once for all seeds; "
+            "the one without a teacher goes on from the same state as the one that it is held against."
+        )
     outcomes: dict[int, list[str]] = {1: [], 0: [], -1: []}
     for pair in content["pairs"]:
         outcomes[words.verdict(pair["low"], pair["high"], metric)].append(line_name(pair, content))
@@ -83,7 +89,9 @@ def lines_table(content: Mapping[str, Any]) -> TextTable:
     has_test = any(line["test_score"] is not None for line in content["summary"])
     score = words.metric_name(content["metric"]) if content["metric"] else "score"
     columns = ("", score, *(("test split",) if has_test else ()), "minus baseline")
-    columns += ("of the teacher", "agreement", "parameters", "latency", "training", "steps", "learning rate")
+    has_corpus = bool(content.get("corpus"))
+    columns += ("of the teacher", "agreement", "parameters", "latency", *((ON_CORPUS,) if has_corpus else ()))
+    columns += ("training", "steps", "learning rate")
     pairs = {pair["line"]: pair for pair in content["pairs"]}
     rows = []
     teacher = content["teacher"]
@@ -91,12 +99,13 @@ def lines_table(content: Mapping[str, Any]) -> TextTable:
         test = [Cell(words.score(teacher["test_score"]))] if has_test else []
         cells = [Cell(words.score(teacher["score"])), *test, *[Cell(DASH)] * 3]
         cells += [Cell(words.count(teacher["parameters"])), Cell(words.milliseconds(teacher["latency_ms_p50"]))]
-        rows.append(TextRow("teacher", (*cells, *[Cell(DASH)] * 3), note=str(teacher["start"])))
+        rows.append(TextRow("teacher", (*cells, *[Cell(DASH)] * (3 + has_corpus)), note=str(teacher["start"])))
     for line in content["summary"]:
         cells = [_mean(line, content), *([Cell(words.score(line["test_score"]))] if has_test else [])]
         cells.append(_difference(pairs.get(line["line"])))
         cells += [_share(line["retention"]), _agreement(line["agreement"], content["task"])]
         cells += [Cell(words.count(line["parameters"])), Cell(words.milliseconds(line["latency_ms_p50"]))]
+        cells += [Cell(words.duration(line["general_seconds"]))] if has_corpus else []
         cells += [Cell(words.duration(line["train_seconds"])), _steps(line), _rate(line)]
         rows.append(
             TextRow(line_name(line, content), tuple(cells), note=": ".join(filter(None, (line["student"], line["start"]))))

@@ -47,7 +47,7 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
         yield from refusal(partial(store_root, config.teacher.store))
     yield from _check_new_teacher(config)
     yield from _check_corpus(config)
-    if not method.uses_teacher and config.assistant is not None:
+    if not (method.uses_teacher or config.general_method.uses_teacher) and config.assistant is not None:
         yield Finding(
             f"--assistant is given, but method {method.name} has no teacher between whom and the student it could stand",
             expected="a method that learns from a teacher",
@@ -110,7 +110,7 @@ def _check_new_teacher(config: RunConfig) -> Iterator[Finding]:
 
 def _check_corpus(config: RunConfig) -> Iterator[Finding]:
     """Whether the method learns from a corpus that is given, and the options of a task have one."""
-    method, has_corpus = config.method, bool(config.corpus.source)
+    method, has_corpus = config.general_method, bool(config.corpus.source)
     if has_corpus and not method.general_stages:
         able = [name for name in method_names() if load_method(name).general_stages]
         yield Finding(
@@ -123,6 +123,13 @@ def _check_corpus(config: RunConfig) -> Iterator[Finding]:
             "student.start is fitted, the teacher as it solves the task, but with --corpus a student learns language first",
             expected="another start, or no corpus",
             fix="leave student.start out, or --corpus",
+        )
+    if config.general is not None and not (has_corpus and config.has_task):
+        missing = "task" if has_corpus else "corpus"
+        yield Finding(
+            f"general is {method.name}, the method on a corpus before a task, but there is no {missing}",
+            expected="--data and --corpus",
+            fix="leave general out",
         )
     if config.has_task:
         return

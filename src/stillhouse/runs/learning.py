@@ -87,7 +87,7 @@ def learners_of(config: RunConfig, teacher: Checkpoint, own: Checkpoint | None) 
     """
     its = dimensions(teacher.config)
     shape = None if own is not None else parse_shape(str(config.student.shape), teacher.config)
-    if config.assistant is None:
+    if config.assistant is None or not config.method.uses_teacher:
         made = teacher.config if shape is None else _made(config, shape, teacher.config)
         return (Learning("student", "teacher", shape, dimensions(made if own is None else own.config), its),)
     between = parse_shape(config.assistant, teacher.config, "assistant")

@@ -100,6 +100,7 @@ class TrainingOptions(ColumnOptions, total=False):
     """The options that `distill` and `compare` have in common."""
 
     data: str | Path | None
+    corpus: str | Path | Sequence[str | Path] | None
     task: KindName | None
     max_train: int | None
     max_labels: int | None
@@ -114,6 +115,7 @@ class TrainingOptions(ColumnOptions, total=False):
     epochs: float | None
     batch_size: int | None
     learning_rate: float | None
+    assistant: str | None
     track: Sequence[str] | None
     out: str | Path | None
 
@@ -121,10 +123,8 @@ class TrainingOptions(ColumnOptions, total=False):
 class DistillOptions(TrainingOptions, total=False):
     """The options of `distill`."""
 
-    corpus: str | Path | Sequence[str | Path] | None
     method: str | None
     student: str | Path | None
-    assistant: str | None
     baseline: bool | None
     seed: int | None
 

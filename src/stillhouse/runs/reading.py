@@ -28,25 +28,28 @@ def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None =
         UserError: Unknown keys (with the nearest valid one), values out of range or of the wrong type; all in one message.
     """
     plain = spelled_out(mapping)
-    method = method_settings(plain)
-    plain.pop("method", None)
-    method_class = load_method(method.get("name", "logit"))
-    # What is given changes the defaults of its own place: one key of a stage must not reset the stage's other keys.
-    method = merged(method_class.preset(method.get("compat")).model_dump(mode="json"), method)
-    plain = merged(RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"}), plain)
+    methods = {"method": method_settings(plain)}
+    if plain.get("general") is not None:
+        methods["general"] = method_settings(plain, "general")
+    classes = {place: load_method(settings.get("name", "logit")) for place, settings in methods.items()}
+    usual = RunConfig.model_validate({}).model_dump(mode="json", exclude={"method"})
+    plain = merged(usual, {name: value for name, value in plain.items() if name not in methods})
     task = has_task(plain)
     problems: list[Any] = []
-    try:
-        plain["method"] = method_class.model_validate(method)
-    except ValidationError as error:
-        problems += [{**problem, "loc": ("method", *problem["loc"])} for problem in error.errors()]
+    for place, settings in methods.items():
+        # What is given changes the defaults of its own place: one key of a stage must not reset the stage's other keys.
+        preset = classes[place].preset(settings.get("compat")).model_dump(mode="json")
+        try:
+            plain[place] = classes[place].model_validate(merged(preset, settings))
+        except ValidationError as error:
+            problems += [{**problem, "loc": (place, *problem["loc"])} for problem in error.errors()]
     try:
         config = RunConfig.model_validate(plain)
     except ValidationError as error:
         problems += error.errors()
     if problems:
         lines = [
-            _explain(problem, method_class, options or {}, method_class.last_stage(has_task=task))
+            _explain(problem, classes, options or {}, classes["method"].last_stage(has_task=task))
             for problem in _by_field(problems)
         ]
         many = f"{len(lines)} mistakes in the configuration:\n  " if len(lines) > 1 else ""
@@ -54,18 +57,18 @@ def parse_config(mapping: Mapping[str, Any], options: Mapping[str, str] | None =
     return config
 
 
-def method_settings(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration says of its method, as keys and values; a name alone is enough.
+def method_settings(mapping: Mapping[str, Any], place: str = "method") -> dict[str, Any]:
+    """What a configuration says of a method, as keys and values; a name alone is enough.
 
     Raises:
         UserError: It is neither.
     """
-    method = mapping.get("method")
+    method = mapping.get(place)
     if isinstance(method, Mapping):
         return {**method, "name": str(method["name"])} if "name" in method else dict(method)
     if method is None or isinstance(method, str):
         return {} if method is None else {"name": method}
-    raise UserError(f"method is {shown(method)}", expected="a name such as logit, or keys and values such as {name: logit}")
+    raise UserError(f"{place} is {shown(method)}", expected="a name such as logit, or keys and values such as {name: logit}")
 
 
 def spelled_out(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +143,8 @@ def set_value(mapping: dict[str, Any], path: str, value: Any) -> None:
 
 
 # What a single word stands for.
-SHORT_FORMS = {"data": "source", "corpus": "source", "teacher": "source", "student": "shape", "method": "name"}
+SHORT_FORMS = dict.fromkeys(("data", "corpus", "teacher"), "source") | {"student": "shape"}
+SHORT_FORMS |= dict.fromkeys(("method", "general"), "name")
 
 
 def _by_field(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -154,12 +158,14 @@ def _by_field(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[str, str], last_stage: str) -> str:
+def _explain(
+    problem: Mapping[str, Any], methods: Mapping[str, type[Method]], options: Mapping[str, str], last_stage: str
+) -> str:
     location = [str(part) for part in problem["loc"]]
     place = ".".join(location)
     name = f"{options[place]} ({place})" if place in options else place
     if problem["type"] == "extra_forbidden":
-        valid = _keys(location[:-1], method)
+        valid = _keys(location[:-1], methods)
         close = nearest(location[-1], valid)
         if location[:-1] == ["method"] and location[-1] in StageConfig.model_fields:
             close = f"stages.{last_stage}.{location[-1]}"
@@ -169,14 +175,14 @@ def _explain(problem: Mapping[str, Any], method: type[Method], options: Mapping[
     return f"{name}: {problem['msg'][0].lower()}{problem['msg'][1:]}, given {shown(problem['input'])}"
 
 
-def _keys(location: list[str], method: type[Method]) -> list[str]:
+def _keys(location: list[str], methods: Mapping[str, type[Method]]) -> list[str]:
     """Valid keys at a place of the configuration."""
     model: type[BaseModel] = RunConfig
     for part in location:
         field = model.model_fields.get(part)
         annotation = None if field is None else field.annotation
-        if model is RunConfig and part == "method":
-            annotation = method
+        if model is RunConfig and part in methods:
+            annotation = methods[part]
         kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not kinds:
             return []

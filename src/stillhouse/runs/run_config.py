@@ -11,9 +11,24 @@ from stillhouse.students.build import ShapeStart
 
 
 class RunConfig(RunSettings):
-    """Everything that decides a run; `stillhouse distill --config run.yaml` repeats it."""
+    """Everything that decides a run; `stillhouse distill --config run.yaml` repeats it.
+
+    Attributes:
+        general: The method on the corpus, where it is another than on the task; None = `method` on both.
+    """
 
     method: SerializeAsAny[Method] = Field(default_factory=lambda: load_method("logit").model_validate({}))
+    general: SerializeAsAny[Method] | None = None
+
+    @property
+    def general_method(self) -> Method:
+        """The method on the corpus."""
+        return self.method if self.general is None else self.general
+
+    @property
+    def on_corpus(self) -> RunConfig:
+        """The same configuration as the general phase reads it: with the method on the corpus."""
+        return self.model_copy(update={"method": self.general_method, "general": None})
 
     @property
     def starts_from_fitted_teacher(self) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from stillhouse.config import EngineConfig
 from stillhouse.console import Console
+from stillhouse.errors import UserError
 from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
 from stillhouse.machine.engine import build_accelerator, is_first_process
 from stillhouse.machine.memory import forget_peak_memory
@@ -27,6 +30,22 @@ from stillhouse.runs.run import StagedRun
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.runs.run_folder import RunFolder
 from stillhouse.runs.work import Work
+
+
+@contextmanager
+def _first_process_first() -> Iterator[None]:
+    """As accelerate has it, but after a mistake too, which a comparison outlives: no other process waits for ever."""
+    state = PartialState()
+    if not state.is_main_process:
+        state.wait_for_everyone()
+    try:
+        yield
+    except UserError:
+        if state.is_main_process:
+            state.wait_for_everyone()
+        raise
+    if state.is_main_process:
+        state.wait_for_everyone()
 
 
 class Session:
@@ -78,7 +97,7 @@ class Session:
         if (warning := untested_transformers()) is not None:
             self.console.warn(warning)
         started = time.perf_counter()
-        general = self._general(config)
+        general = self.general(config)
         prepared = prepare(config) if config.has_task else None
         whole = prepared.config if prepared is not None else with_precision(config)
         preparing = time.perf_counter() - started
@@ -120,18 +139,16 @@ class Session:
         self._show(folder)
         return folder
 
-    def _general(self, config: RunConfig) -> General | None:
-        """The general phase of a run that has a corpus, which the first of several processes prepares."""
+    def general(self, config: RunConfig) -> General | None:
+        """The general phase of a run that has a corpus, which the first of several processes prepares.
+
+        Raises:
+            UserError: As `prepare_general`.
+        """
         if not config.corpus.source:
             return None
-        is_first = self._accelerator.is_main_process
-        if not is_first:
-            self._accelerator.wait_for_everyone()
-        try:
-            return prepare_general(config, say=self.console.warn, report=self.console.scoring)
-        finally:  # the others find the same mistake by themselves
-            if is_first:
-                self._accelerator.wait_for_everyone()
+        with _first_process_first():
+            return prepare_general(config.on_corpus, say=self.console.warn, report=self.console.scoring)
 
     def _show_finished(self, folder: RunFolder) -> None:
         folder.check_part(STUDENT)
