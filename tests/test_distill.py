@@ -157,7 +157,7 @@ def test_a_damaged_kept_teacher_is_named_and_fitted_again(tmp_path, teacher, dam
     capsys.readouterr()
     run_toy(tmp_path, data, teacher, out=tmp_path / "two", quiet=False)
     said = capsys.readouterr().out
-    assert (f"the kept teacher in {kept.parent} is damaged" in said) == (damage != "gone")
+    assert (f"the model that is kept in {kept.parent} is damaged" in said) == (damage != "gone")
     assert "teacher: " in said  # was fitted again
     assert kept.read_bytes() == whole
     run_toy(tmp_path, data, teacher, out=tmp_path / "three", quiet=False)

@@ -203,14 +203,25 @@ class TeacherConfig(Frozen):
         store_limit_gib: What all kept features may take, for `auto`.
         finetune: The stage that fits a teacher without a head.
         masked_lm: The stage that fits a masked-LM head, where what is learnt from a corpus asks for one.
-        seed: Seed of that stage, apart from the run's so that runs with several seeds share one teacher.
+        seed: Seed of that stage and of fresh weights, apart from the run's so that runs with several seeds share one teacher.
     """
 
     group: ClassVar[str] = TEACHER
 
-    source: Annotated[str, Option("Local folder or hub id. [the bundled encoder]", name="teacher", given=str | Path)] = (
-        "offline"
-    )
+    source: Annotated[
+        str,
+        Option(
+            "Local folder or hub id, or LxH for a new one, with --corpus. [the bundled encoder]",
+            name="teacher",
+            given=str | Path,
+        ),
+    ] = "offline"
+    vocab: Annotated[
+        str | None,
+        Option(
+            "Vocabulary of a new teacher: vocab.txt, tokenizer.json, or their folder. [the bundled encoder's]", given=str | Path
+        ),
+    ] = None
     features: Annotated[
         Literal["auto", "online", "store"],
         Option("Whether its features are computed beside the student or kept. [auto]", name="teacher_features"),

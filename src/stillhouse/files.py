@@ -269,7 +269,12 @@ def write_folder(path: Path, write: Callable[[Path], None], *, place: str = "--o
                 return
             if path.exists():
                 shutil.rmtree(path)
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                if replaces or not path.is_dir():
+                    raise
+                return  # another process was faster by a moment
             _sync_folder(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -11,6 +11,7 @@ import yaml
 from tests.commands import leave
 from tests.comparison.toy_comparison import GIVEN, SETTINGS, rows_of, run
 from tests.features import needing
+from tests.methods.stage_names import stage_names
 from tests.tiny_models import make_tiny_checkpoint
 from tests.toy_data import TASKS
 
@@ -154,7 +155,8 @@ def test_the_rate_is_chosen_on_the_selection_rows_and_used_for_all_seeds(finishe
         for row in rows_of(finished, line=line):
             assert row["learning_rate"] == chosen["learning_rate"]
             settings = yaml.safe_load((finished.folder / row["run"] / "run.yaml").read_text())
-            rates = {stage["learning_rate"] for stage in settings["method"]["stages"].values()}
+            method = settings["method"]
+            rates = {method["stages"][stage]["learning_rate"] for stage in stage_names(method["name"])}
             assert rates == {chosen["learning_rate"]}
             assert settings["seed"] == row["seed"]
             assert (finished.folder / row["run"] / "student" / "model.safetensors").exists()

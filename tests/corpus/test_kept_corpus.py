@@ -3,11 +3,15 @@
 import errno
 import json
 import os
+import re
+import resource
 import signal
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from tests.commands import leave
 from tests.corpus.toy_corpus import TOKENIZER, VOCABULARY, documents
 from tests.data.test_shared_sets import place
 from tests.killed import Killed
@@ -17,6 +21,7 @@ from stillhouse.corpus import kept_corpus, text_files, text_sources, tokens
 from stillhouse.corpus.kept_corpus import prepare_corpus
 from stillhouse.errors import UserError
 from stillhouse.files import cache_folder
+from stillhouse.teachers.kept import kept_folders
 
 MANY = documents(120)
 
@@ -200,7 +205,8 @@ def test_what_looks_like_a_special_token_is_text(tmp_path):
         ("a.txt.gz", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is what Git LFS left in the place"),
         ("a.jsonl", '{"text": ""}\n{"text": null}\n', "holds no text"),
         ("a.txt", "good bad great\n", r"has 3 tokens: not two blocks of 16.*fix: give more text, or shorter blocks"),
-        ("a.txt", b"\x7fELF\x02\x01\x01" + bytes(range(256)), "not UTF-8 text"),
+        ("a.txt", bytes(range(256)) * 3, "more control characters, or zero bytes, than text has"),
+        ("a.txt", b"caf\xe9 " * 99, "not UTF-8 text: the row on line 1 holds the byte 0xE9"),
         ("a.jsonl", '{"text": "fine"}\n' * 200 + "{\n", "line 201 is not JSON"),
     ],
 )
@@ -213,7 +219,7 @@ def test_bad_text_leaves_nothing(tmp_path, name, given, message):
 
 
 def test_blocks_that_are_too_short(text):
-    with pytest.raises(UserError, match=r"blocks of 9 tokens are too short\n  expected: at least 10"):
+    with pytest.raises(UserError, match=r"blocks of 9 tokens are too short\n  expected: at least 10\n  fix: --set corpus"):
         prepare(text, block_length=9)
     with pytest.raises(UserError, match="--corpus names nothing"):
         prepare()
@@ -237,6 +243,20 @@ def test_a_disk_that_fills_up_leaves_nothing(text, monkeypatch):
             prepare(text)
     assert all_there_is() == []
     assert len(prepare(text).train()) > 0
+
+
+@pytest.mark.parametrize("room", [100, 3000, 100_000])
+def test_files_that_may_not_grow_leave_nothing(tmp_path, room):
+    """Whichever of its files it is that the system refuses: ids, then counts, then none."""
+    text = write(tmp_path / "few.txt", documents(30, longest=20))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(UserError, match="no space left") if room < 100_000 else nullcontext():
+            prepare(text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(all_there_is()) == (room == 100_000)
 
 
 @pytest.mark.parametrize("place", ["_require_text", "_parts"])
@@ -333,6 +353,48 @@ def test_a_file_that_is_written_to_meanwhile(text):
     with pytest.raises(UserError, match="was written to while it was read"):
         prepare(text, report=add)
     assert all_there_is() == []
+
+
+def test_when_it_was_last_used_is_known(text):
+    folder = prepare(text).folder
+    os.utime(folder, (1000, 1000))
+    prepare(text)
+    assert folder.stat().st_mtime > 1000
+
+
+def test_the_command_shows_checks_and_frees(text, capsys):
+    kept, other = prepare(text), prepare(text, block_length=32)
+    name = kept.folder.name[:8]
+    blocks = len(kept.train()) + len(kept.held_out())
+    assert leave("store", "ls") == 0
+    said = capsys.readouterr().out
+    assert re.search(f"{name} .* MiB .* corpus: 120 documents, {blocks} blocks of 16 tokens\n", said)
+    assert other.folder.name[:8] in said
+    assert leave("store", "verify") == 0
+    (kept.folder / "ids.bin").write_bytes(bytes((kept.folder / "ids.bin").stat().st_size))
+    (other.folder / "counts.bin").unlink()
+    capsys.readouterr()
+    assert leave("store", "verify") == 1
+    said = capsys.readouterr().out
+    assert f"{kept.folder}: its digest does not agree" in said
+    assert f"{other.folder}: a file is missing" in said
+    (kept.folder / "header.json").write_text("[]")
+    assert leave("store", "ls") == 0
+    assert re.search(f"{name} .* \\?\n", capsys.readouterr().out)
+    assert leave("store", "rm", name) == 0
+    assert all_there_is() == [other.folder.name]
+    assert leave("store", "rm", "--all") == 0
+    assert all_there_is() == []
+
+
+def test_the_command_leaves_alone_what_is_a_link(text, tmp_path):
+    folder = prepare(text).folder
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert kept_folders()[folder.parent] == []
+    assert leave("store", "rm", "--all") == 0
+    assert folder.is_symlink()
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 4
 
 
 def test_progress_is_told(text):

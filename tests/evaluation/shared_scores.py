@@ -27,8 +27,8 @@ from stillhouse.runs.layer_distances import layer_distances
 PAIRS = ((0, 0), (1, 2), (2, 3))
 
 
-def engine():
-    return build_accelerator(EngineConfig(precision="fp32"))
+def engine(precision="fp32"):
+    return build_accelerator(EngineConfig(precision=precision))
 
 
 def text(count=30):

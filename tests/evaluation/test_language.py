@@ -68,10 +68,12 @@ def test_all_tokens_alike():
     assert language_scores(model, text(), engine()).perplexity == pytest.approx(VOCABULARY.size, rel=1e-6)
 
 
-def test_beside_itself_a_model_agrees():
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_beside_itself_a_model_agrees(precision):
     model, _ = models()
-    found = language_scores(model, text(), engine(), teacher=model)
+    found = language_scores(model, text(), engine(precision), teacher=model)
     assert (found.agreement, found.kl) == (1.0, 0.0)
+    assert found.perplexity == pytest.approx(language_scores(model, text(), engine()).perplexity, rel=0.03)
 
 
 @pytest.mark.parametrize("entries", [1, 3 * VOCABULARY.size + 4, 10**7])

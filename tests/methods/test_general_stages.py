@@ -87,7 +87,7 @@ def test_every_term_of_distilbert_reaches_the_student():
     stage = general("distilbert", student, teacher, projection=True)
     for term, loss in losses(stage, student, teacher).items():
         student.zero_grad()
-        loss.backward()
+        loss.backward(retain_graph=True)
         assert student.bert.encoder.layer[1].output.dense.weight.grad.abs().max() > 1e-6, term
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
@@ -110,6 +110,7 @@ def test_a_student_of_every_family_learns(name, family, tmp_path):
     found = [line["objectives"] for line in logged if "objectives" in line]
     assert found
     assert all(terms.keys() == {objective.name for objective in stage.objectives} for terms in found)
-    assert all(math.isfinite(loss) and loss > 0 for terms in found for loss in terms.values())
+    assert all(math.isfinite(loss) for terms in found for loss in terms.values())
+    assert all(sum(terms.values()) > 0 for terms in found)
     assert student.state_dict().keys() == before.keys()
     assert any(not torch.equal(tensor, before[key]) for key, tensor in student.state_dict().items())

@@ -43,7 +43,7 @@ def terms(stage):
 def test_without_a_teacher_masked_tokens_are_learnt():
     stage = general("finetune", encoder(6), masking={"whole_words": True})
     assert (list(terms(stage)), stage.teacher, stage.masking) == (["masked_lm"], None, Masking(whole_words=True))
-    assert (stage.config.epochs, stage.config.learning_rate, stage.config.select_on) == (1, 5e-5, "last")
+    assert (stage.config.epochs, stage.config.learning_rate, stage.config.select_on) == (3, 1e-4, "last")
 
 
 # DistilBERT.

@@ -41,6 +41,23 @@ def test_settings_with_several_mistakes():
     assert list(check_settings(config_from_options(good))) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"vocab": "vocab.txt"}, ["--vocab vocab.txt"]),
+        ({"vocab": "vocab.txt", "teacher": "4x256"}, ["--teacher 4x256"]),
+        ({"teacher": "4x256"}, ["--teacher 4x256"]),
+        ({"teacher": "4x256", "corpus": "a.txt"}, []),
+        ({"teacher": "4x256", "corpus": "a.txt", "vocab": "vocab.txt"}, []),
+        ({"teacher": "4x256", "corpus": "a.txt", "vocab": "a\0"}, ["--vocab 'a\\x00'"]),
+    ],
+)
+def test_a_new_teacher_needs_text_and_a_vocabulary_a_new_teacher(options, said):
+    findings = list(check_settings(config_from_options({"data": "data.csv", "method": "minilm", **options})))
+    assert starts(findings) == said
+    assert all(finding.expected and finding.fix for finding in findings)
+
+
 @pytest.mark.parametrize("mended", range(4))
 def test_a_run_raises_the_first(tmp_path, monkeypatch, mended):
     monkeypatch.chdir(tmp_path)

@@ -69,11 +69,11 @@ def test_they_are_those_of_the_whole_text(student):
             assert one["scores"] is None
 
 
-@pytest.mark.parametrize("family", EVERY)
-def test_a_student_that_is_its_teacher(family):
+@pytest.mark.parametrize(("family", "precision"), [*((family, "fp32") for family in EVERY), ("bert", "bf16")])
+def test_a_student_that_is_its_teacher(family, precision):
     model = masked_encoder(family, layers=2)
     pairs = [(layer, layer) for layer in range(3)]
-    for one in layer_distances(model, copy.deepcopy(model), text(10), pairs, engine()):
+    for one in layer_distances(model, copy.deepcopy(model), text(10), pairs, engine(precision)):
         assert one["hidden"] == pytest.approx(0, abs=1e-9)
         for name in ("relations", "scores"):
             assert one[name] is None if one["student"] == 0 else one[name] == pytest.approx(0, abs=1e-6)

@@ -6,8 +6,9 @@ from tests.tiny_models import FAMILIES, tiny_config
 from stillhouse.errors import UserError
 from stillhouse.models.adapter import compute_features
 from stillhouse.models.loading import build_encoder
+from stillhouse.models.spec import Shape
 from stillhouse.students.copy_layers import copy_layers
-from stillhouse.students.shape import Shape, student_config
+from stillhouse.students.shape import student_config
 from stillhouse.task import Task, load_kind
 
 TASK = Task("t", load_kind("classification"), labels=("a", "b", "c"))

@@ -5,7 +5,8 @@ from transformers import CONFIG_MAPPING, AutoModel, BertConfig
 
 from stillhouse.errors import UserError
 from stillhouse.models.adapter import head_count, hidden_size, layer_count
-from stillhouse.students.shape import Shape, is_shape, parse_shape, student_config
+from stillhouse.models.spec import Shape
+from stillhouse.students.shape import is_shape, parse_shape, student_config
 
 
 @pytest.mark.parametrize("spec", ["3x384", "3 x 384", " 3X384 ", "3×384", "03x384"])

@@ -13,7 +13,7 @@ from tests.training.toy_stage import toy_encoder, toy_split
 from stillhouse import files
 from stillhouse.data.pydocs import pydocs
 from stillhouse.files import cache_folder, sweep
-from stillhouse.teachers.kept import kept_stores, kept_teachers, remove_kept
+from stillhouse.teachers.kept import kept_folders, kept_stores, remove_kept
 from stillhouse.teachers.kept_models import keep, load_kept
 
 
@@ -122,8 +122,9 @@ def test_a_kept_teacher_of_others(tmp_path, mine, monkeypatch, place):
     if place == "owner":
         assert weights.read_bytes() == whole
     # A link in a folder that is ours goes with it; what it led to stays.
-    assert len(kept_teachers()) == (place == "weights")
-    remove_kept(kept_teachers(), ())
+    found = kept_folders()[kept.parent]
+    assert len(found) == (place == "weights")
+    remove_kept(found, ())
     if place == "folder":
         assert kept.is_symlink()
 

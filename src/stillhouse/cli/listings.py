@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stillhouse.teachers.kept import KeptStore, KeptTeacher
+    from stillhouse.teachers.kept import KeptFolder, KeptStore
 
 
 def scores_table(result: Mapping[str, Any]) -> str:
@@ -41,17 +41,17 @@ def stores_table(root: Path, stores: Sequence[KeptStore]) -> str:
     return "\n".join(lines)
 
 
-def teachers_table(root: Path, teachers: Sequence[KeptTeacher]) -> str:
-    """What `stillhouse store ls` prints of fitted teachers."""
-    lines = [f"{_beginning(teacher)}  {_day(teacher.used)}  {teacher.about}" for teacher in teachers]
-    return "\n".join([_heading(root, teachers), *lines])
+def folders_table(root: Path, kept: Sequence[KeptFolder]) -> str:
+    """What `stillhouse store ls` prints of models, and of corpora."""
+    lines = [f"{_beginning(one)}  {_day(one.used)}  {one.about}" for one in kept]
+    return "\n".join([_heading(root, kept), *lines])
 
 
-def _heading(root: Path, kept: Sequence[KeptStore | KeptTeacher]) -> str:
+def _heading(root: Path, kept: Sequence[KeptStore | KeptFolder]) -> str:
     return f"{root}: {sum(one.size for one in kept) / 2**20:,.0f} MiB"
 
 
-def _beginning(one: KeptStore | KeptTeacher) -> str:
+def _beginning(one: KeptStore | KeptFolder) -> str:
     return f"  {one.folder.name[:8]}  {one.size / 2**20:>9,.0f} MiB"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,10 @@ INTERRUPTED = 130
 
 app = typer.Typer(name="stillhouse", cls=Commands, no_args_is_help=True, **PLAIN)
 store_app = typer.Typer(
-    cls=Commands, no_args_is_help=True, help="What is kept of teachers, features and fitted ones: show, check, free.", **PLAIN
+    cls=Commands,
+    no_args_is_help=True,
+    help="What is kept: teachers and their features, general students, corpora: show, check, free.",
+    **PLAIN,
 )
 app.add_typer(store_app, name="store")
 
@@ -168,23 +172,22 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a 
 
 @store_app.command("ls", cls=Command)
 def store_ls(store: StoreOption = None) -> None:
-    """Whose features are kept, which fitted teachers, and how much room they take."""
-    from stillhouse.cli.listings import stores_table, teachers_table
-    from stillhouse.teachers.kept import kept_stores, kept_teachers
-    from stillhouse.teachers.kept_models import teachers_root
+    """Whose features are kept, which teachers, students and corpora, and how much room they take."""
+    from stillhouse.cli.listings import folders_table, stores_table
+    from stillhouse.teachers.kept import kept_folders, kept_stores
 
     root = _store_folder(store)
     show(stores_table(root, kept_stores(root)))
-    if store is None:
-        show(teachers_table(teachers_root(), kept_teachers()))
+    for place, kept in kept_folders().items() if store is None else ():
+        show(folders_table(place, kept))
 
 
 @store_app.command("verify", cls=Command)
 def store_verify(store: StoreOption = None) -> None:
     """Read everything that is kept, and name what is damaged; leaves with 1 where something is."""
-    from stillhouse.teachers.kept import damaged_shards, damaged_teachers
+    from stillhouse.teachers.kept import damaged_folders, damaged_shards
 
-    found = [*damaged_shards(_store_folder(store)), *(damaged_teachers() if store is None else ())]
+    found = [*damaged_shards(_store_folder(store)), *(damaged_folders() if store is None else ())]
     for path, problem in found:
         show(f"{path}: {problem}")
     if found:
@@ -195,16 +198,16 @@ def store_verify(store: StoreOption = None) -> None:
 @store_app.command("rm", cls=Command)
 def store_rm(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="As `ls` shows them.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them, fitted teachers too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All of them, models and corpora too.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Delete kept features and fitted teachers; they are made again when they are needed."""
-    from stillhouse.teachers.kept import kept_stores, kept_teachers, remove_kept
+    """Delete what is kept; it is made again when it is needed."""
+    from stillhouse.teachers.kept import kept_folders, kept_stores, remove_kept
 
     if bool(names) == everything:
         raise UserError("nothing is named" if not names else "names and --all are given", expected="names, or --all")
-    kept = [*kept_stores(_store_folder(store)), *(kept_teachers() if store is None else ())]
-    freed = remove_kept(kept, names or ())
+    folders = kept_folders().values() if store is None else ()
+    freed = remove_kept([*kept_stores(_store_folder(store)), *chain.from_iterable(folders)], names or ())
     show(f"{freed / 2**20:,.1f} MiB freed")
 
 

@@ -18,13 +18,14 @@ from stillhouse.methods import load_method
 from stillhouse.models.adapter import layer_count
 from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.digest import weights_digest
+from stillhouse.models.spec import Shape
 from stillhouse.runs.defaults import with_defaults
 from stillhouse.runs.names import data_name, short_name
 from stillhouse.runs.prepare import prepare
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import find_student
-from stillhouse.students.shape import Shape, is_shape, parse_shape, student_config
+from stillhouse.students.shape import is_shape, parse_shape, student_config
 
 
 @dataclass(frozen=True)

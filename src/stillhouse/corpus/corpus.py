@@ -37,6 +37,7 @@ class Corpus:
         occurrences: By id how often these blocks have it.
         frequencies: By id how often the text that is trained on has it: what makes a token rare.
         masking: Which tokens are hidden; None = none.
+        width: Tokens that every block is filled up to; 0 = batches are padded to the longest of theirs.
     """
 
     blocks: Ragged
@@ -45,6 +46,7 @@ class Corpus:
     occurrences: Ids
     frequencies: Ids
     masking: Masking | None = None
+    width: int = 0
     # Features of plain text take hundreds of times the room of the text, masked or not: none are kept.
     repeats: ClassVar[bool] = False
     _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
@@ -54,7 +56,7 @@ class Corpus:
 
     @cached_property
     def lengths(self) -> Rows:
-        return self.blocks.lengths
+        return self.blocks.lengths.clip(min=self.width)
 
     def masked(self, masking: Masking | None) -> Corpus:
         """The same blocks with other masks.
@@ -98,8 +100,8 @@ class Corpus:
 
     def batch(self, rows: Rows, step: Step | None = None) -> Batch:
         seen, labels, places = self._seen(rows, step)
-        ids, is_real = seen.padded(places, self.vocabulary.pad)
-        targets, _ = labels.padded(places, IGNORED)
+        ids, is_real = seen.padded(places, self.vocabulary.pad, self.width)
+        targets, _ = labels.padded(places, IGNORED, self.width)
         real = torch.from_numpy(is_real)
         inputs = Inputs(torch.from_numpy(ids), real.long(), torch.zeros_like(real, dtype=torch.long))
         has_label = torch.ones(len(rows), dtype=torch.bool)
@@ -125,7 +127,7 @@ class Corpus:
     def fingerprint(self) -> str:
         masking = None if self.masking is None else self.masking.model_dump(mode="json")
         frequencies = hashlib.sha256(self.frequencies.tobytes()).hexdigest()
-        parts = [self.digest, masking, frequencies, self.vocabulary.digest]
+        parts = [self.digest, masking, frequencies, self.vocabulary.digest, *([self.width] if self.width else [])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _seen(self, rows: Rows, step: Step | None) -> tuple[Ragged, Ragged, Rows]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -24,14 +25,14 @@ from stillhouse.corpus.packing import (
     runs_of,
 )
 from stillhouse.corpus.text_sources import CORPORA, TextSource, open_sources
-from stillhouse.corpus.tokens import Array, Vocabulary, default_workers, tokenized, vocabulary_of, write_tokens
+from stillhouse.corpus.tokens import Array, Vocabulary, default_workers, id_type, tokenized, vocabulary_of, write_tokens
 from stillhouse.data.ragged import Ragged
 from stillhouse.documents import DocumentError, read_json
 from stillhouse.errors import UserError
-from stillhouse.files import cache_folder, free_space, not_ours, sweep, write_folder, write_json
+from stillhouse.files import cache_folder, free_space, is_ours, not_ours, sweep, write_folder, write_json
 
 FORMAT = 1
-HEADER, IDS, OFFSETS, COUNTS = "header.json", "ids.bin", "offsets.bin", "counts.bin"
+FILES = HEADER, IDS, OFFSETS, COUNTS = "header.json", "ids.bin", "offsets.bin", "counts.bin"
 CORPUS_MARK = "corpus"  # by which a folder is known to be ours
 PLACE = "STILLHOUSE_CACHE"
 LEAST_ROOM = 8  # tokens of text in a block
@@ -122,19 +123,23 @@ def prepare_corpus(
     vocabulary = vocabulary_of(tokenizer)
     least = LEAST_ROOM + len(vocabulary.first) + len(vocabulary.last)
     if block_length < least:
-        raise UserError(f"blocks of {block_length} tokens are too short", expected=f"at least {least}")
+        raise UserError(
+            f"blocks of {block_length} tokens are too short",
+            expected=f"at least {least}",
+            fix=f"--set corpus.block_length={least}, or longer",
+        )
     opened = open_sources(sources, text, say)
     key = [FORMAT, [source.digest for source in opened], text, vocabulary.digest, block_length, heldout_share, seed]
-    root = cache_folder(CORPORA)
+    root = corpora_root()
     folder = root / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     name = opened[0].name
-    header = _open(folder, vocabulary, say)
+    header = _open(folder, say)
     if header is None:
         sweep(root)
         _require_space(root, opened, vocabulary)
         preparation = _Preparation(opened, tokenizer, vocabulary, block_length, heldout_share, seed, workers, report)
         write_folder(folder, preparation.write, place=PLACE, replaces=False)
-        header = _open(folder, vocabulary, say)
+        header = _open(folder, say)
         assert header is not None
     return KeptCorpus(name, folder, header, vocabulary)
 
@@ -151,50 +156,86 @@ def _require_space(root: Path, sources: Sequence[TextSource], vocabulary: Vocabu
         )
 
 
+def corpora_root() -> Path:
+    """Where corpora are kept."""
+    return cache_folder(CORPORA)
+
+
+def corpora_in(root: Path) -> list[Path]:
+    """The folders of the corpora of ours that are kept in a folder."""
+    return [header.parent for header in sorted(root.glob(f"*/{HEADER}")) if is_ours(header.parent) and is_ours(header)]
+
+
+def header_of(folder: Path) -> dict[str, Any]:
+    """What a kept corpus says of itself.
+
+    Raises:
+        OSError: It cannot be read.
+        DocumentError: It is no JSON.
+    """
+    header: dict[str, Any] = read_json((folder / HEADER).read_bytes(), HEADER)
+    return header
+
+
+def corpus_damage(folder: Path) -> str:
+    """In what a kept corpus, which is read through, is not as it was written; "" for nothing.
+
+    Raises:
+        OSError: It cannot be read, or is not there.
+    """
+    try:
+        _verify(folder, header_of(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise
+        return "a file is missing"
+    except (DocumentError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
+
+
 # Those that this process has read through, by the times of their files.
-_verified: set[tuple[Path, int, int]] = set()
+_verified: set[tuple[Path, tuple[int, ...]]] = set()
 
 
-def _open(folder: Path, vocabulary: Vocabulary, say: Callable[[str], None]) -> dict[str, Any] | None:
+def _open(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
     """The header of a kept corpus that is as it was written; a damaged one is deleted.
 
     Raises:
         UserError: What is there is another user's, or a link.
     """
     try:
-        for path in (folder, *(folder / name for name in (HEADER, IDS, OFFSETS, COUNTS))):
+        for path in (folder, *(folder / name for name in FILES)):
             if reason := not_ours(path):
                 raise UserError(
                     f"{reason}, where a corpus is kept",
                     expected="a folder that nobody else writes",
                     fix=f"set {PLACE} to a folder of your own",
                 )
-        header: dict[str, Any] = read_json((folder / HEADER).read_bytes(), HEADER)
-        state = folder, (folder / IDS).stat().st_mtime_ns, (folder / OFFSETS).stat().st_mtime_ns
-        if state not in _verified:
-            _verify(folder, header, vocabulary)
+        state = folder, tuple((folder / name).stat().st_mtime_ns for name in FILES)
+        problem = "" if state in _verified else corpus_damage(folder)
+        if not problem:
             _verified.add(state)
+            with suppress(OSError):
+                os.utime(folder)  # when it was last used
+            return header_of(folder)
     except (FileNotFoundError, NotADirectoryError):
         if not folder.exists():
             return None
         problem = "a file is missing"
-    except (DocumentError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}", fix=f"set {PLACE} to another folder") from None
-    else:
-        return header
     say(f"  a kept corpus is damaged and is prepared again: {folder}: {problem}")
     with suppress(OSError):
         shutil.rmtree(folder)
     return None
 
 
-def _verify(folder: Path, header: dict[str, Any], vocabulary: Vocabulary) -> None:
+def _verify(folder: Path, header: dict[str, Any]) -> None:
     if header["checksum"] != _checksum(header):
         raise ValueError("the checksum of its header does not agree")
-    ids, offsets = _mapped(folder / IDS, vocabulary.dtype), _mapped(folder / OFFSETS, np.int64)
     counts = np.fromfile(folder / COUNTS, np.int64).reshape(2, -1)
+    ids, offsets = _mapped(folder / IDS, id_type(counts.shape[1])), _mapped(folder / OFFSETS, np.int64)
     start, lengths = 0, np.diff(offsets)
     if offsets[0] != 0 or offsets[-1] != len(ids) or lengths.min(initial=1) < 1:
         raise ValueError("its blocks do not lie one after the other")
@@ -267,8 +308,9 @@ class _Preparation:
                 counts.append(count)
                 about = {"blocks": len(lengths[-1]), "tokens": int(lengths[-1].sum())}
                 header[name] = about | {"digest": _finished(digest, lengths[-1], count)}
-        np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64).tofile(folder / OFFSETS)
-        np.concatenate(counts).tofile(folder / COUNTS)
+        offsets = np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64)
+        (folder / OFFSETS).write_bytes(offsets.tobytes())  # `tofile` does not say what the system refuses
+        (folder / COUNTS).write_bytes(np.concatenate(counts).tobytes())
         unpacked.unlink()
         write_json(folder / HEADER, header | {"checksum": _checksum(header)})
 

@@ -28,7 +28,9 @@ from stillhouse.files import given_path
 OPTION = "--corpus"
 LONGEST = 2**15  # characters that are tokenized as one: a tokenizer's own notes of a text take hundreds of bytes a character
 _BLOCK = 2**18  # bytes read at once
-_MOST_ZEROS = 0.1  # share of a block; text has hardly any
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\f\r\v\x1b"))
+_MOST_CONTROLS = 0.05  # share of a block; text has hardly any
 _LOOKED_AT = 20  # records among which a column is found
 
 
@@ -197,16 +199,17 @@ def _characters(file: TextFile) -> Iterator[str]:
         while True:
             block = handle.read(_BLOCK)
             beginning = beginning or block[:8]
+            is_binary = len(block.translate(None, _CONTROLS)) < (1 - _MOST_CONTROLS) * len(block)
+            if is_binary and not beginning.startswith(_UTF16):
+                raise UserError(
+                    f"{file.path} is not UTF-8 text: it has more control characters, or zero bytes, than text has",
+                    expected="UTF-8",
+                    fix="name a file of text; one in UTF-16 can be converted with `iconv -f UTF-16LE -t UTF-8`",
+                )
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 raise not_utf8(error, str(file.path), beginning, before=lines) from None
-            if block.count(0) > _MOST_ZEROS * len(block):
-                raise UserError(
-                    f"{file.path} is not UTF-8 text: it has more zero bytes than text has",
-                    expected="UTF-8",
-                    fix="name a file of text; one in UTF-16 can be converted with `iconv -f UTF-16LE -t UTF-8`",
-                )
             yield text
             lines += block.count(b"\n")
             if not block:

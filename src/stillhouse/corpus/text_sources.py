@@ -57,7 +57,7 @@ def open_sources(
     Raises:
         UserError: One is not there, or has no known format.
     """
-    if not given:
+    if not given or not all(str(one).strip() for one in given):
         raise UserError(f"{OPTION} names nothing", expected="a file, a folder, or hub:owner/name")
     sources: list[TextSource] = []
     for one in given:

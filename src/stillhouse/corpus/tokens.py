@@ -58,7 +58,7 @@ class Vocabulary:
     @property
     def dtype(self) -> Any:
         """The smallest type of numbers that holds its ids."""
-        return np.uint16 if self.size <= 2**16 else np.int32
+        return id_type(self.size)
 
     @cached_property
     def is_special(self) -> NDArray[np.bool_]:
@@ -69,6 +69,11 @@ class Vocabulary:
     def ordinary(self) -> NDArray[np.int64]:
         """The ids of all other tokens, in order."""
         return np.flatnonzero(~self.is_special)
+
+
+def id_type(size: int) -> Any:
+    """The smallest type of numbers that holds the ids of a vocabulary of this size."""
+    return np.uint16 if size <= 2**16 else np.int32
 
 
 def vocabulary_of(tokenizer: Any) -> Vocabulary:

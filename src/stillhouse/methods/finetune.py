@@ -22,7 +22,7 @@ from stillhouse.task import Kind
 class FinetuneStages(Frozen):
     """On a corpus, and on a task."""
 
-    masked_lm: StageConfig = StageConfig(epochs=1, learning_rate=5e-5, select_on="last")
+    masked_lm: StageConfig = StageConfig(epochs=3, learning_rate=1e-4, select_on="last")
     finetune: StageConfig = StageConfig(epochs=4, least_steps=300, learning_rate=5e-5)
 
 

@@ -88,7 +88,7 @@ class TinyBERT(Method):
             raise UserError(
                 "method.embedding, hidden and attention are off and leave nothing to learn from a corpus",
                 expected="at least one that is on",
-                fix="or leave --corpus out",
+                fix="turn one on, or leave --corpus out",
             )
         return (
             Stage(

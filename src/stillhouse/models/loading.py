@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -75,11 +76,8 @@ def notes_on(checkpoint: Checkpoint, tokenizer: Any) -> tuple[str, ...]:
 def case_note(tokenizer: Any) -> str:
     """What is lost where a tokenizer and its vocabulary differ in whether capitals are told apart; "" for nothing."""
     special = set(tokenizer.all_special_tokens)
-    words = [piece for piece in tokenizer.get_vocab() if piece not in special and not re.fullmatch(r"[\[<].*[\]>]", piece)]
-    share = sum(piece != piece.lower() for piece in words) / max(1, len(words))
-    backend = tokenizer.backend_tokenizer
-    normalizer, unknown = backend.normalizer, getattr(backend.model, "unk_token", None)
-    lowers = normalizer is not None and normalizer.normalize_str("Ab") == "ab"
+    share = _capitals([piece for piece in tokenizer.get_vocab() if piece not in special])
+    unknown, lowers = getattr(tokenizer.backend_tokenizer.model, "unk_token", None), lowers_case(tokenizer)
     if lowers and share > SOME_CAPITALS:
         return (
             f"the tokenizer lower-cases all text, and {share:.0%} of its vocabulary has capital letters, which is never used: "
@@ -91,6 +89,23 @@ def case_note(tokenizer: Any) -> str:
             'if the model is an uncased one, write {"do_lower_case": true} into its tokenizer_config.json'
         )
     return ""
+
+
+def lowers_case(tokenizer: Any) -> bool:
+    """Whether a tokenizer makes capital letters small."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    return normalizer is not None and normalizer.normalize_str("Ab") == "ab"
+
+
+def has_capitals(tokens: Sequence[str]) -> bool:
+    """Whether tokens have capital letters, and more than by accident: capitals are told apart."""
+    return _capitals(tokens) > SOME_CAPITALS
+
+
+def _capitals(tokens: Sequence[str]) -> float:
+    """The share of tokens with capital letters; `[UNK]`, `<s>` and their like are not counted."""
+    words = [token for token in tokens if not re.fullmatch(r"[\[<].*[\]>]", token)]
+    return sum(word != word.lower() for word in words) / max(1, len(words))
 
 
 def same_tokens(one: Any, other: Any) -> bool:

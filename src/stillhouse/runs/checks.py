@@ -21,6 +21,7 @@ from stillhouse.files import explained, free_space, given_path
 from stillhouse.method import Stage
 from stillhouse.methods import load_method, method_names
 from stillhouse.models.model import Model
+from stillhouse.models.spec import is_layers_by_width
 from stillhouse.runs.findings import Finding, refusal
 from stillhouse.runs.general import General
 from stillhouse.runs.prepared import Prepared
@@ -37,12 +38,14 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
         *(("--transfer", one) for one in config.data.transfer),
     ]
     given += [("--corpus", one) for one in config.corpus.source if not one.startswith("hub:")]
-    given += [("--teacher", config.teacher.source), ("--student", config.student.shape), ("--out", config.out)]
+    given += [("--teacher", config.teacher.source), ("--vocab", config.teacher.vocab)]
+    given += [("--student", config.student.shape), ("--out", config.out)]
     for option, path in given:
         if path is not None:
             yield from refusal(partial(given_path, path, option))
     if config.teacher.store is not None:
         yield from refusal(partial(store_root, config.teacher.store))
+    yield from _check_new_teacher(config)
     yield from _check_corpus(config)
     if not method.uses_teacher and config.assistant is not None:
         yield Finding(
@@ -87,6 +90,24 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
         )
 
 
+def _check_new_teacher(config: RunConfig) -> Iterator[Finding]:
+    """Whether a vocabulary is for a new teacher, and there is text for that."""
+    teacher, vocab = config.teacher.source, config.teacher.vocab
+    is_new = is_layers_by_width(teacher)
+    if vocab is not None and not is_new:
+        yield Finding(
+            f"--vocab {vocab} is given, but --teacher {teacher} is a model that has a vocabulary",
+            expected="--teacher LxH, such as 4x256, for a new one",
+            fix="leave --vocab out, or give such a shape",
+        )
+    if is_new and not config.corpus.source:
+        yield Finding(
+            f"--teacher {teacher} makes a new model, and there is no text from which it could learn language",
+            expected="--corpus with plain text",
+            fix="give one, or name a model folder or hub id as the teacher",
+        )
+
+
 def _check_corpus(config: RunConfig) -> Iterator[Finding]:
     """Whether the method learns from a corpus that is given, and the options of a task have one."""
     method, has_corpus = config.method, bool(config.corpus.source)
@@ -96,6 +117,12 @@ def _check_corpus(config: RunConfig) -> Iterator[Finding]:
             f"--corpus is given, but method {method.name} learns from the rows of a task alone",
             expected=f"a method that learns from plain text: {', '.join(able)}",
             fix="--method distilbert, for one, or leave --corpus out",
+        )
+    elif has_corpus and config.starts_from_fitted_teacher:
+        yield Finding(
+            "student.start is fitted, the teacher as it solves the task, but with --corpus a student learns language first",
+            expected="another start, or no corpus",
+            fix="leave student.start out, or --corpus",
         )
     if config.has_task:
         return
@@ -140,7 +167,7 @@ def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int
             f"the student has {student_layers} layers and its teacher {teacher_layers}, "
             f"and method {config.method.name} looks inside",
             expected=f"at most {teacher_layers} layers",
-            fix="ask for fewer layers, or --method logit",
+            fix="ask for fewer layers" + ("" if stages[0].text == "corpus" else ", or --method logit"),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from stillhouse.corpus.kept_corpus import KeptCorpus
 from stillhouse.corpus.masking import Masking
 from stillhouse.method import Stage
 from stillhouse.models.model import Model
+from stillhouse.models.spec import is_layers_by_width
 from stillhouse.runs.prepared import Learner
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.task import MASKED_LM, Head
@@ -47,6 +48,11 @@ class General:
         return self.learners[-1].model
 
     @property
+    def has_new_teacher(self) -> bool:
+        """Whether the teacher is made from nothing: then it learns language first, and teaches the task as it is after that."""
+        return self.teacher is not None and is_layers_by_width(self.config.teacher.source)
+
+    @property
     def has_head(self) -> bool:
         """Whether models are scored by what they say of masked tokens."""
         return self.head == MASKED_LM
@@ -67,14 +73,15 @@ class General:
         return self._held_out(1, SCORED_BLOCKS)
 
     def _held_out(self, half: int, most: int) -> Corpus:
-        held_out = self.kept.held_out().masked(Masking() if self.has_head else None)
+        held_out = self.kept.held_out().masked(Masking() if self.has_head or self.fits_teacher else None)
         rows = np.array_split(np.arange(len(held_out)), 2)[half]
         rows = rows if len(rows) else np.arange(len(held_out))
         return held_out.select(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)])
 
     def text_of(self, stage: Stage) -> Corpus:
         """The training blocks as a stage sees them."""
-        return self.train.masked(stage.masking)
+        text = self.train.masked(stage.masking)
+        return replace(text, width=self.config.corpus.block_length) if stage.pads else text
 
     @property
     def text_to_fit(self) -> Corpus:

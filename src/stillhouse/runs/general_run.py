@@ -50,12 +50,14 @@ class GeneralOutcome:
     Attributes:
         models: By role, trained; the teacher as it taught.
         stages: Every stage that this run trained, in order.
+        has_new_teacher: See `General`.
         record: What metrics.json says of it under `general`.
         notes: What was said on the way.
         seconds: What was spent outside of the stages.
     """
 
     models: dict[Role, Model]
+    has_new_teacher: bool = False
     stages: list[StageResult] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -76,7 +78,7 @@ class GeneralRun:
         models: dict[Role, Model] = {learner.role: learner.model for learner in general.learners}
         if general.teacher is not None:
             models["teacher"] = general.teacher
-        self.outcome = GeneralOutcome(models)
+        self.outcome = GeneralOutcome(models, general.has_new_teacher)
 
     @property
     def models(self) -> dict[Role, Model]:
@@ -84,9 +86,11 @@ class GeneralRun:
 
     def go(self) -> GeneralOutcome:
         """Trains every model of the phase, or finds them as an earlier run left them."""
+        if self.general.has_new_teacher:
+            self._fit_teacher()
         if self.config.has_task and self._found():
             return self.outcome
-        if self.general.fits_teacher:
+        if self.general.fits_teacher and not self.general.has_new_teacher:
             self._fit_teacher()
         for learner in self.general.learners:
             self._train_learner(learner)
@@ -214,11 +218,8 @@ class GeneralRun:
         entry = {**_entry(self.models[role]), **self._language(role), "before": before}
         self.outcome.record[role] = entry
         if role == "student":
-            near = self._distances(learner)
-            self.outcome.record["layers"] = [
-                {"own": own, "its": its, "before": old, "after": new}
-                for (own, its), old, new in zip(_pairs(self.models, learner), far, near, strict=True)
-            ]
+            far_and_near = zip(far, self._distances(learner), strict=True)
+            self.outcome.record["layers"] = [_moved(before, after) for before, after in far_and_near]
         self.outcome.seconds += time.perf_counter() - started
 
     def _language(self, role: Role) -> dict[str, float | None]:
@@ -306,7 +307,14 @@ def _pairs(models: Mapping[Role, Model], learner: Learner) -> list[tuple[int, in
     """Each layer of a model, and the teacher's at the same share of the depth; 0 = embeddings."""
     assert learner.teacher is not None
     own, its = (layer_count(models[role].encoder.config) for role in (learner.role, learner.teacher))
-    return [(0, 0), *enumerate(layer_maps.spread(own, its), 1)] if own <= its else [(0, 0)]
+    return [(0, 0), *enumerate(layer_maps.uniform(own, its), 1)] if own <= its else [(0, 0)]
+
+
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """How far a layer was from its teacher's, and how far it is now."""
+    measures = [name for name in before if name not in ("student", "teacher")]
+    told = {name: {measure: row[measure] for measure in measures} for name, row in (("before", before), ("after", after))}
+    return {"own": before["student"], "its": before["teacher"], **told}
 
 
 def _entry(model: Model) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from stillhouse.data.seeds import FRESH_ASSISTANT, FRESH_STUDENT, stage_seed
+from stillhouse.data.seeds import FRESH_ASSISTANT, FRESH_STUDENT, FRESH_TEACHER, stage_seed
 from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Role, Stage
 from stillhouse.models.adapter import dimensions
 from stillhouse.models.checkpoint import Checkpoint
 from stillhouse.models.model import Model
+from stillhouse.models.spec import Shape
 from stillhouse.models.start import Start
 from stillhouse.runs.checks import check_stages
 from stillhouse.runs.findings import refuse_first
@@ -23,11 +24,11 @@ from stillhouse.runs.names import run_name
 from stillhouse.runs.prepared import Learner
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, load_student, plan_student
-from stillhouse.students.shape import Shape, is_shape, parse_shape
+from stillhouse.students.shape import is_shape, parse_shape
 from stillhouse.students.slice import SampleText
 from stillhouse.task import Head
 
-STREAMS = {"assistant": FRESH_ASSISTANT, "student": FRESH_STUDENT}
+STREAMS: dict[Role, int] = {"teacher": FRESH_TEACHER, "assistant": FRESH_ASSISTANT, "student": FRESH_STUDENT}
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ def learners_of(config: RunConfig, teacher: Checkpoint, own: Checkpoint | None) 
     if config.assistant is None:
         made = teacher.config if shape is None else _made(config, shape, teacher.config)
         return (Learning("student", "teacher", shape, dimensions(made if own is None else own.config), its),)
-    between = parse_shape(config.assistant, teacher.config)
+    between = parse_shape(config.assistant, teacher.config, "assistant")
+    _check_assistant(between, its, shape or _shape_of(own))
     helper, _ = plan_student(str(between), teacher.config, config.method.copied_layers)
     sizes = dimensions(own.config if own is not None else _made(config, shape, helper))
-    _check_assistant(between, its, sizes)
     first = Learning("assistant", "teacher", between, dimensions(helper), its)
     return first, Learning("student", "assistant", shape, sizes, first.sizes)
 
@@ -109,13 +110,20 @@ def _made(config: RunConfig, shape: Shape | None, teacher: Any) -> Any:
     return student
 
 
-def _check_assistant(shape: Shape, teacher: Dimensions, student: Dimensions) -> None:
+def _shape_of(own: Checkpoint | None) -> Shape:
+    """The shape of a student that is a model already."""
+    assert own is not None
+    sizes = dimensions(own.config)
+    return Shape(sizes.layers, sizes.width)
+
+
+def _check_assistant(shape: Shape, teacher: Dimensions, student: Shape) -> None:
     def refuse(is_what: str) -> UserError:
         ends = f"teacher {teacher.layers}x{teacher.width}, student {student.layers}x{student.width}"
         return UserError(
             f"--assistant {shape} {is_what} ({ends})",
             expected="no deeper and no wider than the teacher, no shallower and no narrower than the student",
-            fix=f"such as --assistant {teacher.layers}x{student.width}, or leave --assistant out",
+            fix=f"{_between(teacher, student)}leave --assistant out",
         )
 
     if shape.layers > teacher.layers or shape.width > teacher.width:
@@ -125,6 +133,13 @@ def _check_assistant(shape: Shape, teacher: Dimensions, student: Dimensions) -> 
     for name, other in (("teacher", teacher), ("student", student)):
         if (shape.layers, shape.width) == (other.layers, other.width):
             raise refuse(f"has the shape of the {name}")
+
+
+def _between(teacher: Dimensions, student: Shape) -> str:
+    """The assistant of MiniLM's authors where there is one, else one of half the way."""
+    layers = teacher.layers if student.width < teacher.width else (teacher.layers + student.layers) // 2
+    is_one = (layers, student.width) != (student.layers, student.width) and student.layers <= layers <= teacher.layers
+    return f"--assistant {layers}x{student.width}, or " if is_one and student.width <= teacher.width else ""
 
 
 def made(learning: Learning, teacher: Model, head: Head, config: RunConfig, seed: int, text: SampleText) -> tuple[Model, Start]:

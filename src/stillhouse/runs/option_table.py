@@ -106,6 +106,7 @@ class TrainingOptions(ColumnOptions, total=False):
     transfer: Sequence[str | Path] | None
     labels: Literal["gold", "teacher", "mixed"] | None
     teacher: str | Path | None
+    vocab: str | Path | None
     allow_weak_teacher: bool | None
     teacher_features: Literal["auto", "online", "store"] | None
     store: str | Path | None

@@ -218,7 +218,7 @@ class OwnedFolder:
             return []
         if isinstance(before, dict) and isinstance(now, dict) and (before or now):
             changes = []
-            for key in sorted(before.keys() | now.keys()):
+            for key in sorted(before.keys() | now.keys(), key=lambda key: (key != "name", key)):  # a method's name says most
                 changes += self._differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
             return changes
         if before == now or _is_same_place(before, now):

@@ -23,7 +23,7 @@ from stillhouse.evaluation.evaluate import Split
 from stillhouse.features import Dimensions
 from stillhouse.method import Stage
 from stillhouse.models.architecture import head_kind, head_labels
-from stillhouse.models.checkpoint import Checkpoint, find_checkpoint
+from stillhouse.models.checkpoint import Checkpoint
 from stillhouse.models.limits import max_length
 from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on, same_tokens
 from stillhouse.models.model import Model
@@ -35,6 +35,7 @@ from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.rehearsal import rehearse, try_to_read
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.task import Kind, Task
+from stillhouse.teachers.new_teacher import find_teacher
 
 WIDTH_FIX = "choose a student of the teacher's width, such as --student half, or a folder or hub id"
 
@@ -50,7 +51,7 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         UserError: Something does not fit; nothing has been written.
     """
-    checkpoint, own = find_checkpoint(config.teacher.source), named_student(config)
+    checkpoint, own = find_teacher(config.teacher), named_student(config)
     opened = open_data(config.data)
     plans = plans_of(config, checkpoint, own, partial(_planned, config, opened.columns.kind))
     stages = [stage for _, planned in plans for stage in planned]

@@ -14,15 +14,17 @@ from stillhouse.data.seeds import FRESH_TEACHER, stage_seed
 from stillhouse.data.text import some_inputs
 from stillhouse.errors import UserError
 from stillhouse.features import VOCABULARY
-from stillhouse.models.checkpoint import Checkpoint, find_checkpoint
+from stillhouse.models.checkpoint import Checkpoint
 from stillhouse.models.limits import position_limit
 from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on, same_tokens
 from stillhouse.models.model import Model
+from stillhouse.models.spec import is_layers_by_width
 from stillhouse.runs.general import General
 from stillhouse.runs.learning import given, named_student, plans_of, ready
 from stillhouse.runs.rehearsal import rehearse
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.task import MASKED_LM, NO_HEAD
+from stillhouse.teachers.new_teacher import find_teacher
 
 
 def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: OnProgress) -> General:
@@ -37,7 +39,7 @@ def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: On
         UserError: Something does not fit; nothing has been trained.
     """
     method = config.method
-    checkpoint, own = find_checkpoint(config.teacher.source), named_student(config)
+    checkpoint, own = find_teacher(config.teacher), named_student(config)
     plans = plans_of(config, checkpoint, own, method.general)
     stages = [stage for _, planned in plans for stage in planned]
     tokenizer = load_tokenizer(checkpoint)
@@ -50,7 +52,8 @@ def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: On
     has_head = any(VOCABULARY in stage.student_needs for stage in stages)
     head = MASKED_LM if has_head else NO_HEAD
     torch.manual_seed(stage_seed(config.teacher.seed, FRESH_TEACHER))
-    encoder, knows = load_encoder(checkpoint, head)
+    is_new = is_layers_by_width(config.teacher.source)
+    encoder, knows = load_encoder(checkpoint, MASKED_LM if is_new else head)
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
     fits_teacher = method.uses_teacher and not knows
     named = partial(given, own, student_tokenizer, head, config.general_seed)

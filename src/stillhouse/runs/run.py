@@ -68,6 +68,8 @@ class StagedRun:
             learnt: What its general phase left.
         """
         self.learnt = learnt
+        if learnt is not None and learnt.has_new_teacher:
+            self._go_on_from(learnt.models["teacher"], "teacher")
         for role, stages in groupby(schedule(self.prepared), key=lambda stage: stage.student):
             if role == "teacher":
                 self._fit_teacher(list(stages))
@@ -175,7 +177,7 @@ class StagedRun:
     def _go_on_from(self, learnt: Model, role: Role) -> None:
         """Puts what a model has learnt from the corpus under the head of the task."""
         model = self.models[role]
-        torch.manual_seed(stage_seed(self.config.seed, STREAMS[role]))
+        torch.manual_seed(stage_seed(self.config.teacher.seed if role == "teacher" else self.config.seed, STREAMS[role]))
         start = f"{learnt.name}, which started from {learnt.start}"
         encoder = with_head(learnt.encoder.cpu(), self.prepared.task.head)
         self.models[role] = replace(model, encoder=encoder, start=start, is_fresh=False)

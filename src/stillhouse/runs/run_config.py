@@ -45,7 +45,8 @@ class RunConfig(RunSettings):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Files, folders and names that the run is made from."""
-        given = (self.data.source, *self.corpus.source, *self.data.transfer, self.teacher.source, self.student.shape)
+        teacher = self.teacher.source, self.teacher.vocab
+        given = (self.data.source, *self.corpus.source, *self.data.transfer, *teacher, self.student.shape)
         return tuple(one for one in given if one is not None)
 
     @property

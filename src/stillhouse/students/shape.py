@@ -5,58 +5,44 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 from stillhouse.errors import UserError
 from stillhouse.models.adapter import head_count, hidden_size, layer_count
+from stillhouse.models.spec import Shape, is_layers_by_width, read_shape
 
-_SHAPE = re.compile(r"\s*([+-]?\d+)\s*[xX×]\s*([+-]?\d+)\s*")
 HALF = "half"
 _OF_NO_LAYER = re.compile(r"architectures|languages|vocab|axial|shape")  # lists that may be as long as there are layers
 _WIDTH = re.compile(r"(hidden|embed|embedding|emb|head|model)_(size|dim|width)$")
 _HEAD_WIDTH = re.compile(r"head_dim|d_head|attention_head_size")
-FEED_FORWARD = {312: 1200}  # TinyBERT's published width; every other width has four times as many
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Number of layers and width."""
-
-    layers: int
-    width: int
-
-    def __str__(self) -> str:
-        return f"{self.layers}x{self.width}"
 
 
 def is_shape(spec: str) -> bool:
     """Whether a student is given by its shape, rather than as a folder or hub id."""
-    return spec.strip().lower() == HALF or _SHAPE.fullmatch(spec) is not None
+    return spec.strip().lower() == HALF or is_layers_by_width(spec)
 
 
-def parse_shape(spec: str, teacher: PreTrainedConfig) -> Shape:
+def parse_shape(spec: str, teacher: PreTrainedConfig, role: str = "student") -> Shape:
     """Reads `LxH`, or `half`: half of the teacher's layers (an odd number rounds up), its width.
+
+    Args:
+        spec: As it was written.
+        teacher: The teacher's configuration.
+        role: Of the model, for messages.
 
     Raises:
         UserError: It is no shape, a number is not positive, or the teacher's family has no free width.
     """
     if spec.strip().lower() == HALF:
         return Shape((layer_count(teacher) + 1) // 2, hidden_size(teacher))
-    match = _SHAPE.fullmatch(spec)
-    if match is None:
-        raise UserError(f"student {spec!r} is no shape", expected="LxH such as 3x384 (layers x width), or half")
-    shape = Shape(int(match[1]), int(match[2]))
-    if shape.layers < 1 or shape.width < 1:
-        raise UserError(
-            f"student {spec!r} has {shape.layers} layers of width {shape.width}",
-            expected="at least one layer and a positive width",
-        )
+    shape = read_shape(spec, role)
+    if shape is None:
+        raise UserError(f"{role} {spec!r} is no shape", expected="LxH such as 3x384 (layers x width), or half")
     if teacher.model_type == "mobilebert":
         raise UserError(
-            f"student {spec!r}: MobileBERT's layers have a bottleneck whose widths LxH does not describe",
+            f"{role} {spec!r}: MobileBERT's layers have a bottleneck whose widths LxH does not describe",
             expected="half, a folder or a hub id where the teacher is a MobileBERT",
         )
     return shape
@@ -99,7 +85,7 @@ def student_config(teacher: PreTrainedConfig, shape: Shape, copied: Sequence[int
         for name, value in _repeating_width(teacher).items():
             setattr(config, name, shape.width * value // width)
         config.hidden_size = shape.width
-        wanted = FEED_FORWARD.get(shape.width, 4 * shape.width)
+        wanted = shape.feed_forward
         setattr(config, feed_forward, min(wanted, getattr(teacher, feed_forward)) if copied else wanted)
         if hasattr(config, "embedding_size"):  # ELECTRA, ALBERT: embeddings are never wider than the layers
             config.embedding_size = min(config.embedding_size, shape.width)

@@ -29,9 +29,10 @@ from stillhouse.models.adapter import head_count, hidden_size, input_names, laye
 from stillhouse.models.architecture import skeleton
 from stillhouse.models.forward import evaluating
 from stillhouse.models.loading import build_encoder
+from stillhouse.models.spec import Shape
 from stillhouse.models.start import Start
 from stillhouse.students.copy_layers import block_pairs, full_name, layers_in_words, student_names
-from stillhouse.students.shape import Shape, student_config
+from stillhouse.students.shape import student_config
 from stillhouse.task import NO_HEAD
 
 SampleText = Callable[[], Iterable[Inputs]]

@@ -1,18 +1,24 @@
-"""What is kept of teachers, features and fitted ones: how much it is, whether it is whole, and room for new ones."""
+"""What is kept in the user's cache: how much it is, whether it is whole, and room for more.
+
+These are features of teachers, fitted teachers, general students, and corpora.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from stillhouse.corpus.kept_corpus import corpora_in, corpora_root, corpus_damage, header_of
 from stillhouse.documents import read_json
 from stillhouse.errors import UserError, listed
 from stillhouse.files import LEFTOVERS, is_leftover, is_ours, not_ours, temporary_beside
 from stillhouse.sealed import read_sealed
-from stillhouse.teachers.kept_models import fitted_teachers, is_damaged
+from stillhouse.task import MASKED_LM
+from stillhouse.teachers.kept_models import is_damaged, models_in, students_root, teachers_root
 from stillhouse.teachers.shard import Damaged, has_mark, open_shard
 from stillhouse.teachers.store import ABOUT, shard_paths, stores_in
 
@@ -41,11 +47,11 @@ class KeptStore:
 
 
 @dataclass(frozen=True)
-class KeptTeacher:
-    """A teacher that was fitted.
+class KeptFolder:
+    """A model or a corpus, a folder of its own.
 
     Attributes:
-        folder: Where it is; its name is the teacher's.
+        folder: Where it is; its name is its own.
         about: What it is, in words.
         used: When it was last used, in seconds since 1970.
         size: Bytes of its files.
@@ -57,35 +63,69 @@ class KeptTeacher:
     size: int
 
 
-def kept_teachers() -> list[KeptTeacher]:
-    """All fitted teachers in the user's cache, the one last used first."""
-    teachers = []
-    for folder in fitted_teachers():
+def kept_folders() -> dict[Path, list[KeptFolder]]:
+    """Fitted teachers, general students and corpora by the folder of the cache that they are in, the one last used first."""
+    roots: dict[Path, list[KeptFolder]] = {
+        root: _described(models_in(root), _about_model) for root in (teachers_root(), students_root())
+    }
+    return roots | {corpora_root(): _described(corpora_in(corpora_root()), _about_corpus)}
+
+
+def _described(folders: Iterable[Path], about: Callable[[Path], str]) -> list[KeptFolder]:
+    found = []
+    for folder in folders:
         with suppress(OSError):  # another process may have removed it
             size = sum(path.stat().st_size for path in folder.iterdir())
-            teachers.append(KeptTeacher(folder, _about(folder), folder.stat().st_mtime, size))
-    return sorted(teachers, key=lambda teacher: -teacher.used)
+            found.append(KeptFolder(folder, _said(about, folder), folder.stat().st_mtime, size))
+    return sorted(found, key=lambda one: -one.used)
 
 
-def _about(folder: Path) -> str:
-    """What a model's configuration says of it."""
+def _said(about: Callable[[Path], str], folder: Path) -> str:
     try:
-        config = read_json((folder / "config.json").read_bytes(), "config.json")
-        labels = list(map(str, config["id2label"].values()))
-        said = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
-        return f"{config['architectures'][0]}: {said}"
-    except (OSError, UserError, LookupError, TypeError, AttributeError):  # runs read the weights alone
+        return about(folder)
+    except (OSError, UserError, LookupError, TypeError, ValueError, AttributeError):  # a run has its own words for it
         return "?"
 
 
-def damaged_teachers() -> Iterator[tuple[Path, str]]:
-    """Reads every fitted teacher through; those that are not as they were written, and in what."""
-    for folder in fitted_teachers():
-        try:
-            if is_damaged(folder):
-                yield folder, "the checksum of its weights does not agree"
-        except OSError as error:
-            yield folder, str(error)
+def _about_model(folder: Path) -> str:
+    config: dict[str, Any] = read_json((folder / "config.json").read_bytes(), "config.json")
+    architecture = str(config["architectures"][0])
+    layers, width = (config.get(one, config.get(other)) for one, other in _SIZES)
+    labels = list(map(str, config["id2label"].values())) if _has_labels(architecture) else []
+    said = ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
+    return f"{layers}x{width} {architecture}" + (f": {said}" if said else "")
+
+
+_SIZES = ("num_hidden_layers", "n_layers"), ("hidden_size", "dim")  # DistilBERT has names of its own
+
+
+def _has_labels(architecture: str) -> bool:
+    return "For" in architecture and f"For{MASKED_LM.name}" not in architecture
+
+
+def _about_corpus(folder: Path) -> str:
+    header = header_of(folder)
+    blocks = header["train"]["blocks"] + header["held_out"]["blocks"]
+    sources = ", ".join(dict.fromkeys(header["source"]))
+    return f"{sources}: {header['documents']:,} documents, {blocks:,} blocks of {header['block_length']} tokens"
+
+
+def damaged_folders() -> Iterator[tuple[Path, str]]:
+    """Reads every model and corpus through; those that are not as they were written, and in what."""
+    for root in (teachers_root(), students_root()):
+        for folder in models_in(root):
+            yield from _found(folder, lambda one: "the checksum of its weights does not agree" if is_damaged(one) else "")
+    for folder in corpora_in(corpora_root()):
+        yield from _found(folder, corpus_damage)
+
+
+def _found(folder: Path, damage: Callable[[Path], str]) -> Iterator[tuple[Path, str]]:
+    try:
+        problem = damage(folder)
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        yield folder, problem
 
 
 def kept_stores(root: Path) -> list[KeptStore]:
@@ -133,8 +173,8 @@ def damaged_shards(root: Path) -> Iterator[tuple[Path, str]]:
                 yield path, str(error)
 
 
-def remove_kept(kept: Sequence[KeptStore | KeptTeacher], names: Sequence[str]) -> int:
-    """Deletes stores and fitted teachers.
+def remove_kept(kept: Sequence[KeptStore | KeptFolder], names: Sequence[str]) -> int:
+    """Deletes stores, models and corpora.
 
     Args:
         kept: What there is.
@@ -162,7 +202,7 @@ def remove_kept(kept: Sequence[KeptStore | KeptTeacher], names: Sequence[str]) -
         chosen = {one.folder: one for one in kept}
     for one in chosen.values():
         try:
-            _remove_store(one.folder) if isinstance(one, KeptStore) else _remove_teacher(one.folder)
+            _remove_store(one.folder) if isinstance(one, KeptStore) else _remove_folder(one.folder)
         except OSError as error:
             raise UserError(
                 f"{error.filename or one.folder} cannot be deleted: {error.strerror}",
@@ -181,7 +221,7 @@ def _remove_store(folder: Path) -> None:
         folder.rmdir()
 
 
-def _remove_teacher(folder: Path) -> None:
+def _remove_folder(folder: Path) -> None:
     """Under a name that is swept: no run takes what a kill leaves."""
     with suppress(FileNotFoundError):  # another process was faster
         shutil.rmtree(folder.replace(temporary_beside(folder)))

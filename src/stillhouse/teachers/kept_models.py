@@ -1,4 +1,4 @@
-"""Fitted teachers, kept by content so that no run fits the same one twice."""
+"""Fitted teachers and general students, kept by content so that no run trains the same one twice."""
 
 from __future__ import annotations
 
@@ -20,29 +20,42 @@ CHECKSUM = f"{WEIGHTS}.sha256"
 
 
 def _is_kept(kept: Path) -> bool:
-    """Whether a teacher of ours is there: others may write the cache, and what they put there is neither read nor deleted."""
+    """Whether a model of ours is there: others may write the cache, and what they put there is neither read nor deleted."""
     return all(map(is_ours, (kept, kept / WEIGHTS, kept / CHECKSUM)))
 
 
-def load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
-    """Gives an encoder the weights that are kept in a folder, where they are there, whole, and fit."""
+def find_kept(kept: Path, say: Callable[[str], None]) -> bool:
+    """Whether a model is kept in a folder, and its weights are whole; a damaged one is deleted."""
     if not _is_kept(kept):
         if os.path.lexists(kept):
             say(f"  what is kept in {kept} is not used: {_why_not(kept)}")
         return False
     try:
         if is_damaged(kept):
-            say(f"  the kept teacher in {kept} is damaged: it is deleted, and fitted again")
+            say(f"  the model that is kept in {kept} is damaged: it is deleted, and made again")
             shutil.rmtree(kept, ignore_errors=True)
             return False
-        state = load_file(kept / WEIGHTS)
     except OSError:  # not its content: it may be readable another time
         return False
-    if state.keys() != encoder.state_dict().keys():
-        return False
-    encoder.load_state_dict(state)
     with suppress(OSError):
         os.utime(kept)  # when it was last used
+    return True
+
+
+def load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
+    """Gives an encoder the weights that are kept in a folder, where they are there, whole, and fit."""
+    if not find_kept(kept, say):
+        return False
+    try:
+        state = load_file(kept / WEIGHTS)
+    except OSError:
+        return False
+    own = encoder.state_dict()
+    given = {tensor.data_ptr() for name, tensor in own.items() if name in state}
+    # Of tied weights one alone is written.
+    if state.keys() - own.keys() or any(own[name].data_ptr() not in given for name in own.keys() - state.keys()):
+        return False
+    encoder.load_state_dict(state, strict=False)
     return True
 
 
@@ -60,13 +73,18 @@ def teachers_root() -> Path:
     return cache_folder("teachers")
 
 
-def fitted_teachers() -> list[Path]:
-    """The folders of those that are kept."""
-    return [weights.parent for weights in sorted(teachers_root().glob(f"*/{WEIGHTS}")) if _is_kept(weights.parent)]
+def students_root() -> Path:
+    """Where students are kept that have learnt from a corpus."""
+    return cache_folder("students")
+
+
+def models_in(root: Path) -> list[Path]:
+    """The folders of the models that are kept in a folder."""
+    return [weights.parent for weights in sorted(root.glob(f"*/{WEIGHTS}")) if _is_kept(weights.parent)]
 
 
 def is_damaged(kept: Path) -> bool:
-    """Whether a teacher's weights are other than they were written.
+    """Whether a model's weights are other than they were written.
 
     Raises:
         OSError: They cannot be read.
@@ -79,12 +97,17 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_checksum(folder: Path) -> None:
+    """Writes beside a model's weights what they are known by to be whole."""
+    (folder / CHECKSUM).write_text(_digest(folder / WEIGHTS), encoding="utf-8")
+
+
 def keep(kept: Path, folder: Path) -> bool:
-    """Copies a fitted teacher to where it is kept; a place that cannot be written costs only the next run's time."""
+    """Copies a model to where it is kept; a place that cannot be written costs only the next run's time."""
 
     def copy(path: Path) -> None:
         shutil.copytree(folder, path, dirs_exist_ok=True)
-        (path / CHECKSUM).write_text(_digest(path / WEIGHTS), encoding="utf-8")
+        write_checksum(path)
 
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
