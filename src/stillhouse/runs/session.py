@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from accelerate import PartialState
+
 from stillhouse.config import EngineConfig
 from stillhouse.console import Console
 from stillhouse.errors import UserError
