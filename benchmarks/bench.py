@@ -1,6 +1,6 @@
 """The speed of Stillhouse beside what people use today: one table of ratios, measured side by side.
 
-    python benchmarks/bench.py [--data FOLDER] [--quick] [--parts textbrewer,finetune,...] [--json FILE]
+    python benchmarks/bench.py [--data FOLDER] [--corpus FILE] [--quick] [--parts textbrewer,finetune,...] [--json FILE]
 
 Parts: `textbrewer`, logit + hidden matching against TextBrewer 0.2.1.post1 and against a naive loop; `base`, the same with a
 teacher of BERT-base's shape; `finetune`, distillation from the store and the Hugging Face Trainer against plain fine-tuning;
@@ -162,7 +162,8 @@ def main() -> None:
         f"{size.rounds} rounds\n",
         flush=True,
     )
-    given = f"{' --quick' * options.quick}{f' --rounds {options.rounds}' if options.rounds else ''}"
+    given = f" --corpus {options.corpus.name}" if options.corpus else ""
+    given += f"{' --quick' * options.quick}{f' --rounds {options.rounds}' if options.rounds else ''}"
     command = f"benchmarks/bench.py --data {about['data']} --parts {','.join(chosen)}{given}"
     record: dict[str, Any] = {"command": command, "date": time.strftime("%Y-%m-%d")}
     record |= {"machine": machine, "workload": about, "ratios": [], "seconds": {}}

@@ -72,6 +72,27 @@ def test_the_first_words_are_whole_documents(general, tmp_path, is_folder):
         general.first_words(tmp_path if is_folder else text, 9)
 
 
+def test_what_is_finished_is_not_run_again_and_a_failure_takes_no_other_along(general, tmp_path, monkeypatch):
+    text, out, ran = tmp_path / "text.txt", tmp_path / "runs", []
+    text.write_text("one two three")
+
+    def distill(*, out, **_):
+        ran.append(name := "/".join(out.parts[-2:]))
+        if name == "general/tinybert-3x312" and ran.count(name) == 1:
+            raise general.stillhouse.UserError("it fails")
+        out.mkdir(parents=True)
+        (out / METRICS).write_text("{}")
+
+    monkeypatch.setattr(general.stillhouse, "distill", distill)
+    given = ["--corpus", str(text), "--data", "data", "--out", str(out), "--words", "3", "--blocks", "3x312", "--seeds", "0"]
+    monkeypatch.setattr(sys, "argv", ["general.py", *given])
+    assert general.main() == 1
+    assert len(ran) == 3 + 4
+    ran.clear()
+    assert general.main() == 0
+    assert ran == ["general/tinybert-3x312"]
+
+
 def write_run(folder, values):
     """A finished fine-tuning whose student said these of rows whose gold values are 0, 1, 2, ..."""
     folder.mkdir(parents=True)
