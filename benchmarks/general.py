@@ -105,9 +105,13 @@ class Plan:
         return list(BLOCKS[name](self))
 
     def both_phases(self, student: str) -> Iterator[Part]:
-        """General students of one shape, then all of them on STS-B, a seed at a time."""
-        yield from (self._general(method, student) for method in METHODS)
-        for seed in self.settings.seeds:
+        """General students of one shape, each with its first seed on STS-B, then the other seeds."""
+        first, *others = self.settings.seeds
+        for method in (NONE, *METHODS):
+            if method != NONE:
+                yield self._general(method, student)
+            yield self._tuned("stsb", method, student, first)
+        for seed in others:
             yield from (self._tuned("stsb", method, student, seed) for method in (NONE, *METHODS))
 
     def probe(self) -> Iterator[Part]:

@@ -73,12 +73,12 @@ def test_the_first_words_are_whole_documents(general, tmp_path, is_folder):
 
 
 def test_what_is_finished_is_not_run_again_and_a_failure_takes_no_other_along(general, tmp_path, monkeypatch):
-    text, out, ran = tmp_path / "text.txt", tmp_path / "runs", []
+    text, out, ran, fails = tmp_path / "text.txt", tmp_path / "runs", [], ["general/tinybert-3x312"]
     text.write_text("one two three")
 
     def distill(*, out, **_):
         ran.append(name := "/".join(out.parts[-2:]))
-        if name == "general/tinybert-3x312" and ran.count(name) == 1:
+        if name in fails:
             raise general.stillhouse.UserError("it fails")
         out.mkdir(parents=True)
         (out / METRICS).write_text("{}")
@@ -89,6 +89,7 @@ def test_what_is_finished_is_not_run_again_and_a_failure_takes_no_other_along(ge
     assert general.main() == 1
     assert len(ran) == 3 + 4
     ran.clear()
+    fails.clear()
     assert general.main() == 0
     assert ran == ["general/tinybert-3x312"]
 
