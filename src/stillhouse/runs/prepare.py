@@ -79,8 +79,9 @@ def prepare(config: RunConfig) -> Prepared:
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given", view=0 if one_tokenizer else 1)
     named = partial(given, own, student_tokenizer, task.head, config.seed)
     is_known = not (config.starts_from_fitted_teacher or config.corpus.source)
+    building = config.without_start if config.corpus.source else config  # what is learnt from the corpus takes its place
     some = partial(_some_text, config, dataset, teacher)
-    learners, model_notes = ready(plans, config, teacher, named, task.head, seed=config.seed, text=some, says_start=is_known)
+    learners, model_notes = ready(plans, building, teacher, named, task.head, seed=config.seed, text=some, says_start=is_known)
     student = learners[-1].model
     model_notes = [*notes_on(checkpoint, tokenizer), *(notes_on(own, student_tokenizer) if own else ()), *model_notes]
     models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]
