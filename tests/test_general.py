@@ -108,6 +108,9 @@ def test_a_task_after_the_corpus_in_one_run(shelf, out, method, capsys):
     assert "which started from layers" in metrics["student"]["start"]
     names = [stage["name"] for stage in metrics["stages"]]
     assert "relations" not in names  # learnt on the corpus
+    on_corpus, on_task = seconds_of(metrics)
+    assert metrics["cost"]["parts"]["general"] >= on_corpus
+    assert metrics["cost"]["train_seconds"] == metrics["cost"]["parts"]["student"] == pytest.approx(on_task, abs=0.05)
     assert not same(weights(out / "general"), weights(out / "student"))
     capsys.readouterr()
 
@@ -117,6 +120,13 @@ def test_a_task_after_the_corpus_in_one_run(shelf, out, method, capsys):
     later = metrics_of(again)
     assert set(names) - {stage["name"] for stage in later["stages"]} >= {load_stage(method)}
     assert later["general"] == metrics["general"]
+
+
+def seconds_of(metrics):
+    """What the general phase's stages took, and the student's on the task."""
+    general = {stage["name"] for stage in metrics["general"]["stages"]}
+    stages = [stage for stage in metrics["stages"] if stage["name"] != "teacher"]
+    return [sum(stage["seconds"] for stage in stages if (stage["name"] in general) == is_general) for is_general in (True, False)]
 
 
 def load_stage(method):

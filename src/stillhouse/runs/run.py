@@ -217,7 +217,7 @@ class StagedRun:
         models = {str(role): model for role, model in self.models.items()}
         outcome = Outcome(models=models, stages=self.results, notes=self.notes)
         if self.learnt is not None:
-            outcome.stages = [*self.learnt.stages, *self.results]
+            outcome.general_stages = self.learnt.stages
             outcome.notes = [*self.learnt.notes, *self.notes]
             outcome.general, outcome.seconds["general"] = self.learnt.record, self.learnt.seconds
         for role in self.models:

@@ -31,7 +31,14 @@ from stillhouse.models.forward import evaluating
 from stillhouse.models.loading import build_encoder
 from stillhouse.models.spec import Shape
 from stillhouse.models.start import Start
-from stillhouse.students.copy_layers import block_pairs, full_name, layers_in_words, student_names
+from stillhouse.students.copy_layers import (
+    block_pairs,
+    copy_token_bias,
+    full_name,
+    layers_in_words,
+    student_names,
+    told_apart,
+)
 from stillhouse.students.shape import student_config
 from stillhouse.task import NO_HEAD
 
@@ -182,13 +189,14 @@ def slice_weights(
     with torch.no_grad(), evaluating(teacher):
         cut = _first(teacher, used, own) if text is None else _most_important(teacher, used, own, stack, text)
         copied = _write(student, teacher, partial(student_names, stack=stack, blocks=blocks), cut)
-    known = set(copied)
+        copied += copy_token_bias(student, teacher)
+    held, fresh = told_apart(student, copied)
     which = "the first " if text is None else ""
     return Start(
         f"slice of {layers_in_words(layers, teacher, stack, teacher_name)} "
         f"({which}{own.hidden} of {hidden_size(teacher.config)} dimensions)",
-        copied=copied,
-        fresh=tuple(name for name in student.state_dict() if name not in known),
+        copied=held,
+        fresh=fresh,
     )
 
 
@@ -373,11 +381,10 @@ def _moments(
     return read, given
 
 
-def _write(
-    student: PreTrainedModel, teacher: PreTrainedModel, own_names: Callable[[str], list[str]], cut: _Cut
-) -> tuple[str, ...]:
+def _write(student: PreTrainedModel, teacher: PreTrainedModel, own_names: Callable[[str], list[str]], cut: _Cut) -> list[str]:
     """Writes what is kept into the student; gives the names of what it wrote."""
-    targets, base, copied = student.base_model.state_dict(), teacher.base_model, []
+    targets, base = student.base_model.state_dict(), teacher.base_model
+    copied: list[str] = []
     for name, tensor in base.state_dict().items():
         names = own_names(name)
         if not names or (name.startswith("pooler.") and name not in targets):
@@ -386,4 +393,4 @@ def _write(
         for own in names:
             targets[own].copy_(narrow)
             copied.append(full_name(student, own))
-    return tuple(copied)
+    return copied
