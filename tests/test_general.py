@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,8 @@ def seconds_of(metrics):
     """What the general phase's stages took, and the student's on the task."""
     general = {stage["name"] for stage in metrics["general"]["stages"]}
     stages = [stage for stage in metrics["stages"] if stage["name"] != "teacher"]
-    return [sum(stage["seconds"] for stage in stages if (stage["name"] in general) == is_general) for is_general in (True, False)]
+    parts = ([stage for stage in stages if (stage["name"] in general) == is_general] for is_general in (True, False))
+    return [sum(stage["seconds"] for stage in part) for part in parts]
 
 
 def load_stage(method):
@@ -330,3 +332,28 @@ def test_an_assistant_of_theseus_starts_from_the_fitted_teacher(shelf, out):
     assert leave(*options.split(), "--out", str(out)) == 0
     teacher, assistant = weights(out / "teacher"), weights(out / "assistant")
     assert torch.equal(teacher["classifier.weight"], assistant["classifier.weight"])  # which rests in the first stage
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", ["masked_lm_teacher", "assistant-general", "general", "assistant-distil"])
+def test_kill_minus_nine(shelf, start, tmp_path, moment):
+    """With an assistant; the same command then ends as if nothing had been."""
+    arguments = command(shelf, "distilbert", "--data", f"{shelf}/data.csv", "--assistant", "3x24", epochs=4)
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    finish(*start([*arguments, "--out", str(whole)], tmp_path / "other"))
+    process, output = start([*arguments, "--out", str(out)], tmp_path / "cache")
+    deadline, log = time.monotonic() + LIMIT, out / "log.jsonl"
+    while f'{{"stage": "{moment}", "step": 2' not in (log.read_text() if log.exists() else ""):
+        assert process.is_alive(), output.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.join(LIMIT)
+    assert process.exitcode == -9
+    assert not (out / "metrics.json").exists()
+    finish(*start([*arguments, "--out", str(out)], tmp_path / "cache"))
+    (ours, ours_said), (theirs, theirs_said) = result(out), result(whole)
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        assert same(ours[name], theirs[name]), name
+    assert ours_said["general"]["student"] == theirs_said["general"]["student"]
