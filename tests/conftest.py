@@ -24,6 +24,7 @@ LONGEST = (
     "test_distill.py",
     "comparison/test_compare.py",
     "methods/test_families.py",
+    "test_general.py",
     "test_processes.py",
     "test_resume.py",
     "methods/test_contract.py",

@@ -14,10 +14,14 @@ from tests import toy_data
 from tests.commands import leave
 from tests.general_runs import command, make_silent, metrics_of, write_text
 from tests.killed import Killed
-from tests.processes import finish
+from tests.processes import LIMIT, finish
 from tests.records import timeless
 
 WITH_HEAD, WITHOUT = ("distilbert", "finetune"), ("tinybert", "minilm", "minilmv2")
+
+
+def long(*values):
+    return [pytest.param(value, marks=pytest.mark.long) for value in values]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +94,7 @@ def test_a_general_student_goes_straight_into_a_task(shelf, out, tmp_path, metho
     assert "weights of student, with a fresh head" in metrics_of(task)["student"]["start"]
 
 
-@pytest.mark.parametrize("method", [*WITH_HEAD, *WITHOUT])
+@pytest.mark.parametrize("method", ["distilbert", "minilm", *long("finetune", "tinybert", "minilmv2")])
 def test_a_task_after_the_corpus_in_one_run(shelf, out, method, capsys):
     arguments = command(shelf, method, "--data", f"{shelf}/data.csv")
     assert leave(*arguments, "--out", str(out)) == 0
@@ -127,7 +131,7 @@ def test_the_task_goes_on_from_what_was_learnt(shelf, out):
         assert torch.equal(general[name], student[name]), name
 
 
-@pytest.mark.parametrize("method", ["minilm", "distilbert"])
+@pytest.mark.parametrize("method", ["minilm", *long("distilbert")])
 def test_an_assistant_stands_between(shelf, out, method):
     arguments = command(shelf, method, "--data", f"{shelf}/data.csv", "--assistant", "3x24", "--out", str(out))
     assert leave(*arguments) == 0
@@ -187,7 +191,7 @@ def result(out):
     return found, timeless(metrics_of(out))
 
 
-@pytest.mark.parametrize("moment", ["masked_lm_teacher", "general", "distil", "between"])
+@pytest.mark.parametrize("moment", ["general", "between", *long("masked_lm_teacher", "distil")])
 def test_an_end_at_any_phase(shelf, tmp_path, monkeypatch, empty_report, moment):
     """The process ends in a stage, or between the phases; the same command then ends as if nothing had been."""
     arguments = command(shelf, "distilbert", "--data", f"{shelf}/data.csv")
@@ -231,9 +235,7 @@ def fork(start_ranks, processes, folder, *arguments):
     return "".join([finish(*one) for one in started])
 
 
-@pytest.mark.parametrize(
-    "method", ["distilbert", *(pytest.param(name, marks=pytest.mark.long) for name in ("finetune", *WITHOUT))]
-)
+@pytest.mark.parametrize("method", ["distilbert", *long("finetune", *WITHOUT)])
 def test_two_processes_end_where_one_does(shelf, tmp_path, start_ranks, method):
     arguments = command(shelf, method, "--data", f"{shelf}/data.csv")
     one, two = tmp_path / "one", tmp_path / "two"
@@ -250,3 +252,13 @@ def test_two_processes_end_where_one_does(shelf, tmp_path, start_ranks, method):
     for name, value in scores[0].items():
         if isinstance(value, float):
             assert scores[1][name] == pytest.approx(value, abs=1e-4), name
+
+
+def test_two_processes_leave_at_a_mistake(shelf, tmp_path, start_ranks):
+    """That is found while the first prepares and the other waits."""
+    (tmp_path / "text.txt").write_text("")
+    arguments = [one.replace(f"{shelf}/text.txt", f"{tmp_path}/text.txt") for one in command(shelf, "minilm")]
+    for process, output in start_ranks(2, [*arguments, "--out", str(tmp_path / "run")], tmp_path / "cache"):
+        process.join(LIMIT)
+        assert process.exitcode == 2, output.read_text()
+        assert "holds no text" in output.read_text()

@@ -45,7 +45,7 @@ REFUSALS = {
     "--data data.csv --method finetune --set general=distilbert": "but there is no corpus",
     "--corpus text.txt --data data.csv --set general=pkd": "method pkd learns from the rows of a task alone",
     "--corpus text.txt --data data.csv --set general=minlm": "unknown method 'minlm'",
-    "--corpus text.txt --data data.csv --set general.x=1": "unknown key 'general.x': general has name, stages",
+    "--corpus text.txt --data data.csv --set general.name=minilm --set general.x=1": "unknown key 'general.x': general has",
     "--corpus text.txt --method theseus": "method theseus learns from the rows of a task alone",
     "--corpus text.txt --method minilm --baseline": "no task on which a baseline could be scored",
     "--corpus text.txt --method minilm --text body": "--set corpus.text=...",

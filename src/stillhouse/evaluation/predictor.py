@@ -204,7 +204,7 @@ def load_with_head(source: str) -> tuple[Model, Task]:
         raise UserError(
             f"{source} has no task head{reason}",
             expected="a model that was fine-tuned for classification, regression, tagging or question answering",
-            fix="give the student/ or teacher/ folder of a run",
+            fix="give the student/ or teacher/ folder of a run on a task; with --student a model of plain text learns one",
         )
     labels = head_labels(checkpoint.config) if kind.has_classes else ()
     if len(set(labels)) < len(labels):

@@ -7,7 +7,8 @@ read by a linear map    Var[x_j] |W_j|^2, as a share of the map's whole; hidden 
 query and key           E[q_j^2] Var[k_j]: what all keys have in common moves no attention
 
 What a map reads and the student lacks is guessed from what is kept, x ~ M x_kept + c, by least squares over the teacher's own
-vectors of some text: its weight becomes W M, its bias b + W c.
+vectors of some text: its weight becomes W M, its bias b + W c. So with keys in each head: q.k ~ (M^T q).k_kept + q.c, of which
+the last is the same for all keys; what queries gain by heads that are narrower is taken back.
 """
 
 from __future__ import annotations
@@ -49,15 +50,16 @@ class _Maps(NamedTuple):
 
 
 class _Choice(NamedTuple):
-    """What is kept of a layer: dimensions of query and key, and of value, head by head; neurons."""
+    """What is kept of a layer: dimensions of key and of value, head by head; neurons; and what becomes of the query."""
 
-    query_key: Tensor
+    key: Tensor
     value: Tensor
     neurons: Tensor
+    query: Tensor
 
     def gives(self, hidden: Tensor) -> tuple[Tensor, ...]:
         """What is kept of what each linear map gives."""
-        return self.query_key, self.query_key, self.value, hidden, self.neurons, hidden
+        return self.query, self.key, self.value, hidden, self.neurons, hidden
 
     def reads(self, hidden: Tensor) -> tuple[Tensor, ...]:
         """What is kept of what each linear map reads."""
@@ -107,9 +109,11 @@ class _Moments:
     def variance(self) -> Tensor:
         return (self.squares - self.mean.square()).clamp_min(0)
 
-    def fold(self, kept: Tensor) -> _Fold:
-        """The least-squares guess of the whole from what is kept."""
+    def fold(self, kept: Tensor, parts: int = 1) -> _Fold:
+        """The least-squares guess of the whole from what is kept, each of some equal parts by itself."""
         covariance = self.products / self.count - torch.outer(self.mean, self.mean)
+        side = len(covariance) // parts
+        covariance = covariance * torch.kron(torch.eye(parts), torch.ones(side, side))
         own = covariance[kept][:, kept]
         own.diagonal().add_(RIDGE * own.diagonal().mean() + 1e-12)
         matrix = torch.linalg.solve(own, covariance[kept]).T
@@ -123,7 +127,7 @@ class _Cut:
 
     Attributes:
         by_size: Of vectors of a certain size, where nothing else is said.
-        rows: Of what a linear map gives, by its name.
+        rows: Of what a linear map gives, by its name: numbers, or for the query a matrix.
         folds: Of what a linear map reads, by its name.
     """
 
@@ -145,6 +149,8 @@ class _Cut:
 
 
 def _kept(tensor: Tensor, axis: int, index: Tensor | None) -> Tensor:
+    if index is not None and index.is_floating_point():
+        return index @ tensor
     return tensor if index is None else tensor.index_select(axis, index)
 
 
@@ -217,14 +223,12 @@ def _says_the_same_in_another_order(teacher: PreTrainedConfig) -> bool:
     maps = [one for block in range(len(named_stack(model, stack))) for one in _layer_maps(model, stack, block)]
     widths, heads = _widths(model, maps[0]), head_count(small)
     hidden, other = torch.randperm(widths.hidden), copy.deepcopy(model)
-    choices = [
-        _Choice(
-            _in_heads(torch.rand(widths.head * heads), heads, widths.head, order=True),
-            _in_heads(torch.rand(widths.head * heads), heads, widths.head, order=True),
-            torch.randperm(widths.neurons),
+    choices = []
+    for one in maps:
+        key, value = (_in_heads(torch.rand(widths.head * heads), heads, widths.head, order=True) for _ in range(2))
+        choices.append(
+            _Choice(key, value, torch.randperm(widths.neurons), _selection(model.base_model, one.query, key).matrix.T)
         )
-        for _ in maps
-    ]
     by_size = {widths.embedding: torch.randperm(widths.embedding), widths.hidden: hidden}
     cut = _cut(by_size, hidden, dict(zip(maps, choices, strict=True)), partial(_selection, model.base_model))
     _write(other, model, lambda name: [name], cut)
@@ -271,7 +275,8 @@ def _selection(base: Any, name: str, kept: Tensor) -> _Fold:
 def _first(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Widths) -> _Cut:
     heads, width = head_count(teacher.config), _widths(teacher, used[0])
     of_heads = _in_heads(-torch.arange(heads * width.head), heads, own.head)
-    choice = _Choice(of_heads, of_heads, torch.arange(own.neurons))
+    query = torch.eye(heads * width.head)[of_heads] * (own.head / width.head) ** 0.5
+    choice = _Choice(of_heads, of_heads, torch.arange(own.neurons), query)
     by_size = {width.embedding: torch.arange(own.embedding), width.hidden: torch.arange(own.hidden)}
     return _cut(by_size, by_size[width.hidden], dict.fromkeys(used, choice), partial(_selection, teacher.base_model))
 
@@ -292,14 +297,12 @@ def _most_important(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Width
     by_size = {width.hidden: hidden}
     if narrow:
         by_size[width.embedding] = _top(sum(share(name) for name in narrow), own.embedding)
-    choices = {
-        maps: _Choice(
-            _in_heads(given[maps.query].squares * given[maps.key].variance, heads, own.head),
-            _in_heads(share(maps.output), heads, own.head),
-            _top(share(maps.down), own.neurons),
-        )
-        for maps in used
-    }
+    choices = {}
+    for maps in used:
+        key = _in_heads(given[maps.query].squares * given[maps.key].variance, heads, own.head)
+        query = given[maps.key].fold(key, heads).matrix.T * (own.head / width.head) ** 0.5
+        value = _in_heads(share(maps.output), heads, own.head)
+        choices[maps] = _Choice(key, value, _top(share(maps.down), own.neurons), query)
     cut = _cut(by_size, hidden, choices, lambda name, kept: read[name].fold(kept))
     cut.folds.update({name: read[name].fold(by_size[width.embedding]) for name in narrow})
     return cut
