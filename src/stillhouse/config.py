@@ -232,7 +232,7 @@ class TeacherConfig(Frozen):
         bool, Option("Go on with a teacher no better than the majority class.", name="allow_weak_teacher")
     ] = False
     finetune: StageConfig = StageConfig(epochs=2, least_steps=300, learning_rate=5e-5)
-    masked_lm: StageConfig = StageConfig(epochs=1, learning_rate=5e-5, select_on="last")
+    masked_lm: StageConfig = StageConfig(epochs=1, learning_rate=5e-5, head_learning_rate=1e-3, select_on="last")
     seed: Seed = 0
 
 

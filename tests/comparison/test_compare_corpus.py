@@ -20,10 +20,7 @@ pytestmark = pytest.mark.usefixtures("empty_reports")
 
 CHANGES = ["corpus.block_length=16", "corpus.heldout_share=0.1", "teacher.finetune.epochs=1"]
 CHANGES += ["teacher.masked_lm.epochs=0.3", "engine.checkpoint_seconds=0"]
-GENERAL = {
-    "distilbert": "distilbert on text, from layers 1, 4 of teacher",
-    "minilm": "minilm on text, from layers 1, 4 of teacher",
-}
+GENERAL = {method: f"{method} on text, from layers 1, 4 of teacher" for method in ("distilbert", "minilm")}
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +160,8 @@ def test_two_processes_compare_on_a_corpus_as_one_does(shelf, tmp_path, start_ra
     options += " --methods distilbert --seeds 0 --no-grid --epochs 1 --precision fp32 --allow-weak-teacher"
     options += "".join(f" --set {change}" for change in [*CHANGES, "methods.distilbert.stages.general.epochs=1"])
     for processes in (1, 2):
-        started = start_ranks(
-            processes, [*options.split(), "--out", str(tmp_path / str(processes))], tmp_path / f"c{processes}"
-        )
+        arguments = [*options.split(), "--out", str(tmp_path / str(processes))]
+        started = start_ranks(processes, arguments, tmp_path / f"cache{processes}")
         said = "".join([finish(*one) for one in started])
         assert said.count("distilbert on 2x20 is left out") == 1
     one, two = (Comparison(tmp_path / name) for name in ("1", "2"))

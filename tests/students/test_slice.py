@@ -19,7 +19,7 @@ from stillhouse.task import Task, load_kind
 TASK = Task("t", load_kind("classification"), labels=("a", "b", "c"))
 SLICEABLE = [family for family in FAMILIES if family != "modernbert"]
 HEADS = 2
-IDS = torch.randint(5, 90, (24, 12), generator=torch.Generator().manual_seed(0))
+IDS = torch.randint(5, 90, (400, 12), generator=torch.Generator().manual_seed(0))
 MASK = torch.ones_like(IDS)
 MASK[::3, 7:] = 0
 TEXT = [Inputs(IDS, MASK, torch.zeros_like(IDS))]
@@ -77,20 +77,23 @@ def twice_as_wide(small, family, share):
     return wide
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01])
+@pytest.mark.parametrize(("share", "near"), [(0.0, 1e-5), (0.01, 3e-3)])
 @pytest.mark.parametrize("family", SLICEABLE)
-def test_what_nobody_reads_and_what_is_there_twice_can_go(family, share):
-    """Either way the student computes what its teacher does: the second of each pair of dimensions."""
+def test_what_nobody_reads_and_what_is_there_twice_can_go(family, share, near):
+    """Either way the student computes what its teacher does: the second of each pair of dimensions.
+
+    What is read twice is guessed a little too small, for the tokens are few; left out it would be wrong by 0.04 and more.
+    """
     small = encoder(family, 12)
     teacher = twice_as_wide(small, family, share)
     theirs = states(teacher, 0, 1, 2)
     assert torch.allclose(theirs[..., 12:], states(small, 0, 1, 2), atol=1e-5)
     student, start = built("2x12", teacher)
-    assert torch.allclose(states(student, 0, 1, 2), theirs[..., 12:], atol=2e-4)
+    assert torch.allclose(states(student, 0, 1, 2), theirs[..., 12:], atol=near)
     assert start.description.endswith("(12 of 24 dimensions)")
     unseen = torch.randint(5, 90, (3, 9), generator=torch.Generator().manual_seed(5))
     other = {"ids": unseen, "mask": torch.ones_like(unseen)}
-    assert torch.allclose(states(student, 2, **other), states(small, 2, **other), atol=2e-4)
+    assert torch.allclose(states(student, 2, **other), states(small, 2, **other), atol=near)
     plain, start = built("2x12", teacher, text=None)
     assert start.description.endswith("(the first 12 of 24 dimensions)")
     if share == 0:
@@ -164,12 +167,13 @@ def test_families_whose_parts_are_not_known_are_refused(family):
     """RoFormer turns pairs of a head's dimensions by positions, ModernBERT's parts are fused, FNet attends to nothing."""
     config = CONFIG_MAPPING[family](vocab_size=100, pad_token_id=0, bos_token_id=1, eos_token_id=2)
     with pytest.raises(UserError, match=rf"which parts the layers of {family} models have(?s:.*)student.start=fresh"):
-        check_sliceable(config)
+        check_sliceable(config, config)
 
 
 @pytest.mark.parametrize("family", [*SLICEABLE, "camembert", "mpnet"])
 def test_families_whose_parts_are_known(family):
-    check_sliceable(CONFIG_MAPPING[family](vocab_size=100))
+    config = CONFIG_MAPPING[family](vocab_size=100)
+    check_sliceable(config, config)
 
 
 def test_embeddings_that_are_widened_need_a_student_that_widens_them():
@@ -177,5 +181,5 @@ def test_embeddings_that_are_widened_need_a_student_that_widens_them():
     teacher = build_encoder(tiny_config("electra"), TASK.head)  # embeddings of 12, layers of 24
     student, _ = built("2x16", teacher)
     assert student.electra.embeddings_project.weight.shape == (16, 12)
-    with pytest.raises(UserError, match=r"electra\.embeddings_project\.weight has no place in a student of this shape"):
+    with pytest.raises(UserError, match=r"a student of width 12 has no embeddings_project\.bias"):
         built("2x12", teacher)

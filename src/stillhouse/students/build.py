@@ -81,7 +81,7 @@ def plan_student(
         return config, None
     if shape.width != width:
         check_smaller(shape, teacher)
-        check_sliceable(teacher)
+        check_sliceable(teacher, config)
     layers = layers_rule(shape.layers, layer_count(teacher))
     check_layers(layers, shape.layers, layer_count(teacher))
     return student_config(teacher, shape, layers), layers

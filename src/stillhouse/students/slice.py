@@ -6,9 +6,9 @@ the same ones, since they are multiplied with each other, of the value those tha
 read by a linear map    Var[x_j] |W_j|^2, as a share of the map's whole; hidden dimensions: summed over all maps of the layers
 query and key           E[q_j^2] Var[k_j]: what all keys have in common moves no attention
 
-What a map reads and the student lacks is guessed from what is kept, x ~ M x_kept + c, by least squares over the teacher's own
-vectors of some text: its weight becomes W M, its bias b + W c. So with keys in each head: q.k ~ (M^T q).k_kept + q.c, of which
-the last is the same for all keys; what queries gain by heads that are narrower is taken back.
+What a map reads and the student lacks is guessed from what is kept, x ~ M x_kept + c, by ridge regression over the teacher's
+own vectors of some text: its weight becomes W M, its bias b + W c. So with keys, in each head: q.k ~ (M^T q).k_kept + q.c, of
+which the last is the same for all keys. Scores are divided by the root of a head's width: the query makes up for it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from stillhouse.data.batch import Inputs
 from stillhouse.errors import UserError
 from stillhouse.models.adapter import head_count, hidden_size, input_names, layer_count, named_stack, stack_name
+from stillhouse.models.architecture import skeleton
 from stillhouse.models.forward import evaluating
 from stillhouse.models.loading import build_encoder
 from stillhouse.models.spec import Shape
@@ -35,7 +36,6 @@ from stillhouse.students.shape import student_config
 from stillhouse.task import NO_HEAD
 
 SampleText = Callable[[], Iterable[Inputs]]
-RIDGE = 1e-6  # of the mean variance: some dimensions say the same
 
 
 class _Maps(NamedTuple):
@@ -74,7 +74,7 @@ class _Fold(NamedTuple):
 
 
 class _Widths(NamedTuple):
-    """Of a model's vectors."""
+    """Of a model's vectors; `head` is that of a single head."""
 
     hidden: int
     embedding: int
@@ -115,7 +115,8 @@ class _Moments:
         side = len(covariance) // parts
         covariance = covariance * torch.kron(torch.eye(parts), torch.ones(side, side))
         own = covariance[kept][:, kept]
-        own.diagonal().add_(RIDGE * own.diagonal().mean() + 1e-12)
+        # The fewer tokens there are for each unknown, the less they are believed.
+        own.diagonal().add_(len(kept) / parts / self.count * own.diagonal().mean() + 1e-12)
         matrix = torch.linalg.solve(own, covariance[kept]).T
         matrix[kept] = torch.eye(len(kept), dtype=matrix.dtype)
         return _Fold(matrix.float(), (self.mean - matrix @ self.mean[kept]).float())
@@ -171,8 +172,8 @@ def slice_weights(
         text: What the teacher reads to show which dimensions matter; None = the first ones are kept, and nothing is folded.
         teacher_name: For the description.
 
-    Raises:
-        UserError: Something of the teacher has no place in the student at all.
+    See Also:
+        check_sliceable: What has to be known of the family before.
     """
     stack = stack_name(teacher)
     blocks = block_pairs(student, teacher, stack, layers)
@@ -191,13 +192,17 @@ def slice_weights(
     )
 
 
-def check_sliceable(teacher: PreTrainedConfig) -> None:
+def check_sliceable(teacher: PreTrainedConfig, student: PreTrainedConfig) -> None:
     """Makes sure that the parts of a family's layers are those that are taken for granted here.
 
     A small model of the family whose dimensions all stand in another order has to say the same as before.
 
+    Args:
+        teacher: Configuration of the teacher.
+        student: Configuration of the student.
+
     Raises:
-        UserError: It does not, or cannot be made.
+        UserError: It does not, or cannot be made; or the student lacks a part of the teacher.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -211,6 +216,19 @@ def check_sliceable(teacher: PreTrainedConfig) -> None:
             expected="a family such as BERT, RoBERTa, XLM-R, DistilBERT, ELECTRA or ALBERT",
             fix="student.start=fresh, or a student of the teacher's width",
         )
+    parts = [_outside(skeleton(config)) for config in (teacher, student)]
+    if lost := sorted(parts[0] - parts[1]):
+        raise UserError(
+            f"student.start is slice, but a student of width {hidden_size(student)} has no {lost[0]}, which its teacher has",
+            expected="a width above that of the embeddings, which are widened then",
+            fix="another width, or student.start=fresh",
+        )
+
+
+def _outside(model: PreTrainedModel) -> set[str]:
+    """Names of the tensors that belong to no layer."""
+    prefix = f"{stack_name(model)}."
+    return {name for name in model.state_dict() if not name.startswith(prefix)}
 
 
 def _says_the_same_in_another_order(teacher: PreTrainedConfig) -> bool:
@@ -358,11 +376,7 @@ def _moments(
 def _write(
     student: PreTrainedModel, teacher: PreTrainedModel, own_names: Callable[[str], list[str]], cut: _Cut
 ) -> tuple[str, ...]:
-    """Writes what is kept into the student; gives the names of what it wrote.
-
-    Raises:
-        UserError: Something has no place there.
-    """
+    """Writes what is kept into the student; gives the names of what it wrote."""
     targets, base, copied = student.base_model.state_dict(), teacher.base_model, []
     for name, tensor in base.state_dict().items():
         names = own_names(name)
@@ -370,13 +384,6 @@ def _write(
             continue
         narrow = cut.of(name, tensor, base.get_submodule(name.rpartition(".")[0]))
         for own in names:
-            if own not in targets or targets[own].shape != narrow.shape:
-                raise UserError(
-                    f"student.start is slice, but {full_name(teacher, name)} has no place in a student of this shape",
-                    expected="a student that has all parts of its teacher: ELECTRA's embeddings are widened where the "
-                    "student is wider than they are",
-                    fix="another width, or student.start=fresh",
-                )
             targets[own].copy_(narrow)
             copied.append(full_name(student, own))
     return tuple(copied)
