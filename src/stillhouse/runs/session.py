@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from accelerate import PartialState
-
 from stillhouse.config import EngineConfig
 from stillhouse.console import Console
 from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
