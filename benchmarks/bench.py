@@ -1,11 +1,12 @@
 """The speed of Stillhouse beside what people use today: one table of ratios, measured side by side.
 
-    python benchmarks/bench.py [--data FOLDER] [--quick] [--parts textbrewer,finetune,...] [--json FILE]
+    python benchmarks/bench.py [--data FOLDER] [--corpus FILE] [--quick] [--parts textbrewer,finetune,...] [--json FILE]
 
 Parts: `textbrewer`, logit + hidden matching against TextBrewer 0.2.1.post1 and against a naive loop; `base`, the same with a
 teacher of BERT-base's shape; `finetune`, distillation from the store and the Hugging Face Trainer against plain fine-tuning;
 `compile`, what torch.compile would bring; `methods`, each method's step against one of `logit`, and memory by length; `peak`,
-the share of the machine's matrix products at their fastest; `store`, writing and reading; `profile`, where a step's time goes.
+the share of the machine's matrix products at their fastest; `store`, writing and reading; `profile`, where a step's time goes;
+`corpus`, learning from plain text: preparing it, steps on it beside masked-LM training, and memory of scores over a vocabulary.
 The contenders of a part run in turn, each in a process of its own, `--rounds` times; a ratio is taken within a round, and the
 median of the rounds is what is reported, their range beside it.
 
@@ -38,7 +39,7 @@ from stillhouse.machine.engine import build_accelerator, environment
 
 HERE = Path(__file__).parent
 TEXTBREWER = "textbrewer==0.2.1.post1"
-SLOW_PARTS = ("base", "compile", "store", "profile")  # which --quick leaves out
+SLOW_PARTS = ("base", "compile", "store", "profile", "corpus")  # which --quick leaves out
 Found = dict[str, float]
 
 
@@ -61,8 +62,10 @@ class Size:
     is_quick: bool = False
 
 
-WHOLE = Size(3, 6400, 3200, {"padded": 10, "dynamic": 20, "sorted": 60, "base": 10, "naive": 10, "profile": 60})
-QUICK = Size(1, 640, 320, {"padded": 3, "dynamic": 6, "sorted": 10, "base": 4, "naive": 3, "profile": 10}, is_quick=True)
+WHOLE = Size(3, 6400, 3200, {"padded": 10, "dynamic": 20, "sorted": 60, "base": 10, "naive": 10, "profile": 60, "corpus": 12})
+QUICK = Size(
+    1, 640, 320, {"padded": 3, "dynamic": 6, "sorted": 10, "base": 4, "naive": 3, "profile": 10, "corpus": 2}, is_quick=True
+)
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="pydocs", help="folder with classification data, or a built-in name")
+    parser.add_argument("--corpus", type=Path, help="plain text, gzipped or not; without it that of --data again and again")
     parser.add_argument("--quick", action="store_true", help="one round of little")
     parser.add_argument("--parts", default="", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--rounds", type=int)
@@ -147,7 +151,7 @@ def main() -> None:
         sys.exit(f"{options.data} is not here: give --data a folder with classification data, or a built-in name")
     size = QUICK if options.quick else WHOLE
     size = replace(size, rounds=options.rounds or size.rounds)
-    about = workload.prepare(options.out / "workload", options.data, size.rows)
+    about = workload.prepare(options.out / "workload", options.data, size.rows, options.corpus)
     bench = Bench(options.out, size)
     machine = environment(build_accelerator(EngineConfig()))
     print(f"machine: {machine['processor']}, {machine['threads']} threads, {machine['precision']}, torch {machine['torch']}")
@@ -158,7 +162,8 @@ def main() -> None:
         f"{size.rounds} rounds\n",
         flush=True,
     )
-    given = f"{' --quick' * options.quick}{f' --rounds {options.rounds}' if options.rounds else ''}"
+    given = f" --corpus {options.corpus.name}" if options.corpus else ""
+    given += f"{' --quick' * options.quick}{f' --rounds {options.rounds}' if options.rounds else ''}"
     command = f"benchmarks/bench.py --data {about['data']} --parts {','.join(chosen)}{given}"
     record: dict[str, Any] = {"command": command, "date": time.strftime("%Y-%m-%d")}
     record |= {"machine": machine, "workload": about, "ratios": [], "seconds": {}}
@@ -325,6 +330,51 @@ def profile(bench: Bench) -> list[Ratio]:
     return [*lines, *(Ratio(f"  {name} in it", [one[name] for one in found]) for name in shares)]
 
 
+def on_a_corpus(bench: Bench) -> list[Ratio]:
+    """Preparing plain text, a step on it beside masked-LM training, and the memory of scores over the vocabulary."""
+    steps = f"--steps={bench.size.steps['corpus']}"
+    trained = ("finetune", "distilbert", "minilmv2", "tinybert", "encoder", "transformers")
+    contenders = {name: (f"--do={name}", steps) for name in trained} | {"prepare": ("--do=prepare",)}
+    contenders |= {f"memory, {name}": (f"--do={name}", "--memory") for name in ("encoder", "distilbert")}
+    found = bench.in_turn(
+        {
+            f"corpus, {name}": lambda arguments=arguments: bench.other("corpus_loop.py", *arguments)  # type: ignore[misc]
+            for name, arguments in contenders.items()
+        }
+    )
+
+    def of(name: str) -> list[Found]:
+        return found[f"corpus, {name}"]
+
+    pairs = zip(of("memory, distilbert"), of("memory, encoder"), strict=True)
+    beside = {
+        ("distilbert", "transformers"): ("masked-LM training by transformers, which scores every position", "<= 1.6"),
+        ("distilbert", "finetune"): ("our own masked-LM training, which scores masked positions", "<= 3.8"),
+        ("minilmv2", "encoder"): ("the teacher's forward pass and masked-LM training without its head", "<= 1.35"),
+        ("tinybert", "encoder"): ("the teacher's forward pass and masked-LM training without its head", "<= 1.35"),
+    }
+    return [
+        Ratio("preparing a corpus: MB of text a second", [one["mb_a_second"] for one in of("prepare")], ">= 1.5"),
+        *(
+            Ratio(
+                f"reading a batch for {name} from a corpus: share of the time of a training step",
+                [one["read_seconds"] / one["seconds"] for one in of(name)],
+                "<= 0.03",
+            )
+            for name in ("finetune", "distilbert", "minilmv2", "tinybert")
+        ),
+        *(
+            Ratio(f"{own} on a corpus: time over {said}", _ratios(of(other), of(own)), target)
+            for (own, other), (said, target) in beside.items()
+        ),
+        Ratio(
+            "distilbert, 8 blocks of 512: peak MiB of a pass over that of both models without scores",
+            [own["peak_mib"] - other["peak_mib"] for own, other in pairs],
+            "<= 400",
+        ),
+    ]
+
+
 PARTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "textbrewer": against_textbrewer,
     "base": with_a_large_teacher,
@@ -334,6 +384,7 @@ PARTS: dict[str, Callable[[Bench], list[Ratio]]] = {
     "peak": share_of_peak,
     "store": store_rates,
     "profile": profile,
+    "corpus": on_a_corpus,
 }
 
 

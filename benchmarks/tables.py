@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from general_page import page
 from picture import Scores, picture
 from results_page import PAGE
 
@@ -146,7 +147,8 @@ def filled(text: str) -> str:
 
 def made() -> dict[Path, str]:
     """Every file that has a generated part, as it should be."""
-    return {path: filled(path.read_text(encoding="utf-8")) for path in DOCUMENTS} | {PICTURE: scores()}
+    general = {RESULTS / "general.md": page(record("general"))} if (RESULTS / "general.json").exists() else {}
+    return {path: filled(path.read_text(encoding="utf-8")) for path in DOCUMENTS} | {PICTURE: scores()} | general
 
 
 def _take_demo(run: Path) -> None:

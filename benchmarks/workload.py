@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +26,12 @@ STUDENT = "3x384"
 # Student layer, teacher layer: the embedding output, and each layer the student was copied from.
 PAIRS = {"minilm": [(0, 0), (1, 1), (2, 4), (3, 6)], "base": [(0, 0), (1, 4), (2, 8), (3, 12)]}
 TEMPERATURE = 8.0
+CORPUS_BYTES = 12_000_000
+LINES = 20  # of a document
 
 
-def prepare(folder: Path, data: str, rows: int) -> dict[str, object]:
-    """Writes rows and models.
+def prepare(folder: Path, data: str, rows: int, corpus: Path | None = None) -> dict[str, object]:
+    """Writes rows, plain text and models.
 
     `rows.npz` has token ids one row after the other, where each row begins, and labels; `teacher` is all-MiniLM-L6-v2 with a
     fresh head (speed does not depend on its values), `student` three of its layers; `teacher-base` has the shape of BERT-base
@@ -46,6 +51,7 @@ def prepare(folder: Path, data: str, rows: int) -> dict[str, object]:
     ids = encoded.input_ids
     labels = np.array([row % len(task.labels) if label is None else label for row, label in enumerate(examples.labels or ())])
     np.savez(folder / "rows.npz", ids=ids.values, offsets=ids.offsets, labels=labels)
+    write_corpus(folder / "corpus.txt", corpus, examples.text)
     teacher, _ = load_encoder(checkpoint, task.head)
     _save_pair(folder, "", teacher, task)
     _save_pair(folder, "-base", base_shaped(task, teacher.config.vocab_size), task)
@@ -55,6 +61,19 @@ def prepare(folder: Path, data: str, rows: int) -> dict[str, object]:
     about |= {"temperature": TEMPERATURE, "max_length": MAX_LENGTH}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
     return about
+
+
+def write_corpus(path: Path, source: Path | None, texts: Sequence[str]) -> None:
+    """The beginning of a text; without one, these again and again, as documents of some lines."""
+    if source is not None:
+        content = source.read_bytes()
+        content = gzip.decompress(content) if source.suffix == ".gz" else content
+        path.write_text(content[:CORPUS_BYTES].decode("utf-8", errors="ignore"), encoding="utf-8")
+        return
+    size = sum(len(text.encode()) + 1 for text in texts)
+    lines = list(islice(cycle(" ".join(text.split()) for text in texts), len(texts) * CORPUS_BYTES // size))
+    documents = ("\n".join(lines[start : start + LINES]) for start in range(0, len(lines), LINES))
+    path.write_text("\n\n".join(documents), encoding="utf-8")
 
 
 def base_shaped(task: Task, vocabulary: int) -> BertForSequenceClassification:

@@ -63,7 +63,7 @@ def tables():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         yield importlib.import_module("tables")
-    for name in {"tables", "records", "results_page", "picture"} - before:
+    for name in {"tables", "records", "results_page", "picture", "general_page"} - before:
         del sys.modules[name]
 
 
