@@ -60,6 +60,12 @@ def prepare(config: RunConfig) -> Prepared:
     one_tokenizer = not config.method.uses_teacher or same_tokens(tokenizer, student_tokenizer)
     if own is not None and not one_tokenizer:
         refuse_first(check_tokens(stages, config, checkpoint.name, own.name, opened.columns.kind))
+        if config.assistant is not None:
+            raise UserError(
+                f"teacher {checkpoint.name} and student {own.name} cut text differently, and an assistant stands between them",
+                expected="one tokenizer for all three",
+                fix="choose a student of the teacher's family (such as --student half), or leave --assistant out",
+            )
 
     known = head_labels(checkpoint.config) if head_kind(checkpoint.config) == opened.columns.kind else ()
     dataset = _aligned(load_dataset(config.data, opened, known=known), checkpoint, config)
