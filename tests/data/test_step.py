@@ -5,7 +5,11 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 import torch
+from tests.corpus.toy_corpus import toy_corpus
+from tests.toy_splits import TOY_TASKS, toy_rows
 
+from stillhouse.corpus.masking import Masking
+from stillhouse.data.ragged import Ragged
 from stillhouse.data.seeds import CHOICES, GATES, process_seed, stage_seed
 from stillhouse.data.text import Step
 
@@ -39,3 +43,13 @@ def test_streams_are_told_apart():
     assert len({stage_seed(5, stream) for stream in (*range(20), 1000, 1001, *range(2000, 2020))}) == 42
     assert len({process_seed(5, step, process) for step in range(20) for process in range(16)}) == 320
     assert len(set(CHOICES.values())) == len(CHOICES)
+
+
+@pytest.mark.parametrize("kind", [*TOY_TASKS, "corpus"])
+def test_a_step_looks_at_no_other_rows(kind, monkeypatch):
+    """Of many millions of rows, which a text may have, lengths of all are not for every step."""
+    text = toy_corpus(masking=Masking()) if kind == "corpus" else toy_rows(kind)
+    step = Step(0, 10, np.array([4, 1, 5]), 7)
+    tokens = text.lengths[step.rows].sum()
+    monkeypatch.setattr(Ragged, "lengths", property(lambda rows: pytest.fail("it looks at all rows")))
+    assert text.counts(step.rows, step)["tokens"] == tokens == text.batch(step.rows, step).learner.mask.sum()

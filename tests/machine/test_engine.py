@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.processes import rank_environments
 
 FREED = """
 import os, torch
@@ -44,3 +45,22 @@ def test_freed_memory_is_kept_unless_somebody_has_said_how_and_is_nobodys_peak(g
     assert full > before + 100
     assert (freed > before + 100) is keeps
     assert peak < before + 50  # of what comes after
+
+
+WAITING = """
+import torch
+from stillhouse.config import EngineConfig
+from stillhouse.machine.engine import build_accelerator
+
+build_accelerator(EngineConfig(precision="fp32"))
+group = torch.distributed.distributed_c10d._get_default_group()
+print(group._get_backend(torch.device("cpu")).options._timeout.days)
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_processes_wait_for_the_first_as_long_as_it_prepares_a_corpus():
+    given = [os.environ | one | {"OMP_NUM_THREADS": "1"} for one in rank_environments(2)]
+    options = {"stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([sys.executable, "-c", WAITING], env=one, **options) for one in given]
+    assert [int(process.communicate(timeout=300)[0]) > 1 for process in started] == [True, True]

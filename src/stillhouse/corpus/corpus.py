@@ -108,7 +108,7 @@ class Corpus:
         return Batch(None, {0: inputs}, torch.from_numpy(targets), has_label, real, torch.from_numpy(rows))
 
     def counts(self, rows: Rows, step: Step | None = None) -> dict[Unit, int]:
-        lengths = self.lengths[rows]
+        lengths = self.blocks.lengths_of(rows).clip(min=self.width)
         _, labels, places = self._seen(rows, step)
         targets = sum(int((labels[place] != IGNORED).sum()) for place in places)
         return {"rows": len(rows), "targets": targets, "tokens": int(lengths.sum()), "pairs": int(np.square(lengths).sum())}

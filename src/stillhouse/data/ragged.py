@@ -56,6 +56,11 @@ class Ragged:
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.offsets)
 
+    def lengths_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The lengths of the given rows, without a look at any other."""
+        lengths: NDArray[np.int64] = self.offsets[rows + 1] - self.offsets[rows]
+        return lengths
+
     def padded(self, rows: NDArray[np.int64], fill: float, least: int = 0) -> tuple[Array, NDArray[np.bool_]]:
         """The given rows as one rectangle and a mask that is True where a value is real.
 
@@ -67,8 +72,7 @@ class Ragged:
         Returns:
             `(len(rows), longest, ...)` in the values' dtype, filled up with `fill`, and its mask `(len(rows), longest)`.
         """
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
+        starts, lengths = self.offsets[rows], self.lengths_of(rows)
         longest = int(lengths.max(initial=least))
         mask = np.arange(longest) < lengths[:, None]
         padded = np.full((len(rows), longest, *self.values.shape[1:]), fill, dtype=self.values.dtype)
@@ -77,6 +81,6 @@ class Ragged:
 
     def select(self, rows: NDArray[np.int64]) -> Ragged:
         """The given rows alone, in that order."""
-        lengths = self.lengths[rows]
+        lengths = self.lengths_of(rows)
         values = self.values[spans(self.offsets[rows], lengths)]
         return Ragged(values, np.concatenate(([0], np.cumsum(lengths))))

@@ -91,7 +91,7 @@ class TokenizedSplit:
         return replace(self, views={key: self.views[key] for key in views})
 
     def counts(self, rows: Rows, step: Step | None = None) -> dict[Unit, int]:  # noqa: ARG002
-        lengths = self.learner.lengths[rows]
+        lengths = self.learner.input_ids.lengths_of(rows)
         tokens, pairs = int(lengths.sum()), int(np.square(lengths).sum())
         return {"rows": len(rows), "targets": self.task.kind.count_targets(self, rows), "tokens": tokens, "pairs": pairs}
 

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedType, LoggerType
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, LoggerType
 
 from stillhouse.config import EngineConfig
 from stillhouse.errors import UserError, unknown_name
 from stillhouse.machine.allocator import keep_freed_memory
+
+# The others wait for the first process while it prepares a corpus or scores rows, which may take many hours; what starts the
+# processes ends all of them when one dies.
+PATIENCE = timedelta(days=7)
 
 
 def has_bfloat16() -> bool:
@@ -59,6 +64,7 @@ def build_accelerator(config: EngineConfig, folder: Path | None = None) -> Accel
         mixed_precision=mixed_precision,
         log_with=list(config.trackers) or None,
         project_dir=None if folder is None else str(folder),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UserError(

@@ -99,8 +99,8 @@ class Session:
         if (warning := untested_transformers()) is not None:
             self.console.warn(warning)
         started = time.perf_counter()
+        prepared = prepare(config) if config.has_task else None  # first: a corpus may take long
         general = self.general(config)
-        prepared = prepare(config) if config.has_task else None
         whole = prepared.config if prepared is not None else with_precision(config)
         preparing = time.perf_counter() - started
         if accelerator.is_main_process:  # which makes the folder, perhaps while another process is still on its way here
