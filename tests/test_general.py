@@ -126,9 +126,8 @@ def test_a_task_after_the_corpus_in_one_run(shelf, out, method, capsys):
 def seconds_of(metrics):
     """What the general phase's stages took, and the student's on the task."""
     general = {stage["name"] for stage in metrics["general"]["stages"]}
-    stages = [stage for stage in metrics["stages"] if stage["name"] != "teacher"]
-    parts = ([stage for stage in stages if (stage["name"] in general) == is_general] for is_general in (True, False))
-    return [sum(stage["seconds"] for stage in part) for part in parts]
+    on_task = [stage for stage in metrics["stages"] if stage["name"] not in {*general, "teacher"}]
+    return [sum(stage["seconds"] for stage in stages) for stages in (metrics["general"]["stages"], on_task)]
 
 
 def load_stage(method):

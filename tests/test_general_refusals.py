@@ -68,7 +68,7 @@ REFUSALS = {
     "--corpus text.txt --method minilm --assistant 3x12": "is smaller than the student",
     "--corpus text.txt --method minilm --assistant 3x48": "is larger than the teacher",
     "--corpus text.txt --method minilm --assistant three": "assistant 'three' is no shape",
-    "--corpus text.txt --method finetune --assistant 3x24": "method finetune has no teacher",
+    "--corpus text.txt --method finetune --assistant 3x24": "an assistant learns from the teacher and teaches",
     "--corpus text.txt --method minilm --set method.stages.general.batch_size=100000": "fewer than a batch of 100,000",
 }
 

@@ -49,7 +49,8 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
     yield from _check_corpus(config)
     if not (method.uses_teacher or config.general_method.uses_teacher) and config.assistant is not None:
         yield Finding(
-            f"--assistant is given, but method {method.name} has no teacher between whom and the student it could stand",
+            f"--assistant is given, but method {method.name} has no teacher: "
+            "an assistant learns from the teacher and teaches the student",
             expected="a method that learns from a teacher",
             fix="leave --assistant out",
         )
