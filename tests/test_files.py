@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 from collections import namedtuple
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 from stillhouse import UserError
-from stillhouse.files import given_path, require_writable, sweep, write_atomically, write_folder, write_text
+from stillhouse.files import given_path, require_writable, sweep, temporary_beside, write_atomically, write_folder, write_text
+from stillhouse.writers import is_writing, writer_mark
 from tests.commands import distil, leave, refused
 
 
@@ -113,6 +115,33 @@ def test_what_killed_writers_left_is_swept_when_they_are_long_gone(tmp_path):
         os.utime(tmp_path / name, (0, 0))
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".new.1-b.tmp", "mine"]
+
+
+def write_and_die(path: Path):
+    """In a process of its own, which is killed while it writes."""
+    write_folder(path, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a system that does not tell of its processes")
+def test_what_a_writer_leaves_is_swept_as_soon_as_it_is_dead_and_not_before(tmp_path, server):
+    process = server.Process(target=write_and_die, args=(tmp_path / "killed",))
+    process.start()
+    process.join(120)
+    (left,) = tmp_path.iterdir()
+    own = temporary_beside(tmp_path / "alive")  # for hours nothing is added to a folder whose files grow
+    own.mkdir()
+    process, machine, start = writer_mark().split("-")
+    others = f".other.{process}-{'0' * len(machine)}-{start}-a.tmp", f".reused.{process}-{machine}-{int(start, 16) - 1:x}-a.tmp"
+    for name in others:
+        (tmp_path / name).mkdir()
+    os.utime(own, (0, 0))
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {own.name, others[0]}
+    os.utime(tmp_path / others[0], (0, 0))  # of another machine the age tells
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [own.name]
+    assert left.name.startswith(".killed.")
+    assert is_writing("1") is None
 
 
 def loop(path: Path) -> str:

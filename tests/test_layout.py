@@ -16,7 +16,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 
 # Every file and folder of the package, from the ground up: each imports from lower floors alone.
 FLOORS = (
-    ("errors", "console", "task", "features", "speed", "measure"),
+    ("errors", "console", "task", "features", "speed", "measure", "writers"),
     ("documents", "files", "config", "layer_maps"),
     ("sealed",),
     ("machine",),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.errors import StillhouseError, UserError, shown
+from stillhouse.writers import is_writing, writer_mark
 
 # What the folder of a run holds, and that of a comparison.
 RUN_CONFIG, METRICS, LOG, PREDICTIONS, REPORT = "run.yaml", "metrics.json", "log.jsonl", "predictions.jsonl", "report.html"
@@ -28,7 +29,8 @@ COMPARE_CONFIG, COMPARISON, COMPARISON_TABLE, INPUTS = "compare.yaml", "comparis
 COMPARED_RUNS, SHARED_TEACHERS = "rows", "teachers"
 
 LEFTOVERS = ".*.tmp"  # the names of temporary files and folders, which a killed process leaves behind
-STALE_SECONDS = 3600.0  # age at which their writers are long gone
+_LEFTOVER = r"\..*\.(\d+(?:-[0-9a-f]+){0,2}?)(?:-[0-9a-f]+)?\.tmp"  # with the mark of the writer
+STALE_SECONDS = 3600.0  # age at which writers of whom nothing is known are long gone
 
 
 @contextmanager
@@ -165,12 +167,12 @@ def _is_part(file: Path, read: Path) -> bool:
 
 def is_leftover(path: Path) -> bool:
     """Whether a temporary file or folder is one of ours, by its name and owner."""
-    return re.fullmatch(r"\..*\.\d+(-[0-9a-f]+)?\.tmp", path.name) is not None and is_ours(path)
+    return re.fullmatch(_LEFTOVER, path.name) is not None and is_ours(path)
 
 
 def temporary_beside(path: Path) -> Path:
     """A name of its own for what is not finished, one of `LEFTOVERS`."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    return path.with_name(f".{path.name}.{writer_mark()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -226,11 +228,18 @@ def is_ours(path: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Deletes what writers of ours have left behind that are long gone."""
+    """Deletes what writers of ours have left behind: at once where they are known to be gone, else when they must be."""
     for leftover in filter(is_leftover, folder.glob(LEFTOVERS)):
         with suppress(OSError):  # another process may be sweeping
-            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+            if _is_given_up(leftover):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _is_given_up(leftover: Path) -> bool:
+    found = re.fullmatch(_LEFTOVER, leftover.name)
+    assert found is not None
+    is_written = is_writing(found[1])
+    return time.time() - leftover.stat().st_mtime > STALE_SECONDS if is_written is None else not is_written
 
 
 def write_text(path: Path, text: str) -> None:

@@ -301,6 +301,7 @@ def test_a_kill_leaves_nothing_that_is_taken_for_a_corpus(text, tmp_path, monkey
     assert left.name.endswith(".tmp")
     monkeypatch.setenv("STILLHOUSE_CACHE", str(cache))
     assert content(prepare(text)) == whole
+    assert not (left.exists() and os.path.exists("/proc/self/stat"))
 
 
 @pytest.mark.parametrize("name", ["ids.bin", "offsets.bin", "counts.bin", "header.json"])
