@@ -76,7 +76,10 @@ def test_layers_that_came_no_closer():
     metrics = pretraining_of(head=False)
     for layer in metrics["general"]["layers"]:
         layer["after"]["hidden"] = layer["before"]["hidden"] + 0.1
-    assert "came closer to the teacher's by some measures, not by all: hidden states from 0.340 to 0.440, relations" in summary_lines(metrics)[0]
+    assert (
+        "came closer to the teacher's by some measures, not by all: hidden states from 0.340 to 0.440, relations"
+        in summary_lines(metrics)[0]
+    )
     for layer in metrics["general"]["layers"]:
         layer["after"] = dict.fromkeys(layer["after"]) | {"hidden": 1.0}
     said = "came no closer to the teacher's: hidden states from 0.340 to 1.000 (mean"
