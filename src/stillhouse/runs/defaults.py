@@ -6,7 +6,7 @@ from stillhouse.files import out_path
 from stillhouse.machine.engine import resolve_precision
 from stillhouse.runs.checks import check_settings
 from stillhouse.runs.findings import refuse_first
-from stillhouse.runs.names import run_name, short_name
+from stillhouse.runs.names import name_of_all, short_name
 from stillhouse.runs.run_config import RunConfig
 
 
@@ -20,7 +20,7 @@ def with_defaults(config: RunConfig) -> RunConfig:
     method = config.method
     shape = config.student.shape or method.default_student
     baseline = config.data.source == "pydocs" and method.uses_teacher if config.baseline is None else config.baseline
-    unnamed = f"runs/{run_name(config)}-{method.name}-{short_name(shape)}"
+    unnamed = f"runs/{name_of_all(config)}-{method.name}-{short_name(shape)}"
     return config.model_copy(
         update={
             "student": config.student.model_copy(update={"shape": shape}),
