@@ -53,6 +53,8 @@ REFUSALS = {
     "--corpus text.txt --method theseus": "method theseus learns from the rows of a task alone",
     "--corpus text.txt --method minilm --baseline": "no task on which a baseline could be scored",
     "--corpus text.txt --method minilm --text body": "--set corpus.text=...",
+    "--corpus text.txt --method minilm --teacher-features store": "features of plain text are not kept",
+    "--corpus text.txt --method minilm --store kept": "--store is given, but there is no task",
     "--corpus text.txt --method minilm --max-length 64": "--set corpus.block_length=...",
     "--corpus text.txt --method minilm --set student.start=fitted": "student.start is fitted",
     "--corpus text.txt --method minilm --set method.stages.general.select_on=last": "select_on: none",

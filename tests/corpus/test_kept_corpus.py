@@ -1,6 +1,7 @@
 """Preparing a corpus once: found again by its content, whole or absent, the same with any number of workers."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -302,6 +303,17 @@ def test_a_kill_leaves_nothing_that_is_taken_for_a_corpus(text, tmp_path, monkey
     monkeypatch.setenv("STILLHOUSE_CACHE", str(cache))
     assert content(prepare(text)) == whole
     assert not (left.exists() and os.path.exists("/proc/self/stat"))
+
+
+def test_files_are_read_through_once_in_a_process(text, monkeypatch):
+    kept, real, read = prepare(text), hashlib.file_digest, []
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, *rest: read.append(file.name) or real(file, *rest))
+    monkeypatch.chdir(text.parent)
+    assert prepare(text.name).folder == kept.folder
+    assert read == []
+    text.write_text(text.read_text().replace("the", "a", 1))
+    assert prepare(text).folder != kept.folder
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("name", ["ids.bin", "offsets.bin", "counts.bin", "header.json"])

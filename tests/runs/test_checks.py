@@ -1,8 +1,11 @@
 """A group of checks gives all that it finds; a run stops at the first finding that refuses it."""
 
+from types import SimpleNamespace
+
 import pytest
 from tests.tiny_models import make_tokenizer
 from tests.toy_splits import TEXTS, TOY_TASKS
+from torch import nn
 
 from stillhouse import UserError, distill
 from stillhouse.config import StageConfig
@@ -11,7 +14,8 @@ from stillhouse.data.tokenize import encode
 from stillhouse.method import Stage
 from stillhouse.objectives.hard_labels import HardLabels
 from stillhouse.objectives.hidden_mse import HiddenMSE
-from stillhouse.runs.checks import check_lengths, check_settings, check_stages, check_tokens
+from stillhouse.runs.checks import bytes_needed, check_lengths, check_settings, check_stages, check_tokens
+from stillhouse.runs.defaults import with_defaults
 from stillhouse.runs.findings import Finding, refusal, refuse_first
 from stillhouse.runs.options import config_from_options
 from stillhouse.task import load_kind
@@ -113,3 +117,37 @@ def test_a_check_that_raises_has_found_what_it_raises():
 
     assert list(refusal(check)) == [Finding("given", "expected", "fix")]
     assert list(refusal(lambda: None)) == []
+
+
+def test_features_are_kept_where_there_is_a_task():
+    options = {"corpus": "a.txt", "method": "minilm", "teacher_features": "store", "store": "kept"}
+    assert starts(check_settings(config_from_options(options))) == ["--teacher-features store"]
+    assert list(check_settings(config_from_options(options | {"data": "data.csv"}))) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "out"),
+    [
+        ({"data": "d.csv"}, "runs/d-minilm-2x24"),
+        ({"corpus": ["c.txt", "e.txt"]}, "runs/c-minilm-2x24"),
+        ({"data": "d.csv", "corpus": "c.txt"}, "runs/d-c-minilm-2x24"),
+    ],
+)
+def test_runs_on_other_text_have_other_folders(given, out):
+    assert with_defaults(config_from_options({"method": "minilm", "student": "2x24", **given})).out == out
+
+
+def part(teacher, *learners, fits_teacher):
+    """What a part of a run trains; each model has so many weights of 4 bytes."""
+    models = [SimpleNamespace(encoder=nn.Linear(weights, 1, bias=False)) for weights in (teacher, *learners)]
+    learning = [SimpleNamespace(model=model) for model in models[1:]]
+    return SimpleNamespace(teacher=models[0], learners=learning, fits_teacher=fits_teacher)
+
+
+def test_room_for_every_model_that_stays_beside_the_one_in_training():
+    general, task = part(100, 7, fits_teacher=True), part(100, 7, fits_teacher=True)
+    assert bytes_needed(None, general) == 4 * 8 * 100
+    assert bytes_needed(task, None) == 4 * 8 * 100
+    assert bytes_needed(task, general) == 4 * (2 * 100 + 2 * 7 + 8 * 100)
+    assert bytes_needed(part(100, 70, 65, fits_teacher=True), general) == 4 * (2 * 100 + 2 * 7 + 2 * 100 + 2 * 70 + 10 * 65)
+    assert bytes_needed(part(100, 7, fits_teacher=False), None) == 4 * 10 * 7

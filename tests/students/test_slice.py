@@ -1,5 +1,7 @@
 """A narrower student that starts as a slice of its teacher."""
 
+import weakref
+
 import pytest
 import torch
 from tests.features import needing
@@ -12,6 +14,7 @@ from stillhouse.errors import UserError
 from stillhouse.layer_maps import first, uniform
 from stillhouse.models.adapter import compute_features, named_stack, stack_name
 from stillhouse.models.loading import build_encoder
+from stillhouse.students import slice
 from stillhouse.students.build import build_student
 from stillhouse.students.slice import check_sliceable
 from stillhouse.task import MASKED_LM, Task, load_kind
@@ -139,6 +142,39 @@ def test_a_slice_is_the_same_again_and_draws_nothing():
     assert torch.equal(one["classifier.weight"], fresh.classifier.weight)
     assert start.description == "fresh weights, 2 layers x 16"
     assert built("2x24", teacher, start="fresh")[1].is_fresh
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_the_order_in_which_is_summed_changes_no_bit(family):
+    """Which is another with another number of threads; here rows of the text come in another order."""
+    teacher = encoder(family, 24)
+    order = torch.randperm(len(IDS), generator=torch.Generator().manual_seed(1))
+    one = built("2x16", teacher)[0].state_dict()
+    other = built("2x16", teacher, text=[Inputs(IDS[order], MASK[order], torch.zeros_like(IDS))])[0].state_dict()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_products_of_one_layer_are_held_at_once(monkeypatch):
+    """They take a hundred megabytes a layer."""
+    held, most, real = weakref.WeakSet(), [], slice._Moments.add
+
+    def add(self, vectors):
+        real(self, vectors)
+        held.add(self)
+        most.append(sum(torch.is_tensor(one.products) for one in held))
+
+    monkeypatch.setattr(slice._Moments, "__hash__", object.__hash__)
+    monkeypatch.setattr(slice._Moments, "add", add)
+    built("4x16", encoder("bert", 24))
+    assert max(most) == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_teacher_that_has_taught_on_a_gpu():
+    teacher = encoder("bert", 24)
+    near = built("2x16", teacher)[0].state_dict()
+    far = built("2x16", teacher.cuda())[0].state_dict()
+    assert all(torch.allclose(tensor, far[name], atol=1e-3) for name, tensor in near.items())
 
 
 def test_of_the_teachers_width_it_is_a_copy_and_says_so():

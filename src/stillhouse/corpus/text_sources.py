@@ -79,8 +79,15 @@ def _without_copies(sources: Sequence[TextSource], say: Callable[[str], None]) -
     return list(first.values())
 
 
+# Of the files that this process has read through: every run of a comparison asks for the same ones.
+_digests: dict[tuple[Path, str, tuple[int, int]], str] = {}
+
+
 def _file_source(file: TextFile, name: str, column: str | None) -> TextSource:
-    state, digest = file.state(), file.digest()
+    state = file.state()
+    known = file.path.resolve(), file.suffix, state
+    if known not in _digests:
+        _digests[known] = file.digest()
 
     def check() -> None:
         if file.state() != state:
@@ -93,7 +100,7 @@ def _file_source(file: TextFile, name: str, column: str | None) -> TextSource:
                 check()
         check()
 
-    return TextSource(name, str(file.path), digest, file.text_bytes(), read)
+    return TextSource(name, str(file.path), _digests[known], file.text_bytes(), read)
 
 
 # The hub.

@@ -145,6 +145,13 @@ def _check_corpus(config: RunConfig) -> Iterator[Finding]:
             expected="--data beside --corpus",
             fix="leave --baseline out; `--method finetune --corpus` trains such a student",
         )
+    if config.teacher.features == "store" or config.teacher.store is not None:
+        option = "--teacher-features store" if config.teacher.features == "store" else "--store"
+        yield Finding(
+            f"{option} is given, but there is no task: features of plain text are not kept",
+            expected="--data beside --corpus",
+            fix="leave it out",
+        )
     usual = DataConfig()
     for name, value in config.data:
         if name != "source" and value != getattr(usual, name):
@@ -275,16 +282,20 @@ def check_space(needed: int, folder: Path) -> Iterator[Finding]:
 def bytes_needed(prepared: Prepared | None, general: General | None) -> int:
     """What the run folder holds at its fullest, with a little to spare.
 
-    A stage has two checkpoints for a moment, with AdamW's two moments beside the weights, and its best weights: 7 models.
-    Of each stage before it the final weights are kept twice.
+    While a model is trained a stage has two checkpoints for a moment, with AdamW's two moments beside the weights, and its best
+    weights: 7 models; a student may have several stages, and a baseline. Afterwards a model's last weights are there twice, in
+    a checkpoint and in its folder.
     """
 
     def size(model: Model) -> int:
         return sum(int(tensor.nbytes) for tensor in model.encoder.state_dict().values())
 
-    needed = 0
-    for learners in (part.learners for part in (general, prepared) if part is not None):
-        needed += sum(2 * size(learner.model) for learner in learners) + 8 * size(learners[-1].model)
-    fits = (prepared is not None and prepared.fits_teacher) or (general is not None and general.fits_teacher)
-    teacher = prepared.teacher if prepared is not None else None if general is None else general.teacher
-    return max(8 * size(teacher), 2 * size(teacher) + needed) if fits and teacher is not None else needed
+    left = fullest = 0
+    for part in (general, prepared):
+        if part is None:
+            continue
+        trained = [(8, part.teacher)] if part.fits_teacher and part.teacher is not None else []
+        for copies, model in trained + [(10, learner.model) for learner in part.learners]:
+            fullest = max(fullest, left + copies * size(model))
+            left += 2 * size(model)
+    return fullest

@@ -8,7 +8,7 @@ from stillhouse.machine.engine import resolve_precision
 from stillhouse.models.spec import is_layers_by_width
 from stillhouse.runs.checks import check_settings
 from stillhouse.runs.findings import refuse_first
-from stillhouse.runs.names import run_name, short_name
+from stillhouse.runs.names import name_of_all, short_name
 from stillhouse.runs.run_config import RunConfig
 
 # How a teacher learns language that is made from nothing, where nobody says otherwise.
@@ -27,7 +27,7 @@ def with_defaults(config: RunConfig) -> RunConfig:
         teacher = teacher.model_copy(update={"masked_lm": NEW_TEACHER})
     shape = config.student.shape or method.default_student
     baseline = config.data.source == "pydocs" and method.uses_teacher if config.baseline is None else config.baseline
-    unnamed = f"runs/{run_name(config)}-{method.name}-{short_name(shape)}"
+    unnamed = f"runs/{name_of_all(config)}-{method.name}-{short_name(shape)}"
     return config.model_copy(
         update={
             "student": config.student.model_copy(update={"shape": shape}),

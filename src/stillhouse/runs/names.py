@@ -12,6 +12,12 @@ def run_name(config: RunSettings) -> str:
     return data_name(config.corpus.source[0] if config.data.source is None else config.data.source)
 
 
+def name_of_all(config: RunSettings) -> str:
+    """Short name of all that a run learns from: `data-corpus` where it has both."""
+    given = ([] if config.data.source is None else [config.data.source]) + list(config.corpus.source[:1])
+    return "-".join(map(data_name, given))
+
+
 def data_name(source: str) -> str:
     """Short name of the data: the file without its endings, or the last part of a name."""
     if source.startswith("hub:"):

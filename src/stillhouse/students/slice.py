@@ -14,7 +14,8 @@ which the last is the same for all keys. Scores are divided by the root of a hea
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -91,16 +92,21 @@ class _Widths(NamedTuple):
 
 @dataclass
 class _Moments:
-    """Of vectors, one a token: their number, sum, and sum of products."""
+    """Of vectors, one a token: their number, sum, sum of squares and, where there is a covariance, of products."""
 
+    has_covariance: bool
     count: int = 0
     total: Any = 0.0
+    squared: Any = 0.0
     products: Any = 0.0
 
     def add(self, vectors: Tensor) -> None:
+        vectors = vectors.double()
         self.count += len(vectors)
-        self.total = self.total + vectors.sum(0, dtype=torch.float64)
-        self.products = self.products + (vectors.T @ vectors).double()
+        self.total = self.total + vectors.sum(0).cpu()
+        self.squared = self.squared + vectors.square().sum(0).cpu()
+        if self.has_covariance:
+            self.products = self.products + (vectors.T @ vectors).cpu()
 
     @property
     def mean(self) -> Tensor:
@@ -109,24 +115,43 @@ class _Moments:
 
     @property
     def squares(self) -> Tensor:
-        squares: Tensor = self.products.diagonal() / self.count
+        squares: Tensor = self.squared / self.count
         return squares
 
     @property
     def variance(self) -> Tensor:
         return (self.squares - self.mean.square()).clamp_min(0)
 
+    def covariance(self, parts: int) -> Tensor:
+        """Within each of some equal parts; to 16 bits: less than its error, and all that depends on the order of sums."""
+        covariance: Tensor = self.products / self.count
+        covariance -= torch.outer(self.mean, self.mean)
+        scale = torch.exp2(self.variance.clamp_min(1e-30).log2().div(2).round())
+        covariance /= scale[:, None] * 2**-16
+        covariance.div_(scale).round_().mul_(scale).mul_(scale[:, None] * 2**-16)
+        side = len(covariance) // parts
+        for start in range(0, len(covariance) if parts > 1 else 0, side):
+            covariance[start : start + side, :start] = 0
+            covariance[start : start + side, start + side :] = 0
+        return covariance
+
     def fold(self, kept: Tensor, parts: int = 1) -> _Fold:
         """The least-squares guess of the whole from what is kept, each of some equal parts by itself."""
-        covariance = self.products / self.count - torch.outer(self.mean, self.mean)
-        side = len(covariance) // parts
-        covariance = covariance * torch.kron(torch.eye(parts), torch.ones(side, side))
+        covariance = self.covariance(parts)
         own = covariance[kept][:, kept]
         # The fewer tokens there are for each unknown, the less they are believed.
         own.diagonal().add_(len(kept) / parts / self.count * own.diagonal().mean() + 1e-12)
         matrix = torch.linalg.solve(own, covariance[kept]).T
         matrix[kept] = torch.eye(len(kept), dtype=matrix.dtype)
         return _Fold(matrix.float(), (self.mean - matrix @ self.mean[kept]).float())
+
+
+class _Call(NamedTuple):
+    """What a part of a model was called with, and which of the tokens are real."""
+
+    is_real: Tensor
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -148,7 +173,7 @@ class _Cut:
         owner = name.rpartition(".")[0]
         fold = self.folds.get(owner)
         if fold is not None:
-            tensor = tensor @ fold.matrix if tensor.ndim == 2 else tensor + module.weight @ fold.offset
+            tensor = tensor @ fold.matrix if tensor.ndim == 2 else tensor + module.weight.cpu() @ fold.offset
         elif tensor.ndim == 2:
             tensor = _kept(tensor, 1, self.by_size.get(tensor.shape[1]))
         if isinstance(module, nn.Embedding) or tensor.ndim == 0:
@@ -172,6 +197,9 @@ def slice_weights(
 ) -> Start:
     """Gives a narrower student what matters most of its teacher's embeddings and of chosen layers.
 
+    The number of threads changes no bit of it where it changes none of what the teacher says, as on a CPU; on a GPU, or
+    another kind of CPU, the last bits are others.
+
     Args:
         student: Changed in place; of the teacher's family, with as many heads and no wider anywhere.
         teacher: Left as it is.
@@ -188,7 +216,8 @@ def slice_weights(
     own = _widths(student, _layer_maps(student, stack, 0)[0])
     with torch.no_grad(), evaluating(teacher):
         cut = _first(teacher, used, own) if text is None else _most_important(teacher, used, own, stack, text)
-        copied = _write(student, teacher, partial(student_names, stack=stack, blocks=blocks), cut)
+        with _one_thread():
+            copied = _write(student, teacher, partial(student_names, stack=stack, blocks=blocks), cut)
         copied += copy_token_bias(student, teacher)
     held, fresh = told_apart(student, copied)
     which = "the first " if text is None else ""
@@ -311,27 +340,47 @@ def _most_important(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Width
     heads, width = head_count(teacher.config), _widths(teacher, used[0])
     narrow = [] if width.embedding == width.hidden else _reading(teacher, width.embedding, stack)
     reads = [name for maps in used for name in (maps.query, maps.output, maps.up, maps.down)] + narrow
-    read, given = _moments(teacher, reads, [name for maps in used for name in (maps.query, maps.key)], text)
+    parts = [*dict.fromkeys(_block_of(maps, stack) for maps in used), *narrow]
+    with _watching(teacher, reads, [name for maps in used for name in (maps.query, maps.key)]) as watch:
+        calls = watch.read_text(text, parts)
+    read, given = watch.read, watch.given
     for maps in used:
         read[maps.key] = read[maps.value] = read[maps.query]
 
     def share(name: str) -> Tensor:
-        matters: Tensor = read[name].variance * _linear(teacher, name).weight.double().square().sum(0)
+        matters: Tensor = read[name].variance * _linear(teacher, name).weight.double().square().sum(0).cpu()
         return matters / matters.sum().clamp_min(1e-30)
 
     hidden = _top(sum(share(name) for maps in used for name in (*maps[:3], maps.up)), own.hidden)
     by_size = {width.hidden: hidden}
     if narrow:
         by_size[width.embedding] = _top(sum(share(name) for name in narrow), own.embedding)
-    choices = {}
-    for maps in used:
-        key = _in_heads(given[maps.query].squares * given[maps.key].variance, heads, own.head)
-        query = given[maps.key].fold(key, heads).matrix.T * (own.head / width.head) ** 0.5
-        value = _in_heads(share(maps.output), heads, own.head)
-        choices[maps] = _Choice(key, value, _top(share(maps.down), own.neurons), query)
-    cut = _cut(by_size, hidden, choices, lambda name, kept: read[name].fold(kept))
-    cut.folds.update({name: read[name].fold(by_size[width.embedding]) for name in narrow})
+    choices: dict[_Maps, _Choice] = {}
+    folds: dict[str, _Fold] = {}
+    for part in parts:  # one after the other: products of all at once would take a hundred megabytes a layer
+        layers = [maps for maps in used if _block_of(maps, stack) == part]
+        reads = [name for maps in layers for name in (maps.query, maps.output, maps.up, maps.down)] or [part]
+        with _watching(teacher, reads, [maps.key for maps in layers], has_covariance=True) as watch:
+            watch.again(part, calls.pop(part))
+        with _one_thread():
+            for maps in layers:
+                key = _in_heads(given[maps.query].squares * given[maps.key].variance, heads, own.head)
+                query = watch.given[maps.key].fold(key, heads).matrix.T * (own.head / width.head) ** 0.5
+                value, neurons = _in_heads(share(maps.output), heads, own.head), _top(share(maps.down), own.neurons)
+                choices[maps] = _Choice(key, value, neurons, query)
+                kept = dict(zip(maps, choices[maps].reads(hidden), strict=True))
+                folds |= {name: watch.read[name].fold(kept[name]) for name in maps if name in watch.read}
+                folds[maps.key] = folds[maps.value] = folds[maps.query]
+            if part in narrow:
+                folds[part] = watch.read[part].fold(by_size[width.embedding])
+    cut = _cut(by_size, hidden, choices, lambda name, _: folds[name])
+    cut.folds.update({name: folds[name] for name in narrow})
     return cut
+
+
+def _block_of(maps: _Maps, stack: str) -> str:
+    """The name of the block that some maps are in."""
+    return f"{stack}.{maps.query.removeprefix(f'{stack}.').partition('.')[0]}"
 
 
 def _reading(model: PreTrainedModel, width: int, stack: str) -> list[str]:
@@ -345,40 +394,91 @@ def _reading(model: PreTrainedModel, width: int, stack: str) -> list[str]:
 
 def _top(matters: Any, count: int) -> Tensor:
     """The most important, in their old order."""
-    return torch.as_tensor(matters).topk(count).indices.sort().values
+    return _ranked(torch.as_tensor(matters))[:count].sort().values
 
 
 def _in_heads(matters: Tensor, heads: int, count: int, *, order: bool = False) -> Tensor:
     """The most important of every head, in their old order or in that of importance."""
     own = matters.view(heads, -1)
-    chosen = own.topk(count).indices
+    chosen = _ranked(own)[:, :count]
     chosen = chosen if order else chosen.sort().values
     return (chosen + own.shape[1] * torch.arange(heads).unsqueeze(1)).flatten()
 
 
-def _moments(
-    teacher: PreTrainedModel, reads: Sequence[str], gives: Sequence[str], text: SampleText
-) -> tuple[dict[str, _Moments], dict[str, _Moments]]:
-    """Of what linear maps read, and of what others give, over the real tokens of some text."""
-    read, given = ({name: _Moments() for name in names} for names in (reads, gives))
-    is_real = torch.empty(0)
+def _ranked(matters: Tensor) -> Tensor:
+    """Numbers in the order of importance; of those that differ in the last bits of a sum alone the first comes first."""
+    return matters.float().argsort(descending=True, stable=True)
 
-    def keep(name: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if name in read:
-            read[name].add(inputs[0][is_real])
-        if name in given:
-            given[name].add(output[is_real])
 
-    names = dict.fromkeys((*reads, *gives))
-    handles = [_linear(teacher, name).register_forward_hook(partial(keep, name)) for name in names]
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Lets sums have one order, however many threads there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        for inputs in text():
-            is_real, arguments = inputs.mask.bool(), inputs.arguments()
-            teacher.base_model(**{name: arguments[name] for name in input_names(teacher)})
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Watch:
+    """Moments of what linear maps read, and of what others give, over real tokens; see `_watching`."""
+
+    def __init__(self, model: PreTrainedModel, reads: Sequence[str], gives: Sequence[str], has_covariance: bool) -> None:
+        self.model = model
+        self.read, self.given = ({name: _Moments(has_covariance) for name in names} for names in (reads, gives))
+        self.is_real = torch.empty(0)
+
+    def see(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if name in self.read:
+            self.read[name].add(inputs[0][self.is_real])
+        if name in self.given:
+            self.given[name].add(output[self.is_real])
+
+    def read_text(self, text: SampleText, parts: Sequence[str]) -> dict[str, list[_Call]]:
+        """Lets the model read some text; gives what some of its parts were called with."""
+        calls: dict[str, list[_Call]] = {name: [] for name in parts}
+
+        def keep(name: str, _: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+            calls[name].append(_Call(self.is_real, arguments, options))
+
+        handles = [_linear(self.model, name).register_forward_pre_hook(partial(keep, name), with_kwargs=True) for name in parts]
+        try:
+            for inputs in text():
+                moved = inputs.changed(lambda tensor: tensor.to(self.model.device))
+                self.is_real, arguments = moved.mask.bool(), moved.arguments()
+                self.model.base_model(**{name: arguments[name] for name in input_names(self.model)})
+        finally:
+            for handle in handles:
+                handle.remove()
+        return calls
+
+    def again(self, part: str, calls: Sequence[_Call]) -> None:
+        """Lets a part of the model alone do once more what it has done."""
+        for self.is_real, arguments, options in calls:
+            _linear(self.model, part)(*arguments, **options)
+
+
+@contextmanager
+def _watching(
+    model: PreTrainedModel, reads: Sequence[str], gives: Sequence[str], *, has_covariance: bool = False
+) -> Iterator[_Watch]:
+    """Inside the block moments are collected while the model runs.
+
+    Args:
+        model: Whose linear maps these are.
+        reads: Names of those whose inputs are looked at.
+        gives: Names of those whose outputs are.
+        has_covariance: Whether of products, too.
+    """
+    watch = _Watch(model, reads, gives, has_covariance)
+    names = dict.fromkeys((*reads, *gives))
+    handles = [_linear(model, name).register_forward_hook(partial(watch.see, name)) for name in names]
+    try:
+        yield watch
     finally:
         for handle in handles:
             handle.remove()
-    return read, given
 
 
 def _write(student: PreTrainedModel, teacher: PreTrainedModel, own_names: Callable[[str], list[str]], cut: _Cut) -> list[str]:
@@ -389,7 +489,7 @@ def _write(student: PreTrainedModel, teacher: PreTrainedModel, own_names: Callab
         names = own_names(name)
         if not names or (name.startswith("pooler.") and name not in targets):
             continue
-        narrow = cut.of(name, tensor, base.get_submodule(name.rpartition(".")[0]))
+        narrow = cut.of(name, tensor.cpu(), base.get_submodule(name.rpartition(".")[0]))
         for own in names:
             targets[own].copy_(narrow)
             copied.append(full_name(student, own))
