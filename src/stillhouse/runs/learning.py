@@ -24,8 +24,8 @@ from stillhouse.runs.names import run_name
 from stillhouse.runs.prepared import Learner
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, load_student, plan_student
+from stillhouse.students.moments import SampleText
 from stillhouse.students.shape import is_shape, parse_shape
-from stillhouse.students.slice import SampleText
 from stillhouse.task import Head
 
 STREAMS: dict[Role, int] = {"teacher": FRESH_TEACHER, "assistant": FRESH_ASSISTANT, "student": FRESH_STUDENT}

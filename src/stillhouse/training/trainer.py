@@ -21,7 +21,7 @@ from stillhouse.data.batch import Batch
 from stillhouse.data.seeds import process_seed
 from stillhouse.data.text import Rows, Step, Text, Unit, training_order
 from stillhouse.errors import NotFinite, TrainingDiverged
-from stillhouse.features import LOGITS, VOCABULARY
+from stillhouse.features import LOGITS
 from stillhouse.files import checksum_of, write_atomically
 from stillhouse.method import Role, Stage
 from stillhouse.models.capture import attend_in_blocks
@@ -169,7 +169,7 @@ class Trainer:
         """The engine's module and optimiser, and what of the module is trained."""
         optimizer = build_optimizer(self.student, self.stage.config, self.student.encoder, self.stage.trained)
         # What follows the last layer that is read gets no gradient, nor does what Theseus does not draw.
-        is_partly_idle = self.student.may_rest or not self.student.needs & {LOGITS, VOCABULARY}
+        is_partly_idle = self.student.may_rest or LOGITS not in self.student.needs
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=is_partly_idle)
         self.module, self.optimizer = self.accelerator.prepare(self.student, optimizer)
         self.trainable = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
