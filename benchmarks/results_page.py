@@ -59,6 +59,18 @@ def _comparison(name: str, title: str, found: Record) -> str:
     return f"{title}\n\n{about}\n\n{table(columns, rows)}\n{made}"
 
 
+def starts() -> str:
+    """A narrower student that starts as a slice of its teacher, beside one that starts fresh."""
+    found = record("starts")
+    rows = []
+    for one in found["pairs"]:
+        sides = (points(one[f"{start}_mean"]) for start in ("fresh", "slice"))
+        seeds = ", ".join(map(str, one["seeds"]))
+        rows.append([one["set"], metric_name(one["metric"]), f"`{one['method']}`", seeds, *sides, gain(one)])
+    columns = ["set", "metric", "method", "seeds", "fresh", "slice", "difference"]
+    return f"{table(columns, rows)}\n{source('starts', found, environment(found))}"
+
+
 def pool() -> str:
     """The gains over several sets."""
     found = record("pool")
@@ -167,5 +179,5 @@ def products() -> str:
 
 
 PAGE: dict[str, Callable[[], str]] = {
-    part.__name__: part for part in (sets, pool, seeds, runs, bench, steps, throughput, precision, products)
+    part.__name__: part for part in (sets, starts, pool, seeds, runs, bench, steps, throughput, precision, products)
 }

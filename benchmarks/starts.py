@@ -3,7 +3,7 @@
     python benchmarks/starts.py stsb sst2-2000-labels --data FOLDER [--out runs/starts] [--json docs/results/starts.json]
 
 Each set is used as by `benchmarks/sets.py`, with one learning rate. Both starts have the same seeds, rows and steps. Given
-again, the command goes on with what is missing; with `--json` it writes the pairs that are there.
+again, the command goes on with what is missing; `--only-write` writes the record of the pairs that are there.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--out", type=Path, default=Path("runs/starts"))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only-write", action="store_true", help="run nothing: write the record of what is there")
     options = parser.parse_args()
     methods = options.methods.split(",")
-    for seed in range(1 + max(map(max, SEEDS.values()))):
+    for seed in () if options.only_write else range(1 + max(map(max, SEEDS.values()))):
         for name in (name for name in options.sets if seed in SEEDS[name]):
             for method in methods:
                 for start in STARTS:
                     _run(SETS[name], method, start, seed, options, options.out / name / method / f"{start}-seed{seed}")
-            if options.json:
-                write_json(options.json, _record(options, methods))
+    if options.json:
+        write_json(options.json, _record(options, methods))
 
 
 def _run(protocol: Protocol, method: str, start: str, seed: int, options: argparse.Namespace, out: Path) -> None:

@@ -1,6 +1,10 @@
 """Runs on plain text, alone and before a task: what they leave is a student that plain transformers loads."""
 
 import json
+import os
+import shutil
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,6 +109,9 @@ def test_a_task_after_the_corpus_in_one_run(shelf, out, method, capsys):
     assert "which started from layers" in metrics["student"]["start"]
     names = [stage["name"] for stage in metrics["stages"]]
     assert "relations" not in names  # learnt on the corpus
+    on_corpus, on_task = seconds_of(metrics)
+    assert metrics["cost"]["parts"]["general"] >= on_corpus
+    assert metrics["cost"]["train_seconds"] == metrics["cost"]["parts"]["student"] == pytest.approx(on_task, abs=0.05)
     assert not same(weights(out / "general"), weights(out / "student"))
     capsys.readouterr()
 
@@ -114,6 +121,13 @@ def test_a_task_after_the_corpus_in_one_run(shelf, out, method, capsys):
     later = metrics_of(again)
     assert set(names) - {stage["name"] for stage in later["stages"]} >= {load_stage(method)}
     assert later["general"] == metrics["general"]
+
+
+def seconds_of(metrics):
+    """What the general phase's stages took, and the student's on the task."""
+    general = {stage["name"] for stage in metrics["general"]["stages"]}
+    on_task = [stage for stage in metrics["stages"] if stage["name"] not in {*general, "teacher"}]
+    return [sum(stage["seconds"] for stage in stages) for stages in (metrics["general"]["stages"], on_task)]
 
 
 def load_stage(method):
@@ -262,3 +276,83 @@ def test_two_processes_leave_at_a_mistake(shelf, tmp_path, start_ranks):
         process.join(LIMIT)
         assert process.exitcode == 2, output.read_text()
         assert "holds no text" in output.read_text()
+
+
+def kept_models():
+    root = Path(os.environ["STILLHOUSE_CACHE"]) / "students"
+    return {path.name: path for path in root.iterdir()}
+
+
+def test_what_is_kept_of_an_assistant_alone_is_not_trained_on(shelf, out):
+    """The student's folder is gone, its assistant's is there: both learn anew, from their starts."""
+    arguments = command(shelf, "minilm", "--data", f"{shelf}/data.csv", "--assistant", "3x24")
+    assert leave(*arguments, "--out", str(out)) == 0
+    (student,) = (path for name, path in kept_models().items() if name.endswith("s"))
+    shutil.rmtree(student)
+    again = out.with_name("again")
+    assert leave(*arguments, "--out", str(again)) == 0
+    for name in ("general_assistant", "general", "assistant", "student"):
+        assert same(weights(out / name), weights(again / name)), name
+
+
+def test_what_was_kept_is_written_into_the_run_too(shelf, out, capsys):
+    arguments = command(shelf, "distilbert", "--data", f"{shelf}/data.csv")
+    assert leave(*arguments, "--out", str(out)) == 0
+    capsys.readouterr()
+    other = [one.replace("3x24", "2x24") for one in arguments]
+    again = out.with_name("again")
+    # What fits no head of a teacher, or starts elsewhere, decides nothing here.
+    assert leave(*other, "--seed", "2", "--out", str(again)) == 0
+    assert "is used again" in capsys.readouterr().out
+    assert same(weights(out / "general"), weights(again / "general"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "other"])
+def test_a_damaged_record_of_a_kept_student(shelf, out, capsys, damage):
+    arguments = command(shelf, "minilm", "--data", f"{shelf}/data.csv")
+    assert leave(*arguments, "--out", str(out)) == 0
+    (kept,) = kept_models().values()
+    record = kept / "general.json"
+    if damage == "gone":
+        record.unlink()
+    else:
+        text = record.read_text()
+        record.write_text(text[:50] if damage == "cut" else text.replace("minilm", "minilk"))
+    capsys.readouterr()
+    again = out.with_name("again")
+    assert leave(*arguments, "--out", str(again)) == 0
+    assert "is damaged: it is deleted, and made again" in capsys.readouterr().out
+    assert same(weights(out / "student"), weights(again / "student"))
+
+
+def test_an_assistant_of_theseus_starts_from_the_fitted_teacher(shelf, out):
+    options = f"distill --data {shelf}/data.csv --teacher {shelf}/teacher --student 1x24 --method theseus --assistant 2x24"
+    options += " --set method.stages.replacing.epochs=1 --epochs 1 --allow-weak-teacher --precision fp32"
+    assert leave(*options.split(), "--out", str(out)) == 0
+    teacher, assistant = weights(out / "teacher"), weights(out / "assistant")
+    assert torch.equal(teacher["classifier.weight"], assistant["classifier.weight"])  # which rests in the first stage
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", ["masked_lm_teacher", "assistant-general", "general", "assistant-distil"])
+def test_kill_minus_nine(shelf, start, tmp_path, moment):
+    """With an assistant; the same command then ends as if nothing had been."""
+    arguments = command(shelf, "distilbert", "--data", f"{shelf}/data.csv", "--assistant", "3x24", epochs=4)
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    finish(*start([*arguments, "--out", str(whole)], tmp_path / "other"))
+    process, output = start([*arguments, "--out", str(out)], tmp_path / "cache")
+    deadline, log = time.monotonic() + LIMIT, out / "log.jsonl"
+    while f'{{"stage": "{moment}", "step": 2' not in (log.read_text() if log.exists() else ""):
+        assert process.is_alive(), output.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.join(LIMIT)
+    assert process.exitcode == -9
+    assert not (out / "metrics.json").exists()
+    finish(*start([*arguments, "--out", str(out)], tmp_path / "cache"))
+    (ours, ours_said), (theirs, theirs_said) = result(out), result(whole)
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        assert same(ours[name], theirs[name]), name
+    assert ours_said["general"]["student"] == theirs_said["general"]["student"]

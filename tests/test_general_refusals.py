@@ -1,6 +1,7 @@
 """What cannot be learnt from plain text is refused in words, before anything is trained or written."""
 
 import pytest
+from transformers import AutoModel
 
 from tests import toy_data
 from tests.commands import put, refused
@@ -16,6 +17,9 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_silent(tmp_path / "bare", layers=4)
     make_tiny_checkpoint(tmp_path / "roberta", "roberta", layers=2)
+    padded = AutoModel.from_pretrained(make_silent(tmp_path / "padded", layers=2))
+    padded.resize_token_embeddings(352)
+    padded.save_pretrained(tmp_path / "padded")
     write_text(tmp_path / "text.txt", 60)
     toy_data.classification(tmp_path / "data.csv", rows=60)
     put("few.txt", "\n".join([WORDS] * 5))
@@ -45,7 +49,7 @@ REFUSALS = {
     "--data data.csv --method finetune --set general=distilbert": "but there is no corpus",
     "--corpus text.txt --data data.csv --set general=pkd": "method pkd learns from the rows of a task alone",
     "--corpus text.txt --data data.csv --set general=minlm": "unknown method 'minlm'",
-    "--corpus text.txt --data data.csv --set general.x=1": "unknown key 'general.x': general has name, stages",
+    "--corpus text.txt --data data.csv --set general.x=1": "unknown key 'general.x': general has",
     "--corpus text.txt --method theseus": "method theseus learns from the rows of a task alone",
     "--corpus text.txt --method minilm --baseline": "no task on which a baseline could be scored",
     "--corpus text.txt --method minilm --text body": "--set corpus.text=...",
@@ -53,6 +57,9 @@ REFUSALS = {
     "--corpus text.txt --method minilm --store kept": "--store is given, but there is no task",
     "--corpus text.txt --method minilm --max-length 64": "--set corpus.block_length=...",
     "--corpus text.txt --method minilm --set student.start=fitted": "student.start is fitted",
+    "--corpus text.txt --method minilm --set method.stages.general.select_on=last": "select_on: none",
+    "--corpus text.txt --method distilbert --student padded": "scores 346 tokens and student padded 352",
+    "--data data.csv --method logit --student roberta --assistant 3x24": "an assistant stands between them",
     "--set data.source=null --method minilm": "neither data nor a corpus",
     "--corpus text.txt --method distilbert --student 2x12": "--set method.projection=true",
     "--corpus text.txt --method minilm --student offline": "12 heads",
@@ -63,7 +70,7 @@ REFUSALS = {
     "--corpus text.txt --method minilm --assistant 3x12": "is smaller than the student",
     "--corpus text.txt --method minilm --assistant 3x48": "is larger than the teacher",
     "--corpus text.txt --method minilm --assistant three": "assistant 'three' is no shape",
-    "--corpus text.txt --method finetune --assistant 3x24": "method finetune has no teacher",
+    "--corpus text.txt --method finetune --assistant 3x24": "an assistant learns from the teacher and teaches",
     "--corpus text.txt --method minilm --set method.stages.general.batch_size=100000": "fewer than a batch of 100,000",
 }
 

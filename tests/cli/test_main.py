@@ -404,11 +404,14 @@ def test_an_option_of_many_values_may_be_given_once():
 def test_the_command_gives_what_was_typed(monkeypatch, command):
     taken = {}
     monkeypatch.setattr(api, command, lambda **given: taken.update(given))
-    typed = "--transfer a.txt b.txt --label-map x=y --allow-weak-teacher --epochs 2 --store here --set seed=3 --set out=o"
+    typed = "--transfer a.txt b.txt --corpus c.txt d --assistant 6x384 --label-map x=y --allow-weak-teacher --epochs 2"
+    typed += " --store here --set seed=3 --set out=o"
     assert leave(command, *typed.split()) == 0
     options = {name: value for name, value in taken.items() if name in TABLES[command] and value is not None}
     assert options == {
         "transfer": ["a.txt", "b.txt"],
+        "corpus": ["c.txt", "d"],
+        "assistant": "6x384",
         "label_map": ["x=y"],
         "allow_weak_teacher": True,
         "epochs": 2.0,

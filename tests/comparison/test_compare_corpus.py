@@ -9,19 +9,18 @@ from safetensors.torch import load_file
 from tests.comparison.toy_comparison import GIVEN, rows_of
 from tests.general_runs import make_silent, write_text
 from tests.killed import Killed
+from tests.processes import finish
 from tests.toy_data import classification
 
 from stillhouse import UserError, compare, distill
+from stillhouse.api import Comparison
 from stillhouse.training import trainer
 
 pytestmark = pytest.mark.usefixtures("empty_reports")
 
 CHANGES = ["corpus.block_length=16", "corpus.heldout_share=0.1", "teacher.finetune.epochs=1"]
 CHANGES += ["teacher.masked_lm.epochs=0.3", "engine.checkpoint_seconds=0"]
-GENERAL = {
-    "distilbert": "distilbert on text, from layers 1, 4 of teacher",
-    "minilm": "minilm on text, from layers 1, 4 of teacher",
-}
+GENERAL = {method: f"{method} on text, from layers 1, 4 of teacher" for method in ("distilbert", "minilm")}
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +144,32 @@ def test_an_assistant_stands_between_in_a_comparison_too(shelf, tmp_path):
     row = rows_of(found, method="minilm", seed=0)[0]
     (baseline,) = rows_of(found, method="finetune", seed=0)
     assert row["steps"] == baseline["steps"]
+
+
+@pytest.mark.long
+def test_a_new_teacher_learns_language_once(shelf, tmp_path):
+    options = {"teacher": "2x32", "vocab": str(shelf / "teacher"), "students": "1x32", "methods": "minilm", "grid": False}
+    found = run(shelf, tmp_path / "out", **options)
+    assert {row["status"] for row in found.results["rows"]} == {"done"}
+    assert sorted(name for metrics in metrics_of(found) for name in trained(metrics)) == ["general", "masked_lm_teacher"]
+
+
+@pytest.mark.long
+def test_two_processes_compare_on_a_corpus_as_one_does(shelf, tmp_path, start_ranks):
+    options = f"compare --corpus {shelf}/text.txt --data {shelf}/data.csv --teacher {shelf}/teacher --students 2x24,2x20"
+    options += " --methods distilbert --seeds 0 --no-grid --epochs 1 --precision fp32 --allow-weak-teacher"
+    options += "".join(f" --set {change}" for change in [*CHANGES, "methods.distilbert.stages.general.epochs=1"])
+    for processes in (1, 2):
+        arguments = [*options.split(), "--out", str(tmp_path / str(processes))]
+        started = start_ranks(processes, arguments, tmp_path / f"cache{processes}")
+        said = "".join([finish(*one) for one in started])
+        assert said.count("distilbert on 2x20 is left out") == 1
+    one, two = (Comparison(tmp_path / name) for name in ("1", "2"))
+    for row in rows_of(one, status="done"):
+        ours, theirs = (load_file(found.folder / row["run"] / "student" / "model.safetensors") for found in (one, two))
+        for name, tensor in theirs.items():
+            assert torch.allclose(tensor, ours[name], atol=1e-4), name
+    assert len(rows_of(one, status="done")) == 2
 
 
 def test_an_assistant_on_a_task_is_the_methods_alone(shelf, tmp_path):

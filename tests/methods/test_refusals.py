@@ -60,9 +60,9 @@ CASES = {
     "theseus --set method.slope=0 --set method.base=0": "stays at method.base 0 replaces no layer",
     "theseus --labels teacher": "--labels teacher is given, but method theseus learns from gold labels alone",
     "theseus --transfer data.csv": "method theseus, which learns from gold labels alone, leaves text without a label out",
-    "tinybert --teacher mpnet": "stage 'intermediate' reads what is inside its models, which mpnet does not let it",
-    "minilmv2 --teacher mpnet": "stage 'relations' reads what is inside its models, which mpnet does not let it",
-    "theseus --teacher mpnet": "stage 'replacing' replaces their layers, which mpnet does not let it",
+    "tinybert --teacher mpnet": "stage 'intermediate' reads what is inside its models, which the teacher (mpnet) does",
+    "minilmv2 --teacher mpnet": "stage 'relations' reads what is inside its models, which the teacher (mpnet) does",
+    "theseus --teacher mpnet": "stage 'replacing' replaces their layers, which the student (mpnet) does not let it",
     "logit --compat official": "--compat official is given, but there is none for logit",
 }
 

@@ -11,7 +11,7 @@ from stillhouse.models.checkpoint import find_checkpoint
 from stillhouse.models.heads import with_head
 from stillhouse.models.loading import build_encoder, head_config, load_encoder
 from stillhouse.task import MASKED_LM, NO_HEAD, Task, load_kind
-from stillhouse.teachers.kept_models import keep, load_kept
+from stillhouse.teachers.kept_models import fits_kept, keep, load_kept
 
 TASK = Task("t", load_kind("classification"), ("no", "yes", "maybe"))
 HEADS = {"masked": MASKED_LM, "none": NO_HEAD, "task": TASK.head}
@@ -97,7 +97,8 @@ def test_kept_models_with_tied_weights_are_found(tmp_path):
     folder, model = saved(tmp_path / "made")
     assert keep(tmp_path / "kept", folder)
     fresh = build_encoder(AutoConfig.from_pretrained(folder), MASKED_LM)
-    assert load_kept(tmp_path / "kept", fresh, print)
+    assert fits_kept(tmp_path / "kept", fresh, print)
+    load_kept(tmp_path / "kept", fresh)
     for name, tensor in model.state_dict().items():
         assert torch.equal(fresh.state_dict()[name], tensor), name
-    assert not load_kept(tmp_path / "kept", build_encoder(AutoConfig.from_pretrained(folder), TASK.head), print)
+    assert not fits_kept(tmp_path / "kept", build_encoder(AutoConfig.from_pretrained(folder), TASK.head), print)

@@ -207,3 +207,18 @@ def test_the_pareto_front():
     ]
     assert pareto_front(points) == [False, True, False, True, True, False]
     assert pareto_front(points[:1]) == [True]
+
+
+def test_what_was_learnt_from_a_corpus_stands_apart(content):
+    assert "on the corpus" not in lines_table(content).columns
+    content |= {"corpus": "wiki"}
+    for line in content["summary"]:
+        line["general_seconds"] = 125.0
+    assert "Every student has learnt from wiki first, once for all seeds" in comparison_lines(content)[1]
+    table = lines_table(content)
+    column, training = table.columns.index("on the corpus"), table.columns.index("training")
+    assert {len(row.cells) + 1 for row in table.rows} == {len(table.columns)}
+    (cells,) = [row.cells for row in table.rows if row.name == "logit"]
+    assert (cells[column - 1].value, cells[training - 1].value) == ("2 min 5 s", "1 min 1 s")
+    assert "what was learnt from the corpus" in render_comparison(content)
+    assert "on the corpus" not in comparison_text(content)

@@ -29,7 +29,7 @@ SIZES = (
     "Size and speed: 17.4 M parameters instead of 22.7 M; 66.3 MiB instead of 86.6 MiB;"
     " 3.10 ms a text instead of 5.90 ms (batch 1, 128 tokens, 2 threads, fp32)."
 )
-REACH = "Measured once, on text of wiki_en that was held out (57 blocks of 128 tokens), with one seed."
+REACH = "Measured once, on held-out text of wiki_en (57 blocks of 128 tokens), with one seed."
 
 
 def write_general(folder, metrics):
@@ -76,7 +76,10 @@ def test_layers_that_came_no_closer():
     metrics = pretraining_of(head=False)
     for layer in metrics["general"]["layers"]:
         layer["after"]["hidden"] = layer["before"]["hidden"] + 0.1
-    assert "came closer to the teacher's in part: hidden states from 0.340 to 0.440, relations" in summary_lines(metrics)[0]
+    assert (
+        "came closer to the teacher's by some measures, not by all: hidden states from 0.340 to 0.440, relations"
+        in summary_lines(metrics)[0]
+    )
     for layer in metrics["general"]["layers"]:
         layer["after"] = dict.fromkeys(layer["after"]) | {"hidden": 1.0}
     said = "came no closer to the teacher's: hidden states from 0.340 to 1.000 (mean"

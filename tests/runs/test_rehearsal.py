@@ -1,5 +1,7 @@
 """What a model lacks shows before anything is trained."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.training.toy_stage import toy_encoder, toy_split
@@ -77,3 +79,20 @@ def test_advice_does_not_name_the_method_that_is_used(method, advice):
     teacher.bert.encoder.layer[1].attention.forward = None
     with pytest.raises(UserError, match=advice):
         rehearse(stages(student, teacher, method), student, teacher, toy_split())
+
+
+@pytest.mark.parametrize(("side", "fix"), [("teacher", "choose another teacher$"), ("student", "choose another student, or ")])
+def test_who_cannot_be_run_is_named(side, fix):
+    models = {"student": toy_encoder(), "teacher": toy_encoder(1)}
+    models[side].bert.encoder.layer[1].attention.forward = None
+    with pytest.raises(UserError, match=rf"stage 'distil' cannot run the {side} \(bert\): (.|\n)*fix: {fix}"):
+        rehearse(stages(**models, method="logit"), models["student"], models["teacher"], toy_split())
+
+
+def test_a_model_that_teaches_nothing_need_not_read_the_text():
+    student, small = toy_encoder(), toy_encoder(1)
+    small.resize_token_embeddings(9)  # the text has tokens up to 12
+    taught = stages(student, small, "logit")
+    with pytest.raises(UserError, match=r"cannot run the teacher \(bert\)"):
+        rehearse(taught, student, small, toy_split())
+    rehearse([replace(stage, teacher=None) for stage in taught], student, small, toy_split())

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from stillhouse.errors import UserError, nearest
-from stillhouse.methods import method_names
+from stillhouse.methods import load_method, method_names
 from stillhouse.runs.options import DEMO, config_from_options, parse_label_map
 from stillhouse.runs.reading import parse_config
 from stillhouse.runs.run_config import RunConfig
@@ -15,6 +15,17 @@ def test_round_trip_through_yaml(name):
     config = parse_config({"method": name, "seed": 3})
     assert parse_config(yaml.safe_load(config.to_yaml())) == config
     assert RunConfig.model_validate(config) == config
+
+
+def test_the_method_on_a_corpus_may_be_another():
+    given = {"corpus": "text.txt", "data": "a.csv", "method": "finetune"}
+    assert parse_config(given).on_corpus.method.name == "finetune"
+    config = parse_config({**given, "general": {"name": "minilm", "stages": {"general": {"epochs": 7}}}})
+    usual = load_method("minilm").model_validate({}).stages.general
+    assert config.on_corpus.method.stages.general == usual.model_copy(update={"epochs": 7})
+    assert (config.method.name, config.on_corpus.method.name) == ("finetune", "minilm")
+    assert parse_config(yaml.safe_load(config.to_yaml())) == config
+    assert parse_config({**given, "general": "minilm"}).general == load_method("minilm").model_validate({})
 
 
 def test_resolved_yaml_names_every_value():

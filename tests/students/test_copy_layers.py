@@ -9,7 +9,7 @@ from stillhouse.models.loading import build_encoder
 from stillhouse.models.spec import Shape
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.students.shape import student_config
-from stillhouse.task import Task, load_kind
+from stillhouse.task import MASKED_LM, Task, load_kind
 
 TASK = Task("t", load_kind("classification"), labels=("a", "b", "c"))
 INPUTS = {
@@ -126,6 +126,34 @@ def test_tensors_are_counted():
     student = student_of(teacher, (2, 4))
     sentence = copy_layers(student, teacher, (2, 4)).sentence()
     assert sentence == "39 tensors copied, 0 skipped, 2 fresh (classifier.weight, classifier.bias)"
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "mobilebert"])
+def test_of_a_masked_lm_head_the_bias_is_copied_and_the_rest_is_fresh(family):
+    torch.manual_seed(0)
+    teacher = build_encoder(tiny_config(family), MASKED_LM)
+    torch.nn.init.normal_(teacher.get_output_embeddings().bias)
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    student = build_encoder(student_config(teacher.config, Shape(2, 24), (2, 4)), MASKED_LM)
+    start = copy_layers(student, teacher, (2, 4))
+    own, decoder = student.state_dict(), student.get_output_embeddings()
+    assert torch.equal(decoder.bias, teacher.get_output_embeddings().bias)
+    decoders = [
+        name for name, tensor in own.items() if tensor.data_ptr() in (decoder.bias.data_ptr(), decoder.weight.data_ptr())
+    ]
+    assert len(decoders) >= 3  # the weight is the table of the embeddings under another name
+    assert set(decoders) <= set(start.copied)
+    matrices = [name for name in start.fresh if own[name].ndim == 2]
+    assert matrices
+    assert not any(torch.equal(own[name], before[name]) for name in matrices)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+
+
+def test_no_bias_is_copied_where_one_model_has_no_masked_lm_head():
+    teacher, student = build_encoder(tiny_config("bert"), MASKED_LM), student_of(teacher_of("bert"), (2, 4))
+    assert "classifier.bias" in copy_layers(student, teacher, (2, 4)).fresh
+    student = build_encoder(student_config(teacher.config, Shape(2, 24), (2, 4)), MASKED_LM)
+    assert "cls.predictions.bias" in copy_layers(student, teacher_of("bert"), (2, 4)).fresh
 
 
 def test_a_teacher_without_pooler_leaves_the_students_fresh():

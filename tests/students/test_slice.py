@@ -14,10 +14,10 @@ from stillhouse.errors import UserError
 from stillhouse.layer_maps import first, uniform
 from stillhouse.models.adapter import compute_features, named_stack, stack_name
 from stillhouse.models.loading import build_encoder
-from stillhouse.students import slice
+from stillhouse.students import moments
 from stillhouse.students.build import build_student
 from stillhouse.students.slice import check_sliceable
-from stillhouse.task import Task, load_kind
+from stillhouse.task import MASKED_LM, Task, load_kind
 
 TASK = Task("t", load_kind("classification"), labels=("a", "b", "c"))
 SLICEABLE = [family for family in FAMILIES if family != "modernbert"]
@@ -156,15 +156,15 @@ def test_the_order_in_which_is_summed_changes_no_bit(family):
 
 def test_products_of_one_layer_are_held_at_once(monkeypatch):
     """They take a hundred megabytes a layer."""
-    held, most, real = weakref.WeakSet(), [], slice._Moments.add
+    held, most, real = weakref.WeakSet(), [], moments.Moments.add
 
     def add(self, vectors):
         real(self, vectors)
         held.add(self)
         most.append(sum(torch.is_tensor(one.products) for one in held))
 
-    monkeypatch.setattr(slice._Moments, "__hash__", object.__hash__)
-    monkeypatch.setattr(slice._Moments, "add", add)
+    monkeypatch.setattr(moments.Moments, "__hash__", object.__hash__)
+    monkeypatch.setattr(moments.Moments, "add", add)
     built("4x16", encoder("bert", 24))
     assert max(most) == 5
 
@@ -219,3 +219,16 @@ def test_embeddings_that_are_widened_need_a_student_that_widens_them():
     assert student.electra.embeddings_project.weight.shape == (16, 12)
     with pytest.raises(UserError, match=r"a student of width 12 has no embeddings_project\.bias"):
         built("2x12", teacher)
+
+
+def test_a_slice_has_the_bias_of_its_teachers_masked_lm_head():
+    torch.manual_seed(0)
+    teacher = build_encoder(tiny_config("bert", hidden=24, heads=HEADS), MASKED_LM)
+    torch.nn.init.normal_(teacher.get_output_embeddings().bias)
+    options = {"teacher_checkpoint_name": "T", "head": MASKED_LM, "layers_rule": first}
+    sliced, start = build_student("2x12", teacher=teacher, start="slice", **options)
+    fresh, _ = build_student("2x12", teacher=teacher, **options)
+    bias = teacher.get_output_embeddings().bias
+    assert torch.equal(sliced.get_output_embeddings().bias, bias)
+    assert {"cls.predictions.bias", "cls.predictions.decoder.weight"} <= set(start.copied)
+    assert not fresh.get_output_embeddings().bias.any()

@@ -14,7 +14,7 @@ from stillhouse import files
 from stillhouse.data.pydocs import pydocs
 from stillhouse.files import cache_folder, sweep
 from stillhouse.teachers.kept import kept_folders, kept_stores, remove_kept
-from stillhouse.teachers.kept_models import keep, load_kept
+from stillhouse.teachers.kept_models import fits_kept, keep
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_kept_teacher_of_others(tmp_path, mine, monkeypatch, place):
         victim.symlink_to(mine if place == "folder" else mine / "model.safetensors")
     encoder, said = toy_encoder(5), []
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    assert not load_kept(kept, encoder, said.append)
+    assert not fits_kept(kept, encoder, said.append)
     assert ("belongs to another user" if place == "owner" else "is a link") in said[0]
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     keep(kept, tmp_path / "fitted")

@@ -127,7 +127,7 @@ def make_plan(
             try:
                 with in_comparison(label):
                     run = with_defaults(run)
-                    learnt, prepared = general(run), prepare(run)
+                    prepared, learnt = prepare(run), general(run)
             except UserError as error:
                 line = Line(label, student, "", run, name, refusal=str(error))
                 checked.append(_Checked(line, run.student, error=error))
@@ -170,8 +170,8 @@ def _check_settings(lines: Sequence[_Checked], general: Prepare) -> None:
             return
         try:
             bare = with_defaults(run.model_copy(update={"method": plain}))
-            general(bare)
             prepare(bare)
+            general(bare)
         except UserError:
             continue
         raise error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stillhouse.console import OnProgress
 from stillhouse.data.batch import IGNORED, Batch
-from stillhouse.data.text import Text
+from stillhouse.data.text import Text, scoring_order
 from stillhouse.errors import NotFinite
 from stillhouse.evaluation.scoring import own_batches, summed
 from stillhouse.features import ONLY_VOCABULARY, VocabularyScores
@@ -83,6 +83,13 @@ def language_scores(
 def masked_accuracy(encoder: nn.Module, text: Text, accelerator: Any) -> float:
     """`LanguageScores.masked_accuracy` alone, for the choice of a state while training; see `language_scores`."""
     return language_scores(encoder, text, accelerator).masked_accuracy
+
+
+def most_frequent_share(text: Text) -> float:
+    """The masked accuracy of a model that always says the token that is hidden most often."""
+    gold = torch.cat([text.batch(rows).labels.flatten() for rows in scoring_order(text.lengths)])
+    counts = gold[gold != IGNORED].bincount()
+    return float(counts.max() / counts.sum())
 
 
 def fill_masks(

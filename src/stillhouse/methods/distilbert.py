@@ -7,9 +7,10 @@ L_soft    = T^2 KL(softmax(z_teacher / T) || softmax(z_student / T))     z: scor
 L_masked  = -log softmax(z_student)[token]                               at the masked tokens
 L_cosine  = 1 - cos(h_student, h_teacher)                                h: last hidden states, at all real tokens
 
-Both sides read the same masked text; each term is a mean over its tokens. Departures from the paper: the student keeps the
-segment embeddings of its teacher's family; Adam's betas are the usual ones; a linear map between different widths where it
-is asked for.
+Both sides read the same masked text; each term is a mean over its tokens. The student starts from the teacher's embeddings,
+chosen layers and the bias of its masked-LM head, as the authors' code has it. Departures from the paper: the student keeps
+the segment embeddings of its teacher's family, so nothing is folded into other embeddings; Adam's betas are the usual ones; a
+linear map between different widths where it is asked for.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def comparison_lines(content: Mapping[str, Any]) -> list[str]:
     if content.get("corpus"):
         lines.append(
             f"Every student has learnt from {content['corpus']} first, once for all seeds; "
-            "the one without a teacher goes on from the same state as the one that it is held against."
+            "each baseline starts from the same general student as the method that it is compared with."
         )
     outcomes: dict[int, list[str]] = {1: [], 0: [], -1: []}
     for pair in content["pairs"]:

@@ -128,7 +128,7 @@ def _approach(general: Mapping[str, Any]) -> str:
         return "student learnt from plain text, and no distance from its teacher was measured"
     fell = [one.after < one.before for one in found]
     said = "came closer to the teacher's" if all(fell) else "came no closer to the teacher's"
-    said = said if all(fell) or not any(fell) else "came closer to the teacher's in part"
+    said = said if all(fell) or not any(fell) else "came closer to the teacher's by some measures, not by all"
     parts = [f"{MEASURES[one.measure]} from {words.score(one.before)} to {words.score(one.after)}" for one in found]
     return f"student's layers {said}: {', '.join(parts)} (mean distance on held-out text)"
 
@@ -177,4 +177,4 @@ def _blocks(general: Mapping[str, Any]) -> str:
     blocks, length = splits.get("held_out"), splits.get("block_length")
     tokens = f" of {length} tokens" if length else ""
     shown = f" ({blocks:,} {'block' if blocks == 1 else 'blocks'}{tokens})" if isinstance(blocks, int) else ""
-    return f"Measured once, on text of {general['data']} that was held out{shown}, with one seed."
+    return f"Measured once, on held-out text of {general['data']}{shown}, with one seed."

@@ -16,7 +16,7 @@ from stillhouse.data.tokenize import Encoded
 from stillhouse.errors import NotFinite, option_name
 from stillhouse.evaluation.evaluate import Predictions, Split, main_score, predict_split
 from stillhouse.evaluation.floor import floor_score, is_within_noise
-from stillhouse.features import ONLY_LOGITS, ONLY_VOCABULARY
+from stillhouse.features import ONLY_LOGITS, ONLY_VOCABULARY, VOCABULARY
 from stillhouse.files import explained, free_space, given_path
 from stillhouse.method import Stage
 from stillhouse.methods import load_method, method_names
@@ -49,7 +49,8 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
     yield from _check_corpus(config)
     if not (method.uses_teacher or config.general_method.uses_teacher) and config.assistant is not None:
         yield Finding(
-            f"--assistant is given, but method {method.name} has no teacher between whom and the student it could stand",
+            f"--assistant is given, but method {method.name} has no teacher: "
+            "an assistant learns from the teacher and teaches the student",
             expected="a method that learns from a teacher",
             fix="leave --assistant out",
         )
@@ -175,6 +176,11 @@ def check_stages(stages: Sequence[Stage], config: RunConfig, student_layers: int
             yield Finding(
                 f"all weights of stage {stage.name!r} of method {config.method.name} are 0: there is nothing to learn",
                 expected="at least one weight above 0",
+            )
+        if stage.text == "corpus" and VOCABULARY not in stage.student_needs and stage.config.select_on != "none":
+            yield Finding(
+                f"stage {stage.name!r} has select_on: {stage.config.select_on}, but it trains no head that could be scored",
+                expected="select_on: none",
             )
     if student_layers > teacher_layers and any(stage.student_needs - ONLY_LOGITS - ONLY_VOCABULARY for stage in stages):
         yield Finding(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stillhouse.corpus.corpus import Corpus
 from stillhouse.corpus.kept_corpus import KeptCorpus
@@ -17,7 +18,8 @@ from stillhouse.runs.prepared import Learner
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.task import MASKED_LM, Head
 
-SELECTION_BLOCKS, SCORED_BLOCKS = 256, 1024  # at most so many of what is held out are scored: more tell little more
+# At most so many of what is held out are scored: more tell little more.
+SELECTION_BLOCKS, SCORED_BLOCKS, COMPARED_BLOCKS = 256, 512, 128
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,16 @@ class General:
         """The second half: it is scored once, at the end. A single block is both."""
         return self._held_out(1, SCORED_BLOCKS)
 
+    @cached_property
+    def compared(self) -> Corpus:
+        """Some of these, on which layers are compared."""
+        return self.validation.select(_spread(len(self.validation), COMPARED_BLOCKS))
+
     def _held_out(self, half: int, most: int) -> Corpus:
         held_out = self.kept.held_out().masked(Masking() if self.has_head or self.fits_teacher else None)
         rows = np.array_split(np.arange(len(held_out)), 2)[half]
         rows = rows if len(rows) else np.arange(len(held_out))
-        return held_out.select(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)])
+        return held_out.select(rows[_spread(len(rows), most)])
 
     def text_of(self, stage: Stage) -> Corpus:
         """The training blocks as a stage sees them."""
@@ -87,3 +94,8 @@ class General:
     def text_to_fit(self) -> Corpus:
         """The training blocks as they are seen where a masked-LM head is fitted."""
         return self.train.masked(Masking())
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """So many of the first `count` numbers at most, evenly spread."""
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)

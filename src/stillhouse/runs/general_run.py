@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,10 +16,10 @@ import torch
 
 from stillhouse import layer_maps
 from stillhouse.config import BASELINE_METHOD
-from stillhouse.documents import read_json
-from stillhouse.evaluation.language import fill_masks, language_scores, masked_accuracy
+from stillhouse.errors import UserError
+from stillhouse.evaluation.language import fill_masks, language_scores, masked_accuracy, most_frequent_share
 from stillhouse.features import Features
-from stillhouse.files import ASSISTANT, GENERAL, GENERAL_ASSISTANT, MASKED_LM_TEACHER, STUDENT, write_folder
+from stillhouse.files import ASSISTANT, GENERAL, GENERAL_ASSISTANT, MASKED_LM_TEACHER, STUDENT
 from stillhouse.measure.size import count_parameters, weights_mib
 from stillhouse.method import Role, Stage
 from stillhouse.methods import load_method
@@ -33,6 +34,8 @@ from stillhouse.runs.outcome import plain, stage_entry
 from stillhouse.runs.prepared import Learner
 from stillhouse.runs.trained_once import TrainedOnce, name_of
 from stillhouse.runs.work import Work
+from stillhouse.sealed import CHECKSUMS, read_sealed, write_sealed
+from stillhouse.teachers.kept_models import load_kept
 from stillhouse.teachers.source import Source
 from stillhouse.training.stages import train_stage
 from stillhouse.training.trainer import StageResult, stage_steps
@@ -86,30 +89,49 @@ class GeneralRun:
 
     def go(self) -> GeneralOutcome:
         """Trains every model of the phase, or finds them as an earlier run left them."""
-        if self.general.has_new_teacher:
+        is_new = self.general.has_new_teacher  # which the task needs, whatever is kept of the student
+        if is_new:
             self._fit_teacher()
-        if self.config.has_task and self._found():
-            return self.outcome
-        if self.general.fits_teacher and not self.general.has_new_teacher:
-            self._fit_teacher()
-        for learner in self.general.learners:
-            self._train_learner(learner)
-        self.outcome.record |= self._record()
-        self._save()
+        if not (self.config.has_task and self._found()):
+            if self.general.fits_teacher and not is_new:
+                self._fit_teacher()
+            for learner in self.general.learners:
+                self._train_learner(learner)
+            self.outcome.record |= self._record()
+            self._save()
+        for model in self.models.values():
+            model.encoder.cpu()  # the task has models of its own
         return self.outcome
 
     def _found(self) -> bool:
         """Whether all that learn have learnt from the same corpus before: then they have the weights that were kept."""
-        folders = [self._once(learner).found(self.models[learner.role]) for learner in self.general.learners]
-        kept = folders[-1]
-        if kept is None or None in folders:
+        folders = [self._once(learner).find(self.models[learner.role]) for learner in self.general.learners]
+        record = None if folders[-1] is None or None in folders else self._read_record(folders[-1])
+        if record is None:
             return False
-        self.outcome.record = dict(read_json((kept / RECORD).read_bytes(), RECORD))
-        for learner in self.general.learners:
-            start = self.outcome.record[learner.role]["start"]
-            self.models[learner.role] = replace(self.models[learner.role], start=start, is_fresh=False)
+        for learner, kept in zip(self.general.learners, folders, strict=True):
+            assert kept is not None
+            model = self.models[learner.role]
+            load_kept(kept, model.encoder)
+            self.models[learner.role] = replace(model, start=record[learner.role]["start"], is_fresh=False)
+        self.outcome.record = record
         self._note(f"{self.models['student'].name} has learnt from the same corpus before: it is used again")
+        self._save(is_new=False)
         return True
+
+    def _read_record(self, kept: Path) -> dict[str, Any] | None:
+        """What was measured of a kept student; where that is damaged the student is deleted, and learns again."""
+        try:
+            record: dict[str, Any] = read_sealed(kept / RECORD)
+            record.pop(CHECKSUMS, None)
+            if all("start" in record[learner.role] for learner in self.general.learners):
+                return record
+        except (OSError, UserError, KeyError, TypeError):
+            pass
+        self.console.warn(f"  what is kept in {kept} is damaged: it is deleted, and made again")
+        if self.accelerator.is_main_process:
+            shutil.rmtree(kept, ignore_errors=True)
+        return None
 
     def _once(self, learner: Learner) -> TrainedOnce:
         return self.work.once("students", learner.stages[-1].name, f"{self._name}{learner.role[0]}")
@@ -123,10 +145,13 @@ class GeneralRun:
         """Of everything that decides what is learnt from the corpus."""
         general, config = self.general, self.config
         parts: list[Any] = [general.train.fingerprint(), general.selection.fingerprint(), config.general_seed]
-        parts += [config.assistant, config.student.model_dump(mode="json"), config.teacher.masked_lm.model_dump(mode="json")]
         for learner in general.learners:
             parts += [weights_digest(learner.model.encoder), *(_described(stage) for stage in learner.stages)]
-        parts += [config.teacher.seed, "" if general.teacher is None else weights_digest(general.teacher.encoder)]
+            if learner.restart is not None:  # its start from a teacher that is not trained yet decides nothing
+                parts += [config.student.model_dump(mode="json", include={"start", "layers", "slice_by"})]
+        parts += ["" if general.teacher is None else weights_digest(general.teacher.encoder)]
+        if general.fits_teacher:
+            parts += [config.teacher.masked_lm.model_dump(mode="json"), config.teacher.seed]
         return name_of(*parts, str(self.accelerator.mixed_precision))
 
     def _score(self, role: Role) -> float:
@@ -161,24 +186,26 @@ class GeneralRun:
         parts: list[Any] = [weights_digest(teacher.encoder), text.fingerprint(), self.general.selection.fingerprint()]
         parts += [config.model_dump(), self.config.teacher.seed, str(self.accelerator.mixed_precision)]
         once = self.work.once("teachers", stage.name, name_of("masked_lm", *parts))
-        self.console.say(
-            f"teacher {teacher.name} has no masked-LM head: fitting one, with all its weights, on the corpus first"
-        )
-        if once.found(teacher) is None:
-            seconds = self._seconds_a_step(teacher, stage) * steps
-            self.console.say(f"  {steps:,} steps, about {_time(seconds)}; it is kept for other runs")
+        why = "learns language" if self.general.has_new_teacher else "has no masked-LM head: it is trained"
+        self.console.say(f"teacher {teacher.name} {why} on the corpus first, with all its weights")
+
+        def train() -> None:
+            if not once.begun.exists():
+                seconds = self._seconds_a_step(teacher, stage) * steps
+                self.console.say(f"  {steps:,} steps, about {_time(seconds)}; it is kept for other runs")
             self._train((stage,), "teacher", None, self.config.teacher.seed)
-            folder = self.folder / MASKED_LM_TEACHER
-            if self.accelerator.is_main_process:
-                write_folder(folder, lambda path: save_model(teacher.encoder, teacher.tokenizer, path))
-                once.keep(folder)
-        else:
-            self.console.say("  the same one was fitted on the same text before: it is used again")
+
+        is_kept = once.obtain(teacher, train)
+        if is_kept:
+            self.console.say("  the same one was trained on the same text before: it is used again")
         teacher.encoder.to(self.accelerator.device).eval()
-        self.models["teacher"] = replace(
-            teacher, start=f"{teacher.name}, with a masked-LM head fitted on {self.general.kept.name}"
-        )
-        self._note(f"teacher: masked accuracy {self._score('teacher'):.3f} on held-out text")
+        folder = self.folder / MASKED_LM_TEACHER
+        once.save(folder, lambda path: save_model(teacher.encoder, teacher.tokenizer, path), is_new=not is_kept)
+        start = f"{teacher.name}, with a masked-LM head trained on {self.general.kept.name}"
+        self.models["teacher"] = replace(teacher, start=start)
+        score, floor = self._score("teacher"), most_frequent_share(self.general.selection)
+        doubt = "" if score > 1.1 * floor else "; warning: hardly better than the most frequent token, which is right"
+        self._note(f"teacher: masked accuracy {score:.3f} on held-out text{doubt and f'{doubt} in {floor:.3f}'}")
 
     def _teacher_stage(self) -> Stage:
         """Masked language modelling by the teacher itself, as `finetune` has it."""
@@ -187,8 +214,10 @@ class GeneralRun:
         return replace(stage, name=MASKED_LM_TEACHER, config=self.config.teacher.masked_lm, student="teacher", teacher=None)
 
     def _seconds_a_step(self, model: Model, stage: Stage) -> float:
-        """What a step takes here, forward and backward: the second of two."""
-        rows = np.arange(min(stage.config.batch_size, len(self.general.train)))
+        """What a step takes here, forward and backward, from the second of two parts of one."""
+        config = stage.config
+        parts = config.accumulate * self.accelerator.num_processes
+        rows = np.arange(min(math.ceil(config.batch_size / parts), len(self.general.train)))
         batch = self.general.text_of(stage).batch(rows).to(self.accelerator.device)
         encoder, seconds = model.encoder.to(self.accelerator.device), 0.0
         with torch.random.fork_rng(devices=[]):
@@ -197,11 +226,13 @@ class GeneralRun:
                 started = time.perf_counter()
                 with self.accelerator.autocast():
                     features = side(batch)
-                sum(objective(features, Features(), batch) for objective in stage.objectives).backward()  # type: ignore[union-attr]
+                loss = torch.stack([objective(features, Features(), batch) for objective in stage.objectives]).sum()
+                loss.backward()  # type: ignore[no-untyped-call]
+                float(loss.detach() + next(encoder.parameters()).grad.sum())  # waits for the device
                 seconds = time.perf_counter() - started
             side.release()
         encoder.zero_grad(set_to_none=True)
-        return seconds
+        return config.accumulate * seconds
 
     def _train_learner(self, learner: Learner) -> None:
         """Trains one model, and measures it before and after on text that is held out."""
@@ -209,7 +240,7 @@ class GeneralRun:
         if learner.restart is not None and learner.teacher is not None:
             self.models[role], start = learner.restart(self.models[learner.teacher])
             self._note(f"{role} starts from {start.description}: {start.sentence()}")
-        before, far = self._language(role), self._distances(learner)
+        before, far = self._language(role), self._distances(role)
         self.outcome.seconds += time.perf_counter() - started
         doing = "distilling" if learner.teacher is not None else "training"
         self.console.say(f"{doing} {self.models[role].name} on {self.general.kept.name}")
@@ -218,7 +249,7 @@ class GeneralRun:
         entry = {**_entry(self.models[role]), **self._language(role), "before": before}
         self.outcome.record[role] = entry
         if role == "student":
-            far_and_near = zip(far, self._distances(learner), strict=True)
+            far_and_near = zip(far, self._distances(role), strict=True)
             self.outcome.record["layers"] = [_moved(before, after) for before, after in far_and_near]
         self.outcome.seconds += time.perf_counter() - started
 
@@ -232,13 +263,13 @@ class GeneralRun:
         found = asdict(language_scores(encoder, validation, self.accelerator, teacher=other))
         return {"score": found.pop("masked_accuracy"), **found}
 
-    def _distances(self, learner: Learner) -> list[dict[str, float | None]]:
-        """How far each layer is from the teacher's at the same share of the depth."""
-        if learner.teacher is None:
+    def _distances(self, role: Role) -> list[dict[str, float | None]]:
+        """How far each layer of the student is from the teacher's at the same share of the depth."""
+        if role != "student" or "teacher" not in self.models:
             return []
-        device = self.accelerator.device
-        own, its = (self.models[role].encoder.to(device) for role in (learner.role, learner.teacher))
-        return layer_distances(own, its, self.general.validation, _pairs(self.models, learner), self.accelerator)
+        own, its = (self.models[one].encoder.to(self.accelerator.device) for one in (role, "teacher"))
+        pairs = [(0, 0), *enumerate(layer_maps.uniform(layer_count(own.config), layer_count(its.config)), 1)]
+        return layer_distances(own, its, self.general.compared, pairs, self.accelerator)
 
     def _record(self) -> dict[str, Any]:
         """What metrics.json says of the phase beside what each model has."""
@@ -270,7 +301,7 @@ class GeneralRun:
 
     def _examples(self) -> list[dict[str, Any]]:
         """A few masked sentences with what the models say of them."""
-        if not self.general.has_head:
+        if not (self.general.has_head and self.accelerator.is_main_process):
             return []
         text = self.general.validation
         rows = np.linspace(0, len(text) - 1, min(EXAMPLES, len(text))).astype(int)
@@ -278,21 +309,22 @@ class GeneralRun:
         models = {str(role): self.models[role].encoder for role in roles}
         return fill_masks(models, text, rows.tolist(), self.models["student"].tokenizer, self.accelerator)
 
-    def _save(self) -> None:
-        """Writes what the run leaves; where a task follows it is kept for other runs, too."""
+    def _save(self, *, is_new: bool = True) -> None:
+        """Writes what the phase leaves; where a task follows it is kept for other runs, too."""
         folders = GENERAL_FOLDERS if self.config.has_task else FOLDERS
         for learner in self.general.learners:
-            folder = self.folder / folders[learner.role]
-            if self.accelerator.is_main_process:
-                write_folder(folder, partial(self._write, learner.role))
-            if self.config.has_task:
-                self._once(learner).keep(folder)
+            self._once(learner).save(
+                self.folder / folders[learner.role],
+                partial(self._write, learner),
+                is_new=is_new and self.config.has_task,
+            )
 
-    def _write(self, role: Role, path: Path) -> None:
-        save_model(self.models[role].encoder, self.models[role].tokenizer, path)
-        write_general_card(path, self.general, self.models[role])
+    def _write(self, learner: Learner, path: Path) -> None:
+        model = self.models[learner.role]
+        save_model(model.encoder, model.tokenizer, path)
+        write_general_card(path, self.general, model)
         if self.config.has_task:
-            (path / RECORD).write_text(json.dumps(plain(self.outcome.record)), encoding="utf-8")
+            write_sealed(path / RECORD, plain(self.outcome.record), [])
 
 
 def _described(stage: Stage) -> list[Any]:
@@ -301,13 +333,6 @@ def _described(stage: Stage) -> list[Any]:
     masking = None if stage.masking is None else stage.masking.model_dump(mode="json")
     side = [type(stage.side).__name__, stage.side.model_dump(mode="json")]
     return [stage.name, objectives, side, stage.config.model_dump(mode="json"), masking, asdict(stage.trained), stage.dropout]
-
-
-def _pairs(models: Mapping[Role, Model], learner: Learner) -> list[tuple[int, int]]:
-    """Each layer of a model, and the teacher's at the same share of the depth; 0 = embeddings."""
-    assert learner.teacher is not None
-    own, its = (layer_count(models[role].encoder.config) for role in (learner.role, learner.teacher))
-    return [(0, 0), *enumerate(layer_maps.uniform(own, its), 1)] if own <= its else [(0, 0)]
 
 
 def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from stillhouse.runs.names import run_name
 from stillhouse.runs.prepared import Learner
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.students.build import build_student, find_student, load_student, plan_student
+from stillhouse.students.moments import SampleText
 from stillhouse.students.shape import is_shape, parse_shape
-from stillhouse.students.slice import SampleText
 from stillhouse.task import Head
 
 STREAMS: dict[Role, int] = {"teacher": FRESH_TEACHER, "assistant": FRESH_ASSISTANT, "student": FRESH_STUDENT}
@@ -92,7 +92,7 @@ def learners_of(config: RunConfig, teacher: Checkpoint, own: Checkpoint | None) 
         return (Learning("student", "teacher", shape, dimensions(made if own is None else own.config), its),)
     between = parse_shape(config.assistant, teacher.config, "assistant")
     _check_assistant(between, its, shape or _shape_of(own))
-    helper, _ = plan_student(str(between), teacher.config, config.method.copied_layers)
+    helper, _ = plan_student(str(between), teacher.config, config.method.copied_layers, config.shape_start)
     sizes = dimensions(own.config if own is not None else _made(config, shape, helper))
     first = Learning("assistant", "teacher", between, dimensions(helper), its)
     return first, Learning("student", "assistant", shape, sizes, first.sizes)
@@ -154,12 +154,9 @@ def made(learning: Learning, teacher: Model, head: Head, config: RunConfig, seed
         text: Some of what the run learns from: of a slice it says what matters.
     """
     torch.manual_seed(stage_seed(seed, STREAMS[learning.role]))
-    options: dict[str, Any] = {"teacher_checkpoint_name": teacher.name, "head": head}
-    if learning.role == "student":
-        read = text if config.student.slice_by == "activations" else None
-        options |= {"layers_rule": config.copied_layers, "start": config.shape_start, "text": read}
-    else:
-        options |= {"layers_rule": config.method.copied_layers}
+    options: dict[str, Any] = {"teacher_checkpoint_name": teacher.name, "head": head, "start": config.shape_start}
+    options["layers_rule"] = config.copied_layers if learning.role == "student" else config.method.copied_layers
+    options["text"] = text if config.student.slice_by == "activations" else None
     encoder, start = build_student(str(learning.shape), teacher=teacher.encoder, **options)
     part = "" if learning.role == "student" else f"-{learning.role}"
     name = f"{run_name(config)}-{config.method.name}{part}-{learning.shape}"

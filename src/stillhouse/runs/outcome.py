@@ -37,11 +37,12 @@ class Outcome:
 
     Attributes:
         models: `teacher`, `student` and `baseline`, as far as they were run.
-        stages: Every stage in the order in which it ran.
+        stages: Every stage on the task in the order in which it ran.
         notes: What was said on the way, beside what `Prepared` says.
         predictions: By split (`validation`, `test`), then by model.
         seconds: What was spent outside of the stages, by part of the run.
         general: What its general phase left, where it has one.
+        general_stages: Every stage of that phase which this run trained, in order.
     """
 
     models: dict[str, Model]
@@ -50,6 +51,7 @@ class Outcome:
     predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     general: dict[str, Any] | None = None
+    general_stages: list[StageResult] = field(default_factory=list)
 
 
 def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accelerator: Any) -> None:
@@ -107,8 +109,8 @@ def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likene
         "agreement": None if mine is None else mine.agreement,
         "kl": None if mine is None else mine.kl,
         "comparisons": _comparisons(prepared.splits["validation"], outcome.predictions["validation"]),
-        "cost": cost_of(outcome.stages, outcome.seconds),
-        "stages": [stage_entry(stage) for stage in outcome.stages],
+        "cost": cost_of(outcome.stages, outcome.seconds, general=outcome.general_stages),
+        "stages": [stage_entry(stage) for stage in (*outcome.general_stages, *outcome.stages)],
         "splits": _split_sizes(prepared),
         "labels": list(task.labels),
         "notes": [*prepared.notes, *outcome.notes],
@@ -154,12 +156,15 @@ def _comparisons(split: Split, predictions: Mapping[str, Predictions]) -> dict[s
     return result
 
 
-def cost_of(stages: Sequence[StageResult], seconds: Mapping[str, float]) -> dict[str, Any]:
+def cost_of(
+    stages: Sequence[StageResult], seconds: Mapping[str, float], *, general: Sequence[StageResult] = ()
+) -> dict[str, Any]:
     """What metrics.json says of time and memory.
 
     Args:
-        stages: Every stage of the run.
-        seconds: What was spent outside of them, by part of the run.
+        stages: The stages that are told apart by who learnt.
+        seconds: What was spent outside of all stages, by part of the run.
+        general: The stages of a general phase before them: their time is one part, `general`, with what `seconds` has of it.
     """
 
     def spent(role: str) -> float:
@@ -170,6 +175,9 @@ def cost_of(stages: Sequence[StageResult], seconds: Mapping[str, float]) -> dict
     between = {"assistant": spent("assistant")} if any(stage.model == "assistant" for stage in stages) else {}
     alone = spent("baseline")
     parts = {"teacher": fitting, "features": scoring, **between, "student": training, "baseline": alone, **seconds}
+    if general:
+        on_text = sum(stage.seconds + stage.teacher_seconds for stage in general)
+        parts["general"] = parts.get("general", 0.0) + on_text
     return {
         "train_seconds": round(training, 2),
         "teacher_seconds": round(fitting + scoring, 2),

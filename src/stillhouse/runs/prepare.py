@@ -60,6 +60,12 @@ def prepare(config: RunConfig) -> Prepared:
     one_tokenizer = not config.method.uses_teacher or same_tokens(tokenizer, student_tokenizer)
     if own is not None and not one_tokenizer:
         refuse_first(check_tokens(stages, config, checkpoint.name, own.name, opened.columns.kind))
+        if config.assistant is not None:
+            raise UserError(
+                f"teacher {checkpoint.name} and student {own.name} cut text differently, and an assistant stands between them",
+                expected="one tokenizer for all three",
+                fix="choose a student of the teacher's family (such as --student half), or leave --assistant out",
+            )
 
     known = head_labels(checkpoint.config) if head_kind(checkpoint.config) == opened.columns.kind else ()
     dataset = _aligned(load_dataset(config.data, opened, known=known), checkpoint, config)
@@ -73,8 +79,9 @@ def prepare(config: RunConfig) -> Prepared:
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given", view=0 if one_tokenizer else 1)
     named = partial(given, own, student_tokenizer, task.head, config.seed)
     is_known = not (config.starts_from_fitted_teacher or config.corpus.source)
+    building = config.without_start if config.corpus.source else config  # what is learnt from the corpus takes its place
     some = partial(_some_text, config, dataset, teacher)
-    learners, model_notes = ready(plans, config, teacher, named, task.head, seed=config.seed, text=some, says_start=is_known)
+    learners, model_notes = ready(plans, building, teacher, named, task.head, seed=config.seed, text=some, says_start=is_known)
     student = learners[-1].model
     model_notes = [*notes_on(checkpoint, tokenizer), *(notes_on(own, student_tokenizer) if own else ()), *model_notes]
     models = [(model.encoder.config, model.tokenizer) for model in (teacher, student)]

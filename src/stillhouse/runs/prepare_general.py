@@ -49,8 +49,9 @@ def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: On
     read_by = [checkpoint] if own is None else [own, checkpoint] if method.uses_teacher else [own]
     _check_block_length(config.corpus.block_length, min(position_limit(one.config, student_tokenizer) for one in read_by))
 
-    has_head = any(VOCABULARY in stage.student_needs for stage in stages)
-    head = MASKED_LM if has_head else NO_HEAD
+    head = MASKED_LM if any(VOCABULARY in stage.student_needs for stage in stages) else NO_HEAD
+    if method.uses_teacher and own is not None and head == MASKED_LM:
+        _require_one_size(checkpoint, own)
     torch.manual_seed(stage_seed(config.teacher.seed, FRESH_TEACHER))
     is_new = is_layers_by_width(config.teacher.source)
     encoder, knows = load_encoder(checkpoint, MASKED_LM if is_new else head)
@@ -84,6 +85,16 @@ def _require_one_vocabulary(teacher: Checkpoint, its: Any, student: Checkpoint, 
             f"teacher {teacher.name} and student {student.name} cut text differently, and a corpus is read by both at once",
             expected="one tokenizer for both",
             fix="choose a student of the teacher's family, such as --student half",
+        )
+
+
+def _require_one_size(teacher: Checkpoint, student: Checkpoint) -> None:
+    sizes = [int(one.config.vocab_size) for one in (teacher, student)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"teacher {teacher.name} scores {sizes[0]:,} tokens and student {student.name} {sizes[1]:,}",
+            expected="one vocabulary for both",
+            fix="choose a student of the teacher's vocabulary, or a method that compares what is inside, such as minilmv2",
         )
 
 

@@ -21,7 +21,7 @@ from stillhouse.models.forward import evaluating, forward
 from stillhouse.models.model import Model
 from stillhouse.students.side import StageSide
 
-OUTPUTS = "reads its models' outputs"
+_ADVICE = {"teacher": "choose another teacher", "student": "choose another student, or a teacher of another family"}
 
 
 def try_to_read(model: Model, role: str, texts: Sequence[Text], fix: str) -> None:
@@ -78,7 +78,7 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, vi
     Args:
         stages: What will be run.
         student: Encoder of the student.
-        teacher: Encoder of the teacher.
+        teacher: Encoder of the teacher; it runs where a stage learns from one.
         text: Of which the longest row is used.
         view: Key of the tokens that the teacher reads.
 
@@ -90,17 +90,21 @@ def rehearse(stages: Sequence[Stage], student: Any, teacher: Any, text: Text, vi
     for stage in stages:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), evaluating(student), evaluating(teacher):
             side = stage.side.build(student, teacher, stage.student_needs | _end_of(student, stage))
+            role, family = "teacher", teacher.config.model_type
             try:
-                forward(teacher, batch.views[view], stage.teacher_needs | _end_of(teacher, stage))
+                if stage.teacher is not None:
+                    forward(teacher, batch.views[view], stage.teacher_needs | _end_of(teacher, stage))
+                role, family = "student", student.config.model_type
                 side.try_out(batch)
             except UserError:
                 raise
             except Exception as error:  # whatever a family's own code makes of it
                 asks = _asks(stage)
+                failed = f"{asks}, which the {role} ({family}) does not let it" if asks else f"cannot run the {role} ({family})"
                 raise UserError(
-                    f"stage {stage.name!r} {asks or OUTPUTS}, which {teacher.config.model_type} does not let it: {error}",
-                    expected="a teacher of another family, such as BERT or RoBERTa",
-                    fix="choose another teacher, or --method logit" if asks else "choose another teacher",
+                    f"stage {stage.name!r} {failed}: {reason_of(error)}",
+                    expected=f"a {role} of another family, such as BERT or RoBERTa",
+                    fix=_ADVICE[role] + (", or --method logit" if asks else ""),
                 ) from error
             finally:
                 side.release()

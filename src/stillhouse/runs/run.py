@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -121,17 +122,10 @@ class StagedRun:
         self.console.say(f"teacher {teacher.name} has no head for {self.prepared.task.kind}: fine-tuning it first")
         (stage,) = stages
         once = self.work.once("teachers", stage.name, self._name_of_fitted(stage, self.prepared.rows_of(stage)))
-        is_kept = once.found(teacher) is not None
-        if is_kept:
-            teacher.encoder.to(self.accelerator.device).eval()
-        else:
-            self._train(stages)
+        is_kept = once.obtain(teacher, lambda: self._train(stages))
+        teacher.encoder.to(self.accelerator.device).eval()
         self._remember_use("teacher")
-        if self.accelerator.is_main_process:
-            # Always anew: a folder of an earlier start may hold a teacher that was fitted on other data.
-            write_folder(self.folder / TEACHER, lambda path: save_model(teacher.encoder, teacher.tokenizer, path))
-            if not is_kept:
-                once.keep(self.folder / TEACHER)
+        once.save(self.folder / TEACHER, partial(self._write, "teacher"), is_new=not is_kept)
         teacher.start = f"{teacher.name}, fine-tuned here"
         if is_kept:
             self.console.say("  the same teacher was fine-tuned on the same data before: it is used again")
@@ -149,7 +143,7 @@ class StagedRun:
         model, role = self.models[learner.role], learner.role
         if self.learnt is not None and role in self.learnt.record:
             self._go_on_from(self.learnt.models[role], role)
-        elif role == "student" and self.config.starts_from_fitted_teacher:
+        elif self.config.method.starts_from_fitted_teacher or (role == "student" and self.config.starts_from_fitted_teacher):
             self._start_from_teacher(learner)
         elif learner.restart is not None:
             self._restart(learner)
@@ -184,12 +178,14 @@ class StagedRun:
         self._note(f"{role} starts from {start}")
 
     def _start_from_teacher(self, learner: Learner) -> None:
-        """Gives the student the weights of the teacher as it solves the task."""
-        student, teacher = self.models["student"], self.models[learner.teacher or "teacher"]
-        layers = self.config.copied_layers(*(layer_count(model.encoder.config) for model in (student, teacher)))
-        start = copy_layers(student.encoder, teacher.encoder, layers, teacher_name=teacher.name, with_head=True)
-        student.start = start.description
-        self._note(f"student starts from {start.description}: {start.sentence()}")
+        """Gives a model the weights of its teacher as that solves the task."""
+        role, taught_by = learner.role, learner.teacher or "teacher"
+        model, teacher = self.models[role], self.models[taught_by]
+        rule = self.config.copied_layers if role == "student" else self.config.method.copied_layers
+        layers = rule(*(layer_count(one.encoder.config) for one in (model, teacher)))
+        start = copy_layers(model.encoder, teacher.encoder, layers, teacher_name=teacher.name, with_head=True)
+        model.start = start.description
+        self._note(f"{role} starts from {start.description}: {start.sentence()}")
 
     def _write(self, role: Role, path: Path) -> None:
         save_model(self.models[role].encoder, self.models[role].tokenizer, path)
@@ -221,7 +217,7 @@ class StagedRun:
         models = {str(role): model for role, model in self.models.items()}
         outcome = Outcome(models=models, stages=self.results, notes=self.notes)
         if self.learnt is not None:
-            outcome.stages = [*self.learnt.stages, *self.results]
+            outcome.general_stages = self.learnt.stages
             outcome.notes = [*self.learnt.notes, *self.notes]
             outcome.general, outcome.seconds["general"] = self.learnt.record, self.learnt.seconds
         for role in self.models:

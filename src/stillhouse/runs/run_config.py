@@ -44,6 +44,11 @@ class RunConfig(RunSettings):
         return "pretrained" if start is None or start == "fitted" else start
 
     @property
+    def without_start(self) -> RunConfig:
+        """The same configuration with a student that starts from random weights."""
+        return self.model_copy(update={"student": self.student.model_copy(update={"start": "fresh", "layers": None})})
+
+    @property
     def names_teacher_layers(self) -> bool:
         """Whether the user asks for whole layers of the teacher."""
         return self.student.layers is not None or self.student.start in ("pretrained", "fitted")

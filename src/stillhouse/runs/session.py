@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from accelerate import PartialState
-
 from stillhouse.config import EngineConfig
 from stillhouse.console import Console
-from stillhouse.errors import UserError
 from stillhouse.files import CHECKPOINTS, REPORT, STUDENT, TRACKERS
 from stillhouse.machine.engine import build_accelerator, is_first_process
 from stillhouse.machine.memory import forget_peak_memory
@@ -32,22 +27,6 @@ from stillhouse.runs.run import StagedRun
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.runs.run_folder import RunFolder
 from stillhouse.runs.work import Work
-
-
-@contextmanager
-def _first_process_first() -> Iterator[None]:
-    """As accelerate has it, but after a mistake too, which a comparison outlives: no other process waits for ever."""
-    state = PartialState()
-    if not state.is_main_process:
-        state.wait_for_everyone()
-    try:
-        yield
-    except UserError:
-        if state.is_main_process:
-            state.wait_for_everyone()
-        raise
-    if state.is_main_process:
-        state.wait_for_everyone()
 
 
 class Session:
@@ -99,8 +78,8 @@ class Session:
         if (warning := untested_transformers()) is not None:
             self.console.warn(warning)
         started = time.perf_counter()
+        prepared = prepare(config) if config.has_task else None  # first: a corpus may take long
         general = self.general(config)
-        prepared = prepare(config) if config.has_task else None
         whole = prepared.config if prepared is not None else with_precision(config)
         preparing = time.perf_counter() - started
         if accelerator.is_main_process:  # which makes the folder, perhaps while another process is still on its way here
@@ -149,8 +128,14 @@ class Session:
         """
         if not config.corpus.source:
             return None
-        with _first_process_first():
+        is_first = self._accelerator.is_main_process
+        if not is_first:
+            self._accelerator.wait_for_everyone()
+        try:
             return prepare_general(config.on_corpus, say=self.console.warn, report=self.console.scoring)
+        finally:  # the others find the same mistake by themselves
+            if is_first:
+                self._accelerator.wait_for_everyone()
 
     def _show_finished(self, folder: RunFolder) -> None:
         folder.check_part(STUDENT)

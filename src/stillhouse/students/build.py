@@ -16,8 +16,9 @@ from stillhouse.models.checkpoint import OFFLINE, Checkpoint, find_checkpoint
 from stillhouse.models.loading import build_encoder, load_weights
 from stillhouse.models.start import Start, fresh_start
 from stillhouse.students.copy_layers import check_layers, copy_layers
+from stillhouse.students.moments import SampleText
 from stillhouse.students.shape import check_smaller, parse_shape, student_config
-from stillhouse.students.slice import SampleText, check_sliceable, slice_weights
+from stillhouse.students.slice import check_sliceable, slice_weights
 from stillhouse.task import Head
 
 LayersRule = Callable[[int, int], tuple[int, ...]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -20,7 +21,7 @@ def copy_layers(
     teacher_name: str = "the teacher",
     with_head: bool = False,
 ) -> Start:
-    """Copies teacher layers, embeddings and every other weight of the encoder that both have.
+    """Copies teacher layers, embeddings and every other weight of the encoder that both have; of masked-LM heads the bias.
 
     Where the widths differ nothing is copied.
 
@@ -66,13 +67,38 @@ def copy_layers(
                 if not name.startswith(base):
                     head[name].copy_(theirs[name])
                     copied.append(name)
-    known = set(copied)
+        copied += copy_token_bias(student, teacher)
+    held, fresh = told_apart(student, copied)
     return Start(
         layers_in_words(layers, teacher, stack, teacher_name) + (" as it solves the task, with its head" if with_head else ""),
-        copied=tuple(copied),
+        copied=held,
         skipped=tuple(dict.fromkeys(skipped)),
-        fresh=tuple(name for name in student.state_dict() if name not in known),
+        fresh=fresh,
     )
+
+
+def copy_token_bias(student: PreTrainedModel, teacher: PreTrainedModel) -> list[str]:
+    """Copies what a masked-LM head adds to the score of each token, whatever the widths; gives its name in the student.
+
+    The rest of such a head learns anew. Nothing is copied where one of the models has none, or another vocabulary.
+    """
+    own, its = (_token_bias(model) for model in (student, teacher))
+    if own is None or its is None or own.shape != its.shape:
+        return []
+    own.detach().copy_(its.detach())
+    return [name for name, parameter in student.named_parameters() if parameter is own]
+
+
+def _token_bias(model: Any) -> Any:
+    return getattr(model.get_output_embeddings(), "bias", None)
+
+
+def told_apart(student: PreTrainedModel, copied: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of a student's tensors that hold what was copied, tied ones under every name, and of those that are fresh."""
+    tensors = student.state_dict()
+    known = {tensors[name].data_ptr() for name in copied}
+    held = tuple(name for name, tensor in tensors.items() if tensor.data_ptr() in known)
+    return held, tuple(name for name in tensors if name not in held)
 
 
 def check_layers(layers: Sequence[int], student_layers: int, teacher_layers: int) -> None:

@@ -14,8 +14,7 @@ which the last is the same for all keys. Scores are divided by the root of a hea
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,19 +23,24 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from stillhouse.data.batch import Inputs
 from stillhouse.errors import UserError
-from stillhouse.models.adapter import head_count, hidden_size, input_names, layer_count, named_stack, stack_name
+from stillhouse.models.adapter import head_count, hidden_size, layer_count, named_stack, stack_name
 from stillhouse.models.architecture import skeleton
 from stillhouse.models.forward import evaluating
 from stillhouse.models.loading import build_encoder
 from stillhouse.models.spec import Shape
 from stillhouse.models.start import Start
-from stillhouse.students.copy_layers import block_pairs, full_name, layers_in_words, student_names
+from stillhouse.students.copy_layers import (
+    block_pairs,
+    copy_token_bias,
+    full_name,
+    layers_in_words,
+    student_names,
+    told_apart,
+)
+from stillhouse.students.moments import Fold, SampleText, one_thread, watching
 from stillhouse.students.shape import student_config
 from stillhouse.task import NO_HEAD
-
-SampleText = Callable[[], Iterable[Inputs]]
 
 
 class _Maps(NamedTuple):
@@ -67,13 +71,6 @@ class _Choice(NamedTuple):
         return hidden, hidden, hidden, self.value, hidden, self.neurons
 
 
-class _Fold(NamedTuple):
-    """How a vector is guessed from what is kept of it: `matrix @ kept + offset`."""
-
-    matrix: Tensor
-    offset: Tensor
-
-
 class _Widths(NamedTuple):
     """Of a model's vectors; `head` is that of a single head."""
 
@@ -81,70 +78,6 @@ class _Widths(NamedTuple):
     embedding: int
     head: int
     neurons: int
-
-
-@dataclass
-class _Moments:
-    """Of vectors, one a token: their number, sum, sum of squares and, where there is a covariance, of products."""
-
-    has_covariance: bool
-    count: int = 0
-    total: Any = 0.0
-    squared: Any = 0.0
-    products: Any = 0.0
-
-    def add(self, vectors: Tensor) -> None:
-        vectors = vectors.double()
-        self.count += len(vectors)
-        self.total = self.total + vectors.sum(0).cpu()
-        self.squared = self.squared + vectors.square().sum(0).cpu()
-        if self.has_covariance:
-            self.products = self.products + (vectors.T @ vectors).cpu()
-
-    @property
-    def mean(self) -> Tensor:
-        mean: Tensor = self.total / self.count
-        return mean
-
-    @property
-    def squares(self) -> Tensor:
-        squares: Tensor = self.squared / self.count
-        return squares
-
-    @property
-    def variance(self) -> Tensor:
-        return (self.squares - self.mean.square()).clamp_min(0)
-
-    def covariance(self, parts: int) -> Tensor:
-        """Within each of some equal parts; to 16 bits: less than its error, and all that depends on the order of sums."""
-        covariance: Tensor = self.products / self.count
-        covariance -= torch.outer(self.mean, self.mean)
-        scale = torch.exp2(self.variance.clamp_min(1e-30).log2().div(2).round())
-        covariance /= scale[:, None] * 2**-16
-        covariance.div_(scale).round_().mul_(scale).mul_(scale[:, None] * 2**-16)
-        side = len(covariance) // parts
-        for start in range(0, len(covariance) if parts > 1 else 0, side):
-            covariance[start : start + side, :start] = 0
-            covariance[start : start + side, start + side :] = 0
-        return covariance
-
-    def fold(self, kept: Tensor, parts: int = 1) -> _Fold:
-        """The least-squares guess of the whole from what is kept, each of some equal parts by itself."""
-        covariance = self.covariance(parts)
-        own = covariance[kept][:, kept]
-        # The fewer tokens there are for each unknown, the less they are believed.
-        own.diagonal().add_(len(kept) / parts / self.count * own.diagonal().mean() + 1e-12)
-        matrix = torch.linalg.solve(own, covariance[kept]).T
-        matrix[kept] = torch.eye(len(kept), dtype=matrix.dtype)
-        return _Fold(matrix.float(), (self.mean - matrix @ self.mean[kept]).float())
-
-
-class _Call(NamedTuple):
-    """What a part of a model was called with, and which of the tokens are real."""
-
-    is_real: Tensor
-    arguments: tuple[Any, ...]
-    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -159,7 +92,7 @@ class _Cut:
 
     by_size: Mapping[int, Tensor]
     rows: dict[str, Tensor] = field(default_factory=dict)
-    folds: dict[str, _Fold] = field(default_factory=dict)
+    folds: dict[str, Fold] = field(default_factory=dict)
 
     def of(self, name: str, tensor: Tensor, module: Any) -> Tensor:
         """What is kept of a tensor of a module; of the rows of a table, all."""
@@ -209,15 +142,16 @@ def slice_weights(
     own = _widths(student, _layer_maps(student, stack, 0)[0])
     with torch.no_grad(), evaluating(teacher):
         cut = _first(teacher, used, own) if text is None else _most_important(teacher, used, own, stack, text)
-        with _one_thread():
+        with one_thread():
             copied = _write(student, teacher, partial(student_names, stack=stack, blocks=blocks), cut)
-    known = set(copied)
+            copied += copy_token_bias(student, teacher)
+    held, fresh = told_apart(student, copied)
     which = "the first " if text is None else ""
     return Start(
         f"slice of {layers_in_words(layers, teacher, stack, teacher_name)} "
         f"({which}{own.hidden} of {hidden_size(teacher.config)} dimensions)",
-        copied=copied,
-        fresh=tuple(name for name in student.state_dict() if name not in known),
+        copied=held,
+        fresh=fresh,
     )
 
 
@@ -302,7 +236,7 @@ def _linear(model: PreTrainedModel, name: str) -> Any:
 
 
 def _cut(
-    by_size: Mapping[int, Tensor], hidden: Tensor, choices: Mapping[_Maps, _Choice], fold: Callable[[str, Tensor], _Fold]
+    by_size: Mapping[int, Tensor], hidden: Tensor, choices: Mapping[_Maps, _Choice], fold: Callable[[str, Tensor], Fold]
 ) -> _Cut:
     """The cut that some choices make; `fold` gives what becomes of the input of a map of which some dimensions are kept."""
     cut = _Cut(by_size)
@@ -312,11 +246,11 @@ def _cut(
     return cut
 
 
-def _selection(base: Any, name: str, kept: Tensor) -> _Fold:
+def _selection(base: Any, name: str, kept: Tensor) -> Fold:
     """What is not kept is forgotten."""
     weight = base.get_submodule(name).weight
     whole = torch.eye(weight.shape[1], dtype=weight.dtype)
-    return _Fold(whole[:, kept], torch.zeros_like(whole[0]))
+    return Fold(whole[:, kept], torch.zeros_like(whole[0]))
 
 
 def _first(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Widths) -> _Cut:
@@ -333,7 +267,7 @@ def _most_important(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Width
     narrow = [] if width.embedding == width.hidden else _reading(teacher, width.embedding, stack)
     reads = [name for maps in used for name in (maps.query, maps.output, maps.up, maps.down)] + narrow
     parts = [*dict.fromkeys(_block_of(maps, stack) for maps in used), *narrow]
-    with _watching(teacher, reads, [name for maps in used for name in (maps.query, maps.key)]) as watch:
+    with watching(teacher, reads, [name for maps in used for name in (maps.query, maps.key)]) as watch:
         calls = watch.read_text(text, parts)
     read, given = watch.read, watch.given
     for maps in used:
@@ -348,13 +282,13 @@ def _most_important(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Width
     if narrow:
         by_size[width.embedding] = _top(sum(share(name) for name in narrow), own.embedding)
     choices: dict[_Maps, _Choice] = {}
-    folds: dict[str, _Fold] = {}
+    folds: dict[str, Fold] = {}
     for part in parts:  # one after the other: products of all at once would take a hundred megabytes a layer
         layers = [maps for maps in used if _block_of(maps, stack) == part]
         reads = [name for maps in layers for name in (maps.query, maps.output, maps.up, maps.down)] or [part]
-        with _watching(teacher, reads, [maps.key for maps in layers], has_covariance=True) as watch:
+        with watching(teacher, reads, [maps.key for maps in layers], has_covariance=True) as watch:
             watch.again(part, calls.pop(part))
-        with _one_thread():
+        with one_thread():
             for maps in layers:
                 key = _in_heads(given[maps.query].squares * given[maps.key].variance, heads, own.head)
                 query = watch.given[maps.key].fold(key, heads).matrix.T * (own.head / width.head) ** 0.5
@@ -402,82 +336,10 @@ def _ranked(matters: Tensor) -> Tensor:
     return matters.float().argsort(descending=True, stable=True)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Lets sums have one order, however many threads there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-class _Watch:
-    """Moments of what linear maps read, and of what others give, over real tokens; see `_watching`."""
-
-    def __init__(self, model: PreTrainedModel, reads: Sequence[str], gives: Sequence[str], has_covariance: bool) -> None:
-        self.model = model
-        self.read, self.given = ({name: _Moments(has_covariance) for name in names} for names in (reads, gives))
-        self.is_real = torch.empty(0)
-
-    def see(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if name in self.read:
-            self.read[name].add(inputs[0][self.is_real])
-        if name in self.given:
-            self.given[name].add(output[self.is_real])
-
-    def read_text(self, text: SampleText, parts: Sequence[str]) -> dict[str, list[_Call]]:
-        """Lets the model read some text; gives what some of its parts were called with."""
-        calls: dict[str, list[_Call]] = {name: [] for name in parts}
-
-        def keep(name: str, _: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-            calls[name].append(_Call(self.is_real, arguments, options))
-
-        handles = [_linear(self.model, name).register_forward_pre_hook(partial(keep, name), with_kwargs=True) for name in parts]
-        try:
-            for inputs in text():
-                moved = inputs.changed(lambda tensor: tensor.to(self.model.device))
-                self.is_real, arguments = moved.mask.bool(), moved.arguments()
-                self.model.base_model(**{name: arguments[name] for name in input_names(self.model)})
-        finally:
-            for handle in handles:
-                handle.remove()
-        return calls
-
-    def again(self, part: str, calls: Sequence[_Call]) -> None:
-        """Lets a part of the model alone do once more what it has done."""
-        for self.is_real, arguments, options in calls:
-            _linear(self.model, part)(*arguments, **options)
-
-
-@contextmanager
-def _watching(
-    model: PreTrainedModel, reads: Sequence[str], gives: Sequence[str], *, has_covariance: bool = False
-) -> Iterator[_Watch]:
-    """Inside the block moments are collected while the model runs.
-
-    Args:
-        model: Whose linear maps these are.
-        reads: Names of those whose inputs are looked at.
-        gives: Names of those whose outputs are.
-        has_covariance: Whether of products, too.
-    """
-    watch = _Watch(model, reads, gives, has_covariance)
-    names = dict.fromkeys((*reads, *gives))
-    handles = [_linear(model, name).register_forward_hook(partial(watch.see, name)) for name in names]
-    try:
-        yield watch
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _write(
-    student: PreTrainedModel, teacher: PreTrainedModel, own_names: Callable[[str], list[str]], cut: _Cut
-) -> tuple[str, ...]:
+def _write(student: PreTrainedModel, teacher: PreTrainedModel, own_names: Callable[[str], list[str]], cut: _Cut) -> list[str]:
     """Writes what is kept into the student; gives the names of what it wrote."""
-    targets, base, copied = student.base_model.state_dict(), teacher.base_model, []
+    targets, base = student.base_model.state_dict(), teacher.base_model
+    copied: list[str] = []
     for name, tensor in base.state_dict().items():
         names = own_names(name)
         if not names or (name.startswith("pooler.") and name not in targets):
@@ -486,4 +348,4 @@ def _write(
         for own in names:
             targets[own].copy_(narrow)
             copied.append(full_name(student, own))
-    return tuple(copied)
+    return copied

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from stillhouse.errors import UserError
@@ -42,21 +43,24 @@ def find_kept(kept: Path, say: Callable[[str], None]) -> bool:
     return True
 
 
-def load_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
-    """Gives an encoder the weights that are kept in a folder, where they are there, whole, and fit."""
+def fits_kept(kept: Path, encoder: Any, say: Callable[[str], None]) -> bool:
+    """Whether weights are kept in a folder that are whole, and those of such an encoder."""
     if not find_kept(kept, say):
         return False
     try:
-        state = load_file(kept / WEIGHTS)
+        with safe_open(kept / WEIGHTS, framework="pt") as tensors:
+            names = set(tensors.keys())
     except OSError:
         return False
     own = encoder.state_dict()
-    given = {tensor.data_ptr() for name, tensor in own.items() if name in state}
+    given = {tensor.data_ptr() for name, tensor in own.items() if name in names}
     # Of tied weights one alone is written.
-    if state.keys() - own.keys() or any(own[name].data_ptr() not in given for name in own.keys() - state.keys()):
-        return False
-    encoder.load_state_dict(state, strict=False)
-    return True
+    return not names - own.keys() and all(own[name].data_ptr() in given for name in own.keys() - names)
+
+
+def load_kept(kept: Path, encoder: Any) -> None:
+    """Gives an encoder the weights that are kept in a folder, and that fit."""
+    encoder.load_state_dict(load_file(kept / WEIGHTS), strict=False)
 
 
 def _why_not(kept: Path) -> str:
