@@ -187,7 +187,7 @@ def test_a_fine_tuned_teacher_that_learnt_nothing_stops_the_run_and_can_be_allow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["--method", "logits"], "unknown method 'logits'.*expected: one of finetune, logit.*did you mean 'logit'"),
+        (["--method", "logits"], "unknown method 'logits'.*expected: one of distilbert, finetune, logit.*did you mean 'logit'"),
         (["--set", "method.name=3"], "unknown method '3'"),
         (["--set", "method=[1]"], r"method is \[1\].*expected: a name"),
         (["--set", "method.epochs=3"], "unknown key 'method.epochs': did you mean 'stages.distil.epochs'"),

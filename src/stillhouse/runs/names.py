@@ -9,7 +9,7 @@ from stillhouse.files import given_path
 
 def run_name(config: RunSettings) -> str:
     """Short name of what a run learns from: its data, or its corpus where it has none."""
-    return data_name(config.data.source or config.corpus.source[0])
+    return data_name(config.corpus.source[0] if config.data.source is None else config.data.source)
 
 
 def name_of_all(config: RunSettings) -> str:

@@ -189,7 +189,7 @@ class StagedRun:
 
     def _write(self, role: Role, path: Path) -> None:
         save_model(self.models[role].encoder, self.models[role].tokenizer, path)
-        if role == "student":
+        if role != "teacher":
             write_model_card(path, self.prepared, self.models[role])
 
     def _predict(self, role: Role, split: Split, **options: Any) -> Predictions:

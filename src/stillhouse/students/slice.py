@@ -144,7 +144,7 @@ def slice_weights(
         cut = _first(teacher, used, own) if text is None else _most_important(teacher, used, own, stack, text)
         with one_thread():
             copied = _write(student, teacher, partial(student_names, stack=stack, blocks=blocks), cut)
-            copied += copy_token_bias(student, teacher)
+        copied += copy_token_bias(student, teacher)
     held, fresh = told_apart(student, copied)
     which = "the first " if text is None else ""
     return Start(

@@ -179,7 +179,7 @@ def build_teacher(
         attend_in_blocks(encoder)
     config = source.config
     online = OnlineTeacher(encoder, needs, accelerator, source.view)
-    if config.features == "online" or not isinstance(text, TokenizedSplit) or VOCABULARY in needs:
+    if config.features == "online" or VOCABULARY in needs or not (isinstance(text, TokenizedSplit) and text.repeats):
         return online  # no disk has room for scores over a vocabulary, or for the features of plain text
     precision = "bf16" if kept_dtype(accelerator) == torch.bfloat16 else "fp32"
     # Logits are small: where they cannot be written they are kept here.
