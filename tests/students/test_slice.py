@@ -14,7 +14,7 @@ from stillhouse.errors import UserError
 from stillhouse.layer_maps import first, uniform
 from stillhouse.models.adapter import compute_features, named_stack, stack_name
 from stillhouse.models.loading import build_encoder
-from stillhouse.students import slice
+from stillhouse.students import moments
 from stillhouse.students.build import build_student
 from stillhouse.students.slice import check_sliceable
 from stillhouse.task import MASKED_LM, Task, load_kind
@@ -156,15 +156,15 @@ def test_the_order_in_which_is_summed_changes_no_bit(family):
 
 def test_products_of_one_layer_are_held_at_once(monkeypatch):
     """They take a hundred megabytes a layer."""
-    held, most, real = weakref.WeakSet(), [], slice._Moments.add
+    held, most, real = weakref.WeakSet(), [], moments.Moments.add
 
     def add(self, vectors):
         real(self, vectors)
         held.add(self)
         most.append(sum(torch.is_tensor(one.products) for one in held))
 
-    monkeypatch.setattr(slice._Moments, "__hash__", object.__hash__)
-    monkeypatch.setattr(slice._Moments, "add", add)
+    monkeypatch.setattr(moments.Moments, "__hash__", object.__hash__)
+    monkeypatch.setattr(moments.Moments, "add", add)
     built("4x16", encoder("bert", 24))
     assert max(most) == 5
 

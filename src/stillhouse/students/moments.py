@@ -1,4 +1,7 @@
-"""What passes through parts of a model while it reads some text: second moments of the vectors, token by token."""
+"""Moments of the vectors in a model as it reads some text, and what of a vector can be guessed from a part of it.
+
+All sums are in float64, and what comes of them is rounded: it is the same with any number of threads.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,12 @@ class Moments:
         return covariance
 
     def fold(self, kept: Tensor, parts: int = 1) -> Fold:
-        """The least-squares guess of the whole from what is kept, each of some equal parts by itself."""
+        """The least-squares guess of the whole from what is kept, each of some equal parts by itself.
+
+        Args:
+            kept: Numbers of the dimensions that are kept.
+            parts: How many parts the vector has: heads, one after the other.
+        """
         covariance = self.covariance(parts)
         own = covariance[kept][:, kept]
         # The fewer tokens there are for each unknown, the less they are believed.
@@ -81,7 +89,7 @@ class Moments:
         return Fold(matrix.float(), (self.mean - matrix @ self.mean[kept]).float())
 
 
-class Call(NamedTuple):
+class PartCall(NamedTuple):
     """What a part of a model was called with, and which of the tokens are real."""
 
     is_real: Tensor
@@ -89,14 +97,9 @@ class Call(NamedTuple):
     options: dict[str, Any]
 
 
-def part_of(model: PreTrainedModel, name: str) -> Any:
-    """A part of an encoder, such as a linear map."""
-    return model.base_model.get_submodule(name)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Lets sums have one order, however many threads there are."""
+    """Inside the block sums have one order, however many threads there are outside."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -119,14 +122,17 @@ class Watch:
         if name in self.given:
             self.given[name].add(output[self.is_real])
 
-    def read_text(self, text: SampleText, parts: Sequence[str]) -> dict[str, list[Call]]:
+    def read_text(self, text: SampleText, parts: Sequence[str]) -> dict[str, list[PartCall]]:
         """Lets the model read some text; gives what some of its parts were called with."""
-        calls: dict[str, list[Call]] = {name: [] for name in parts}
+        calls: dict[str, list[PartCall]] = {name: [] for name in parts}
 
         def keep(name: str, _: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-            calls[name].append(Call(self.is_real, arguments, options))
+            calls[name].append(PartCall(self.is_real, arguments, options))
 
-        handles = [part_of(self.model, name).register_forward_pre_hook(partial(keep, name), with_kwargs=True) for name in parts]
+        handles = [
+            self.model.base_model.get_submodule(name).register_forward_pre_hook(partial(keep, name), with_kwargs=True)
+            for name in parts
+        ]
         try:
             for inputs in text():
                 moved = inputs.changed(lambda tensor: tensor.to(self.model.device))
@@ -137,10 +143,10 @@ class Watch:
                 handle.remove()
         return calls
 
-    def again(self, part: str, calls: Sequence[Call]) -> None:
+    def again(self, part: str, calls: Sequence[PartCall]) -> None:
         """Lets a part of the model alone do once more what it has done."""
         for self.is_real, arguments, options in calls:
-            part_of(self.model, part)(*arguments, **options)
+            self.model.base_model.get_submodule(part)(*arguments, **options)
 
 
 @contextmanager
@@ -157,7 +163,7 @@ def watching(
     """
     watch = Watch(model, reads, gives, has_covariance)
     names = dict.fromkeys((*reads, *gives))
-    handles = [part_of(model, name).register_forward_hook(partial(watch.see, name)) for name in names]
+    handles = [model.base_model.get_submodule(name).register_forward_hook(partial(watch.see, name)) for name in names]
     try:
         yield watch
     finally:

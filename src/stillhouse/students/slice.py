@@ -38,7 +38,7 @@ from stillhouse.students.copy_layers import (
     student_names,
     told_apart,
 )
-from stillhouse.students.moments import Fold, SampleText, one_thread, part_of, watching
+from stillhouse.students.moments import Fold, SampleText, one_thread, watching
 from stillhouse.students.shape import student_config
 from stillhouse.task import NO_HEAD
 
@@ -227,8 +227,12 @@ def _layer_maps(model: PreTrainedModel, stack: str, block: int) -> list[_Maps]:
 
 def _widths(model: PreTrainedModel, maps: _Maps) -> _Widths:
     table: Any = model.get_input_embeddings()
-    query, up = part_of(model, maps.query), part_of(model, maps.up)
+    query, up = _linear(model, maps.query), _linear(model, maps.up)
     return _Widths(query.in_features, table.embedding_dim, query.out_features // head_count(model.config), up.out_features)
+
+
+def _linear(model: PreTrainedModel, name: str) -> Any:
+    return model.base_model.get_submodule(name)
 
 
 def _cut(
@@ -270,7 +274,7 @@ def _most_important(teacher: PreTrainedModel, used: Sequence[_Maps], own: _Width
         read[maps.key] = read[maps.value] = read[maps.query]
 
     def share(name: str) -> Tensor:
-        matters: Tensor = read[name].variance * part_of(teacher, name).weight.double().square().sum(0).cpu()
+        matters: Tensor = read[name].variance * _linear(teacher, name).weight.double().square().sum(0).cpu()
         return matters / matters.sum().clamp_min(1e-30)
 
     hidden = _top(sum(share(name) for maps in used for name in (*maps[:3], maps.up)), own.hidden)
