@@ -38,14 +38,14 @@ class Learning:
     Attributes:
         role: What it is.
         teacher: From whom it learns, where its method has a teacher.
-        shape: Layers and width; None where it is a model already.
+        spec: `LxH` or `half`; None where it is a model already.
         sizes: Of the model.
         its: Sizes of its teacher.
     """
 
     role: Role
     teacher: Role
-    shape: Shape | None
+    spec: str | None
     sizes: Dimensions
     its: Dimensions
 
@@ -86,24 +86,26 @@ def learners_of(config: RunConfig, teacher: Checkpoint, own: Checkpoint | None) 
         UserError: A shape is not possible, or the assistant does not stand between teacher and student.
     """
     its = dimensions(teacher.config)
-    shape = None if own is not None else parse_shape(str(config.student.shape), teacher.config)
+    spec = None if own is not None else str(config.student.shape)
     if config.assistant is None or not config.method.uses_teacher:
-        made = teacher.config if shape is None else _made(config, shape, teacher.config)
-        return (Learning("student", "teacher", shape, dimensions(made if own is None else own.config), its),)
+        student = own.config if own is not None else _made(config, str(spec), teacher.config)
+        return (Learning("student", "teacher", spec, dimensions(student), its),)
     between = parse_shape(config.assistant, teacher.config, "assistant")
-    _check_assistant(between, its, shape or _shape_of(own))
+    shape = _shape_of(own) if spec is None else parse_shape(spec, teacher.config)
+    _check_assistant(between, its, shape)
+    spec = None if spec is None else str(shape)  # half is half of the teacher
     helper, _ = plan_student(str(between), teacher.config, config.method.copied_layers, config.shape_start)
-    sizes = dimensions(own.config if own is not None else _made(config, shape, helper))
-    first = Learning("assistant", "teacher", between, dimensions(helper), its)
-    return first, Learning("student", "assistant", shape, sizes, first.sizes)
+    sizes = dimensions(own.config if own is not None else _made(config, str(shape), helper))
+    first = Learning("assistant", "teacher", str(between), dimensions(helper), its)
+    return first, Learning("student", "assistant", spec, sizes, first.sizes)
 
 
-def _made(config: RunConfig, shape: Shape | None, teacher: Any) -> Any:
+def _made(config: RunConfig, spec: str, teacher: Any) -> Any:
     """The configuration of a new student."""
-    student, copied = plan_student(str(shape), teacher, config.copied_layers, config.shape_start)
+    student, copied = plan_student(spec, teacher, config.copied_layers, config.shape_start)
     if copied is None and config.names_teacher_layers:
         raise UserError(
-            f"student {shape} has another width than its teacher, of which it is told to start",
+            f"student {spec} has another width than its teacher, of which it is told to start",
             expected=f"a student of width {dimensions(teacher).width}",
             fix="choose such a student, give student.start=slice, or leave student.layers and student.start out",
         )
@@ -157,9 +159,9 @@ def made(learning: Learning, teacher: Model, head: Head, config: RunConfig, seed
     options: dict[str, Any] = {"teacher_checkpoint_name": teacher.name, "head": head, "start": config.shape_start}
     options["layers_rule"] = config.copied_layers if learning.role == "student" else config.method.copied_layers
     options["text"] = text if config.student.slice_by == "activations" else None
-    encoder, start = build_student(str(learning.shape), teacher=teacher.encoder, **options)
+    encoder, start = build_student(str(learning.spec), teacher=teacher.encoder, **options)
     part = "" if learning.role == "student" else f"-{learning.role}"
-    name = f"{run_name(config)}-{config.method.name}{part}-{learning.shape}"
+    name = f"{run_name(config)}-{config.method.name}{part}-{learning.spec}"
     return Model(name, encoder, teacher.tokenizer, start.description, start.is_fresh), start
 
 
@@ -226,7 +228,7 @@ def ready(
     teaching = teacher
     for learning, stages in plans:
         restart = None
-        if learning.shape is None:
+        if learning.spec is None:
             model, start = own()
         else:
             model, start = made(learning, teaching, head, config, seed, text)
