@@ -21,7 +21,7 @@ from stillhouse.models.digest import weights_digest
 from stillhouse.models.spec import Shape
 from stillhouse.runs.defaults import with_defaults
 from stillhouse.runs.general import General
-from stillhouse.runs.names import data_name, short_name
+from stillhouse.runs.names import name_of_all, short_name
 from stillhouse.runs.prepare import prepare
 from stillhouse.runs.prepared import Prepared
 from stillhouse.runs.run_config import RunConfig
@@ -300,10 +300,10 @@ def _free_name(name: str, taken: Sequence[str]) -> str:
 
 
 def comparison_out(config: CompareConfig) -> Path:
-    """The folder that was asked for, or `runs/<data>-compare`.
+    """The folder that was asked for, or `runs/<data>-compare`, with a corpus `runs/<data>-<corpus>-compare`.
 
     Raises:
         UserError: It can be none, or the data cannot.
     """
     given_path(config.data.task_source, "--data")
-    return out_path(f"runs/{data_name(config.data.task_source)}-compare" if config.out is None else config.out)
+    return out_path(f"runs/{name_of_all(config)}-compare" if config.out is None else config.out)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from stillhouse.config import RunSettings
+from typing import Protocol
+
+from stillhouse.config import CorpusConfig, DataConfig
 from stillhouse.data.readers.formats import SUFFIXES
 from stillhouse.files import given_path
 
 
-def run_name(config: RunSettings) -> str:
+class Learns(Protocol):
+    """A configuration that says what is learnt from."""
+
+    @property
+    def data(self) -> DataConfig: ...
+
+    @property
+    def corpus(self) -> CorpusConfig: ...
+
+
+def run_name(config: Learns) -> str:
     """Short name of what a run learns from: its data, or its corpus where it has none."""
     return data_name(config.corpus.source[0] if config.data.source is None else config.data.source)
 
 
-def name_of_all(config: RunSettings) -> str:
-    """Short name of all that a run learns from: `data-corpus` where it has both."""
+def name_of_all(config: Learns) -> str:
+    """Short name of all that a run, or a comparison, learns from: `data-corpus` where it has both."""
     given = ([] if config.data.source is None else [config.data.source]) + list(config.corpus.source[:1])
     return "-".join(map(data_name, given))
 
