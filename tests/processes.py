@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,16 @@ def finish(process: Any, output: Path) -> str:
     assert process.exitcode == 0, said
     assert "Traceback" not in said
     return said
+
+
+def kill_when(happened: Callable[[], bool], *started: tuple[Any, Path]) -> None:
+    """Kills commands that are under way, once something has happened."""
+    deadline = time.monotonic() + LIMIT
+    while not happened():
+        assert all(process.is_alive() for process, _ in started), [output.read_text() for _, output in started]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    for process, _ in started:
+        process.kill()
+    for process, _ in started:
+        process.join(LIMIT)

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from tests import toy_data
 from tests.commands import leave
 from tests.general_runs import command, make_silent, metrics_of, write_text
 from tests.killed import Killed
-from tests.processes import LIMIT, finish
+from tests.processes import LIMIT, finish, kill_when
 from tests.records import timeless
 
 WITH_HEAD, WITHOUT = ("distilbert", "finetune"), ("tinybert", "minilm", "minilmv2")
@@ -340,14 +339,9 @@ def test_kill_minus_nine(shelf, start, tmp_path, moment):
     arguments = command(shelf, "distilbert", "--data", f"{shelf}/data.csv", "--assistant", "3x24", epochs=4)
     whole, out = tmp_path / "whole", tmp_path / "run"
     finish(*start([*arguments, "--out", str(whole)], tmp_path / "other"))
+    line, log = f'{{"stage": "{moment}", "step": 2', out / "log.jsonl"
     process, output = start([*arguments, "--out", str(out)], tmp_path / "cache")
-    deadline, log = time.monotonic() + LIMIT, out / "log.jsonl"
-    while f'{{"stage": "{moment}", "step": 2' not in (log.read_text() if log.exists() else ""):
-        assert process.is_alive(), output.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    process.join(LIMIT)
+    kill_when(lambda: log.exists() and line in log.read_text(), (process, output))
     assert process.exitcode == -9
     assert not (out / "metrics.json").exists()
     finish(*start([*arguments, "--out", str(out)], tmp_path / "cache"))

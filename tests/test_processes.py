@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from stillhouse.runs import session
 from tests import toy_data
 from tests.commands import distil, leave
 from tests.methods.stage_names import stage_names
-from tests.processes import LIMIT, finish
+from tests.processes import finish, kill_when
 from tests.records import timeless
 from tests.tiny_models import make_tiny_checkpoint
 
@@ -96,14 +95,8 @@ def test_two_processes_end_where_one_does(tmp_path, start_ranks, task, method, c
 
 def kill_at(step, started, log):
     """Ends processes in the stage `distil`, once the log holds a step of it."""
-    deadline = time.monotonic() + LIMIT
-    while f'{{"stage": "distil", "step": {step}' not in (log.read_text() if log.exists() else ""):
-        assert time.monotonic() < deadline
-        assert all(process.is_alive() for process, _ in started), [output.read_text() for _, output in started]
-        time.sleep(0.002)
-    for process, _ in started:
-        process.kill()
-        process.join(LIMIT)
+    line = f'{{"stage": "distil", "step": {step}'
+    kill_when(lambda: log.exists() and line in log.read_text(), *started)
 
 
 @pytest.mark.long

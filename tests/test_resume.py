@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from stillhouse.runs import session
 from tests import toy_data
 from tests.commands import leave
 from tests.killed import Killed
-from tests.processes import LIMIT, finish
+from tests.processes import finish, kill_when
 from tests.records import timeless
 from tests.tiny_models import make_tiny_checkpoint
 
@@ -84,13 +83,7 @@ def test_kill_minus_nine(shelf, start, uninterrupted, tmp_path, stage):
     out, cache = tmp_path / "run", tmp_path / "cache"
     arguments = command(shelf, out, epochs=5)
     process, output = start(arguments, cache)
-    deadline = time.monotonic() + LIMIT
-    while lines_of(out, stage) < 11:
-        assert process.is_alive(), output.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    process.join(LIMIT)
+    kill_when(lambda: lines_of(out, stage) >= 11, (process, output))
     assert process.exitcode == -9
     assert (out / "checkpoints" / stage / "checkpoint.pt").exists()
     assert not (out / "checkpoints" / stage / "finished.json").exists()

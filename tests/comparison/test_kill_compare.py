@@ -1,11 +1,10 @@
 """A comparison that was killed goes on in the middle of a run, and ends as one that was never interrupted."""
 
 import json
-import time
 
 import pytest
 from tests import toy_data
-from tests.processes import LIMIT, finish
+from tests.processes import finish, kill_when
 from tests.records import timeless
 from tests.tiny_models import make_tiny_checkpoint
 
@@ -31,13 +30,7 @@ def test_kill_minus_nine_while_theseus_replaces(tmp_path, start):
     finish(*start(command(whole), tmp_path / "cache"))
     process, output = start(command(killed), tmp_path / "other-cache")
     log = killed / "rows" / "theseus-1x24" / "rate0.003-seed0" / "log.jsonl"
-    deadline = time.monotonic() + LIMIT
-    while not log.exists() or log.read_text().count('{"stage": "replacing"') < 15:
-        assert process.is_alive(), output.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    process.join(LIMIT)
+    kill_when(lambda: log.exists() and log.read_text().count('{"stage": "replacing"') >= 15, (process, output))
     assert process.exitcode == -9
     assert (log.parent / "checkpoints" / "replacing" / "checkpoint.pt").exists()
     finished = {path: path.stat().st_mtime_ns for path in killed.glob("rows/*/*/metrics.json")}

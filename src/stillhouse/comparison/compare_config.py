@@ -15,10 +15,10 @@ from stillhouse.config import BASELINE_METHOD, StageConfig
 from stillhouse.errors import UserError, nearest, option_name
 from stillhouse.files import given_path
 from stillhouse.method import Method
-from stillhouse.methods import load_method, method_names
+from stillhouse.methods import general_methods, load_method, method_names
 from stillhouse.runs.option_table import COMPAT, LAST_STAGE
 from stillhouse.runs.options import changed, check_compat, check_epochs, over_demo, refuse_two_values
-from stillhouse.runs.reading import parse_config, read_config, set_value, spelled_out
+from stillhouse.runs.reading import has_corpus, parse_config, read_config, set_value, spelled_out
 from stillhouse.runs.run_config import RunConfig
 
 # By the full name of the field: the options that change every method's own settings are not among them.
@@ -63,7 +63,7 @@ def comparison_from_options(
         if name in given:
             set_value(mapping, place, given[name])
     _check_keys(mapping)
-    methods = _methods(mapping, given, in_file, has_corpus=_has_corpus(mapping))
+    methods = _methods(mapping, given, in_file, has_corpus=has_corpus(spelled_out(mapping)))
     runs = {label: _run(mapping, label, settings, given) for label, settings in methods.items()}
     check_compat({label: type(run.method) for label, run in runs.items()}, given)
     first = next(iter(runs.values()))
@@ -148,11 +148,6 @@ def _check_keys(mapping: Mapping[str, Any]) -> None:
         raise UserError(f"unknown key {name!r}: {hint}a comparison has {', '.join(valid)}")
 
 
-def _has_corpus(mapping: Mapping[str, Any]) -> bool:
-    corpus = spelled_out(mapping).get("corpus")
-    return isinstance(corpus, Mapping) and bool(corpus.get("source"))
-
-
 def _require_general(methods: Mapping[str, type[Method]]) -> None:
     """Refuses methods, by label, that cannot learn from the corpus that is there."""
     unable = [label for label, method in methods.items() if not method.general_stages]
@@ -167,8 +162,7 @@ def _require_general(methods: Mapping[str, type[Method]]) -> None:
 
 def _able() -> list[str]:
     """The methods that learn from a corpus and a teacher."""
-    methods = ((name, load_method(name)) for name in method_names())
-    return [name for name, method in methods if method.uses_teacher and method.general_stages]
+    return [name for name in general_methods() if load_method(name).uses_teacher]
 
 
 def _methods(

@@ -19,6 +19,11 @@ def method_names() -> list[str]:
     return sorted(file.stem for file in _FOLDER.glob("*.py") if file.stem != "__init__")
 
 
+def general_methods() -> list[str]:
+    """Names of the methods that learn from a corpus."""
+    return [name for name in method_names() if load_method(name).general_stages]
+
+
 def load_method(name: str) -> type[Method]:
     """The method class of that name.
 

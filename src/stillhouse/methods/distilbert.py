@@ -20,7 +20,6 @@ from typing import ClassVar, Literal
 
 from stillhouse.config import Fraction, Frozen, NonNegativeFloat, StageConfig
 from stillhouse.corpus.masking import Masking
-from stillhouse.errors import UserError
 from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objective import Objective
@@ -28,7 +27,7 @@ from stillhouse.objectives.hidden_cosine import HiddenCosine
 from stillhouse.objectives.masked_lm import MaskedLM
 from stillhouse.objectives.soft_labels import Temperature, hard_and_soft
 from stillhouse.objectives.soft_tokens import SoftTokens
-from stillhouse.students.side import ProjectedSide, StageSide
+from stillhouse.students.side import StageSide, in_one_space
 from stillhouse.task import Kind
 
 GENERAL = StageConfig(epochs=3, learning_rate=3e-4, warmup=0.05, weight_decay=0.0, max_grad_norm=5.0, select_on="last")
@@ -80,22 +79,11 @@ class DistilBERT(Method):
             HiddenCosine(weight=self.weight_cosine, layers=((student.layers, teacher.layers),)),
         )
         objectives = tuple(term for term in terms if term.weight)
-        side = self._side(student, teacher)
+        side = StageSide()
+        if self.weight_cosine:
+            side = in_one_space("distilbert", (student.layers,), student, teacher, projection=self.projection)
         return (Stage("general", objectives, self.stages.general, text="corpus", masking=self.masking, side=side),)
 
     def plan(self, kind: Kind, student: Dimensions, teacher: Dimensions) -> tuple[Stage, ...]:  # noqa: ARG002
         labels = hard_and_soft(weight_soft=self.weight_soft, weight_hard=self.weight_hard, temperature=self.temperature)
         return (Stage("distil", labels, self.stages.distil),)
-
-    def _side(self, student: Dimensions, teacher: Dimensions) -> StageSide:
-        if not self.weight_cosine:
-            return StageSide()
-        if self.projection:
-            return ProjectedSide(layers=(student.layers,), student_width=student.width, teacher_width=teacher.width)
-        if student.width != teacher.width:
-            raise UserError(
-                f"distilbert compares vectors, but the student's width is {student.width} and the teacher's {teacher.width}",
-                expected=f"a student of width {teacher.width}",
-                fix="choose such a student, or let a linear map be learnt: --set method.projection=true",
-            )
-        return StageSide()

@@ -24,7 +24,7 @@ from stillhouse.features import Dimensions
 from stillhouse.method import Method, Stage
 from stillhouse.objectives.normalised_cls import NormalisedCls, Scale
 from stillhouse.objectives.soft_labels import Divergence, Temperature, hard_and_soft
-from stillhouse.students.side import ProjectedSide, StageSide
+from stillhouse.students.side import in_one_space
 from stillhouse.task import Kind
 
 RULES = {"skip": layer_maps.uniform, "last": layer_maps.last}
@@ -88,17 +88,6 @@ class PKD(Method):
             per_class=self.compat == "official",
         )
         patient = NormalisedCls(layers=pairs, weight=self.weight_patient, normalise=self.normalise, scale=self.scale)
-        side = self._side(pairs, student, teacher)
+        layers = tuple(own for own, _ in pairs)
+        side = in_one_space("pkd", layers, student, teacher, projection=self.projection)
         return (Stage("distil", (*labels, patient), self.stages.distil, side=side),)
-
-    def _side(self, pairs: tuple[tuple[int, int], ...], student: Dimensions, teacher: Dimensions) -> StageSide:
-        if self.projection:
-            layers = tuple(own for own, _ in pairs)
-            return ProjectedSide(layers=layers, student_width=student.width, teacher_width=teacher.width)
-        if student.width != teacher.width:
-            raise UserError(
-                f"pkd compares vectors, but the student's width is {student.width} and the teacher's {teacher.width}",
-                expected=f"a student of width {teacher.width}",
-                fix="choose such a student, or let a linear map be learnt: --set method.projection=true",
-            )
-        return StageSide()

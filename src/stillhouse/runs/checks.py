@@ -19,9 +19,8 @@ from stillhouse.evaluation.floor import floor_score, is_within_noise
 from stillhouse.features import ONLY_LOGITS, ONLY_VOCABULARY, VOCABULARY
 from stillhouse.files import explained, free_space, given_path
 from stillhouse.method import Stage
-from stillhouse.methods import load_method, method_names
+from stillhouse.methods import general_methods
 from stillhouse.models.model import Model
-from stillhouse.models.spec import is_layers_by_width
 from stillhouse.runs.findings import Finding, refusal
 from stillhouse.runs.general import General
 from stillhouse.runs.prepared import Prepared
@@ -94,14 +93,13 @@ def check_settings(config: RunConfig) -> Iterator[Finding]:
 def _check_new_teacher(config: RunConfig) -> Iterator[Finding]:
     """Whether a vocabulary is for a new teacher, and there is text for that."""
     teacher, vocab = config.teacher.source, config.teacher.vocab
-    is_new = is_layers_by_width(teacher)
-    if vocab is not None and not is_new:
+    if vocab is not None and not config.has_new_teacher:
         yield Finding(
             f"--vocab {vocab} is given, but --teacher {teacher} is a model that has a vocabulary",
             expected="--teacher LxH, such as 4x256, for a new one",
             fix="leave --vocab out, or give such a shape",
         )
-    if is_new and not config.corpus.source:
+    if config.has_new_teacher and not config.corpus.source:
         yield Finding(
             f"--teacher {teacher} makes a new model, and there is no text from which it could learn language",
             expected="--corpus with plain text",
@@ -113,10 +111,9 @@ def _check_corpus(config: RunConfig) -> Iterator[Finding]:
     """Whether the method learns from a corpus that is given, and the options of a task have one."""
     method, has_corpus = config.general_method, bool(config.corpus.source)
     if has_corpus and not method.general_stages:
-        able = [name for name in method_names() if load_method(name).general_stages]
         yield Finding(
             f"--corpus is given, but method {method.name} learns from the rows of a task alone",
-            expected=f"a method that learns from plain text: {', '.join(able)}",
+            expected=f"a method that learns from plain text: {', '.join(general_methods())}",
             fix="--method distilbert, for one, or leave --corpus out",
         )
     elif has_corpus and config.starts_from_fitted_teacher:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from stillhouse.config import StageConfig, TeacherConfig
 from stillhouse.files import out_path
 from stillhouse.machine.engine import resolve_precision
-from stillhouse.models.spec import is_layers_by_width
 from stillhouse.runs.checks import check_settings
 from stillhouse.runs.findings import refuse_first
 from stillhouse.runs.names import name_of_all, short_name
@@ -23,7 +22,7 @@ def with_defaults(config: RunConfig) -> RunConfig:
     """
     refuse_first(check_settings(config))
     method, teacher = config.method, config.teacher
-    if is_layers_by_width(teacher.source) and teacher.masked_lm == TeacherConfig().masked_lm:
+    if config.has_new_teacher and teacher.masked_lm == TeacherConfig().masked_lm:
         teacher = teacher.model_copy(update={"masked_lm": NEW_TEACHER})
     shape = config.student.shape or method.default_student
     baseline = config.data.source == "pydocs" and method.uses_teacher if config.baseline is None else config.baseline

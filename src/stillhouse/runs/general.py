@@ -8,12 +8,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.config import BASELINE_METHOD
 from stillhouse.corpus.corpus import Corpus
 from stillhouse.corpus.kept_corpus import KeptCorpus
 from stillhouse.corpus.masking import Masking
+from stillhouse.files import MASKED_LM_TEACHER
 from stillhouse.method import Stage
+from stillhouse.methods import load_method
+from stillhouse.models.adapter import dimensions
 from stillhouse.models.model import Model
-from stillhouse.models.spec import is_layers_by_width
 from stillhouse.runs.prepared import Learner
 from stillhouse.runs.run_config import RunConfig
 from stillhouse.task import MASKED_LM, Head
@@ -50,11 +53,6 @@ class General:
         return self.learners[-1].model
 
     @property
-    def has_new_teacher(self) -> bool:
-        """Whether the teacher is made from nothing: then it learns language first, and teaches the task as it is after that."""
-        return self.teacher is not None and is_layers_by_width(self.config.teacher.source)
-
-    @property
     def has_head(self) -> bool:
         """Whether models are scored by what they say of masked tokens."""
         return self.head == MASKED_LM
@@ -77,13 +75,13 @@ class General:
     @cached_property
     def compared(self) -> Corpus:
         """Some of these, on which layers are compared."""
-        return self.validation.select(_spread(len(self.validation), COMPARED_BLOCKS))
+        return self.validation.select(evenly(len(self.validation), COMPARED_BLOCKS))
 
     def _held_out(self, half: int, most: int) -> Corpus:
         held_out = self.kept.held_out().masked(Masking() if self.has_head or self.fits_teacher else None)
         rows = np.array_split(np.arange(len(held_out)), 2)[half]
         rows = rows if len(rows) else np.arange(len(held_out))
-        return held_out.select(rows[_spread(len(rows), most)])
+        return held_out.select(rows[evenly(len(rows), most)])
 
     def text_of(self, stage: Stage) -> Corpus:
         """The training blocks as a stage sees them."""
@@ -91,11 +89,15 @@ class General:
         return replace(text, width=self.config.corpus.block_length) if stage.pads else text
 
     @property
-    def text_to_fit(self) -> Corpus:
-        """The training blocks as they are seen where a masked-LM head is fitted."""
-        return self.train.masked(Masking())
+    def teacher_stage(self) -> Stage | None:
+        """Masked language modelling by the teacher itself, as `finetune` has it; None where its head is not to be fitted."""
+        if self.teacher is None or not self.fits_teacher:
+            return None
+        sizes = dimensions(self.teacher.encoder.config)
+        (stage,) = load_method(BASELINE_METHOD).model_validate({}).general(sizes, sizes)
+        return replace(stage, name=MASKED_LM_TEACHER, config=self.config.teacher.masked_lm, student="teacher", teacher=None)
 
 
-def _spread(count: int, most: int) -> NDArray[np.int64]:
+def evenly(count: int, most: int) -> NDArray[np.int64]:
     """So many of the first `count` numbers at most, evenly spread."""
     return np.linspace(0, count - 1, min(most, count)).astype(np.int64)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from stillhouse.evaluation.fidelity import retention
 from stillhouse.files import LOG
 from stillhouse.machine.engine import environment
+from stillhouse.report.general_words import PRETRAINING
 from stillhouse.runs.general import General
 from stillhouse.runs.general_run import GeneralOutcome
 from stillhouse.runs.names import run_name
 from stillhouse.runs.outcome import cost_of, latency_of, plain, stage_entry
 from stillhouse.runs.run_folder import RunFolder
-
-PRETRAINING = "pretraining"  # the task of learning language itself
 
 
 def write_general_outcome(
@@ -34,7 +34,6 @@ def _metrics(general: General, outcome: GeneralOutcome, seconds: dict[str, float
         if record.get(role) is not None
     }
     student, teacher = models["student"], models.get("teacher")
-    has_both = teacher is not None and general.has_head and teacher["score"]
     return {
         "schema": 1,
         "data": run_name(config),
@@ -45,7 +44,7 @@ def _metrics(general: General, outcome: GeneralOutcome, seconds: dict[str, float
         "metric": record["metric"],
         "teacher": None,
         **models,
-        "retention": student["score"] / teacher["score"] if teacher is not None and has_both else None,
+        "retention": retention(teacher, student),
         "gap_closed": None,
         "agreement": student["agreement"],
         "kl": student["kl"],

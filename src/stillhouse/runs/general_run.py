@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,29 +15,26 @@ import numpy as np
 import torch
 
 from stillhouse import layer_maps
-from stillhouse.config import BASELINE_METHOD
 from stillhouse.errors import UserError
 from stillhouse.evaluation.language import fill_masks, language_scores, masked_accuracy, most_frequent_share
 from stillhouse.features import Features
 from stillhouse.files import ASSISTANT, GENERAL, GENERAL_ASSISTANT, MASKED_LM_TEACHER, STUDENT
-from stillhouse.measure.size import count_parameters, weights_mib
 from stillhouse.method import Role, Stage
-from stillhouse.methods import load_method
-from stillhouse.models.adapter import dimensions, layer_count
+from stillhouse.models.adapter import layer_count
 from stillhouse.models.digest import weights_digest
 from stillhouse.models.model import Model
 from stillhouse.models.saving import save_model
-from stillhouse.runs.general import General
+from stillhouse.runs.general import General, evenly
 from stillhouse.runs.layer_distances import layer_distances
 from stillhouse.runs.model_card import write_general_card
-from stillhouse.runs.outcome import plain, stage_entry
+from stillhouse.runs.outcome import model_entry, plain, stage_entry
 from stillhouse.runs.prepared import Learner
 from stillhouse.runs.trained_once import TrainedOnce, name_of
-from stillhouse.runs.work import Work
+from stillhouse.runs.work import Phase, Work
 from stillhouse.sealed import CHECKSUMS, read_sealed, write_sealed
 from stillhouse.teachers.kept_models import load_kept
 from stillhouse.teachers.source import Source
-from stillhouse.training.stages import train_stage
+from stillhouse.training.stages import described
 from stillhouse.training.trainer import StageResult, stage_steps
 
 RECORD = "general.json"  # in the folder of a kept student: how it came to be, and its scores
@@ -46,28 +43,26 @@ FOLDERS: dict[Role, str] = {"student": STUDENT, "assistant": ASSISTANT}
 GENERAL_FOLDERS: dict[Role, str] = {"student": GENERAL, "assistant": GENERAL_ASSISTANT}
 
 
-@dataclass
+@dataclass(frozen=True)
 class GeneralOutcome:
     """What the general phase left.
 
     Attributes:
         models: By role, trained; the teacher as it taught.
         stages: Every stage that this run trained, in order.
-        has_new_teacher: See `General`.
         record: What metrics.json says of it under `general`.
         notes: What was said on the way.
         seconds: What was spent outside of the stages.
     """
 
     models: dict[Role, Model]
-    has_new_teacher: bool = False
-    stages: list[StageResult] = field(default_factory=list)
-    record: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    stages: list[StageResult]
+    record: dict[str, Any]
+    notes: list[str]
+    seconds: float
 
 
-class GeneralRun:
+class GeneralRun(Phase):
     """A run at work on its corpus.
 
     Args:
@@ -76,32 +71,30 @@ class GeneralRun:
     """
 
     def __init__(self, general: General, work: Work) -> None:
-        self.general, self.config, self.work = general, general.config, work
-        self.accelerator, self.console, self.folder = work.accelerator, work.console, work.folder
         models: dict[Role, Model] = {learner.role: learner.model for learner in general.learners}
         if general.teacher is not None:
             models["teacher"] = general.teacher
-        self.outcome = GeneralOutcome(models, general.has_new_teacher)
-
-    @property
-    def models(self) -> dict[Role, Model]:
-        return self.outcome.models
+        super().__init__(work, models)
+        self.general, self.config = general, general.config
+        self.record: dict[str, Any] = {}
+        self.seconds = 0.0
 
     def go(self) -> GeneralOutcome:
         """Trains every model of the phase, or finds them as an earlier run left them."""
-        is_new = self.general.has_new_teacher  # which the task needs, whatever is kept of the student
+        is_new = self.config.has_new_teacher  # which the task needs, whatever is kept of the student
         if is_new:
             self._fit_teacher()
         if not (self.config.has_task and self._found()):
-            if self.general.fits_teacher and not is_new:
+            if not is_new:
                 self._fit_teacher()
             for learner in self.general.learners:
                 self._train_learner(learner)
-            self.outcome.record |= self._record()
+            self.record |= self._whole_record()
             self._save()
-        for model in self.models.values():
-            model.encoder.cpu()  # the task has models of its own
-        return self.outcome
+        if self.config.has_task:  # which has models of its own
+            for model in self.models.values():
+                model.encoder.cpu()
+        return GeneralOutcome(self.models, self.results, self.record, self.notes, self.seconds)
 
     def _found(self) -> bool:
         """Whether all that learn have learnt from the same corpus before: then they have the weights that were kept."""
@@ -114,8 +107,8 @@ class GeneralRun:
             model = self.models[learner.role]
             load_kept(kept, model.encoder)
             self.models[learner.role] = replace(model, start=record[learner.role]["start"], is_fresh=False)
-        self.outcome.record = record
-        self._note(f"{self.models['student'].name} has learnt from the same corpus before: it is used again")
+        self.record = record
+        self.note(f"{self.models['student'].name} has learnt from the same corpus before: it is used again")
         self._save(is_new=False)
         return True
 
@@ -136,17 +129,13 @@ class GeneralRun:
     def _once(self, learner: Learner) -> TrainedOnce:
         return self.work.once("students", learner.stages[-1].name, f"{self._name}{learner.role[0]}")
 
-    def _note(self, said: str) -> None:
-        self.outcome.notes.append(said)
-        self.console.say(f"  {said}")
-
     @cached_property
     def _name(self) -> str:
         """Of everything that decides what is learnt from the corpus."""
         general, config = self.general, self.config
         parts: list[Any] = [general.train.fingerprint(), general.selection.fingerprint(), config.general_seed]
         for learner in general.learners:
-            parts += [weights_digest(learner.model.encoder), *(_described(stage) for stage in learner.stages)]
+            parts += [weights_digest(learner.model.encoder), *map(_decisions, learner.stages)]
             if learner.restart is not None:  # its start from a teacher that is not trained yet decides nothing
                 parts += [config.student.model_dump(mode="json", include={"start", "layers", "slice_by"})]
         parts += ["" if general.teacher is None else weights_digest(general.teacher.encoder)]
@@ -157,43 +146,33 @@ class GeneralRun:
     def _score(self, role: Role) -> float:
         return masked_accuracy(self.models[role].encoder, self.general.selection, self.accelerator)
 
-    def _train(self, stages: tuple[Stage, ...], role: Role, teacher: Role | None, seed: int) -> None:
-        taught = None if teacher is None else self.models[teacher]
-        for number, stage in enumerate(stages):
-            model = self.models[role]
-            encoder = None if taught is None or stage.teacher is None else taught.encoder
-            name = "" if taught is None else f"{taught.name} on {self.general.kept.name}"
-            result = train_stage(
-                stage,
-                model.encoder.to(self.accelerator.device),
-                self.general.text_of(stage),
-                lambda: self._score(role),
-                self.work.context,
-                number=number,
-                seed=seed,
-                selection=self.general.selection.fingerprint(),
-                teacher=encoder,
-                source=None if encoder is None else Source(self.config.teacher, name, weights_digest(encoder)),
-            )
-            self.outcome.stages.append(result)
+    def _source(self, role: Role) -> Source:
+        model = self.models[role]
+        return Source(self.config.teacher, f"{model.name} on {self.general.kept.name}", weights_digest(model.encoder))
+
+    def _train(self, stages: Sequence[Stage], seed: int) -> None:
+        selection = self.general.selection.fingerprint()
+        self.train(stages, self.general.text_of, self._score, self._source, seed=seed, selection=selection)
 
     def _fit_teacher(self) -> None:
         """Fits the masked-LM head of a teacher that has none, or takes the one that was fitted on the same text before."""
-        teacher, config = self.models["teacher"], self.config.teacher.masked_lm
-        stage = self._teacher_stage()
+        stage = self.general.teacher_stage
+        if stage is None:
+            return
+        teacher = self.models["teacher"]
         text = self.general.text_of(stage)
         steps, _ = stage_steps(stage, len(text))
         parts: list[Any] = [weights_digest(teacher.encoder), text.fingerprint(), self.general.selection.fingerprint()]
-        parts += [config.model_dump(), self.config.teacher.seed, str(self.accelerator.mixed_precision)]
+        parts += [stage.config.model_dump(), self.config.teacher.seed, str(self.accelerator.mixed_precision)]
         once = self.work.once("teachers", stage.name, name_of("masked_lm", *parts))
-        why = "learns language" if self.general.has_new_teacher else "has no masked-LM head: it is trained"
+        why = "learns language" if self.config.has_new_teacher else "has no masked-LM head: it is trained"
         self.console.say(f"teacher {teacher.name} {why} on the corpus first, with all its weights")
 
         def train() -> None:
             if not once.begun.exists():
                 seconds = self._seconds_a_step(teacher, stage) * steps
                 self.console.say(f"  {steps:,} steps, about {_time(seconds)}; it is kept for other runs")
-            self._train((stage,), "teacher", None, self.config.teacher.seed)
+            self._train((stage,), self.config.teacher.seed)
 
         is_kept = once.obtain(teacher, train)
         if is_kept:
@@ -205,13 +184,7 @@ class GeneralRun:
         self.models["teacher"] = replace(teacher, start=start)
         score, floor = self._score("teacher"), most_frequent_share(self.general.selection)
         doubt = "" if score > 1.1 * floor else "; warning: hardly better than the most frequent token, which is right"
-        self._note(f"teacher: masked accuracy {score:.3f} on held-out text{doubt and f'{doubt} in {floor:.3f}'}")
-
-    def _teacher_stage(self) -> Stage:
-        """Masked language modelling by the teacher itself, as `finetune` has it."""
-        sizes = dimensions(self.models["teacher"].encoder.config)
-        (stage,) = load_method(BASELINE_METHOD).model_validate({}).general(sizes, sizes)
-        return replace(stage, name=MASKED_LM_TEACHER, config=self.config.teacher.masked_lm, student="teacher", teacher=None)
+        self.note(f"teacher: masked accuracy {score:.3f} on held-out text{doubt and f'{doubt} in {floor:.3f}'}")
 
     def _seconds_a_step(self, model: Model, stage: Stage) -> float:
         """What a step takes here, forward and backward, from the second of two parts of one."""
@@ -237,21 +210,18 @@ class GeneralRun:
     def _train_learner(self, learner: Learner) -> None:
         """Trains one model, and measures it before and after on text that is held out."""
         role, started = learner.role, time.perf_counter()
-        if learner.restart is not None and learner.teacher is not None:
-            self.models[role], start = learner.restart(self.models[learner.teacher])
-            self._note(f"{role} starts from {start.description}: {start.sentence()}")
+        self.restart(learner)
         before, far = self._language(role), self._distances(role)
-        self.outcome.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - started
         doing = "distilling" if learner.teacher is not None else "training"
         self.console.say(f"{doing} {self.models[role].name} on {self.general.kept.name}")
-        self._train(learner.stages, role, learner.teacher, self.config.general_seed)
+        self._train(learner.stages, self.config.general_seed)
         started = time.perf_counter()
-        entry = {**_entry(self.models[role]), **self._language(role), "before": before}
-        self.outcome.record[role] = entry
+        self.record[role] = model_entry(self.models[role], self._language(role)) | {"before": before}
         if role == "student":
             far_and_near = zip(far, self._distances(role), strict=True)
-            self.outcome.record["layers"] = [_moved(before, after) for before, after in far_and_near]
-        self.outcome.seconds += time.perf_counter() - started
+            self.record["layers"] = [_moved(before, after) for before, after in far_and_near]
+        self.seconds += time.perf_counter() - started
 
     def _language(self, role: Role) -> dict[str, float | None]:
         """What a model says of masked tokens, beside the teacher; nothing where no head is trained for that."""
@@ -271,7 +241,7 @@ class GeneralRun:
         pairs = [(0, 0), *enumerate(layer_maps.uniform(layer_count(own.config), layer_count(its.config)), 1)]
         return layer_distances(own, its, self.general.compared, pairs, self.accelerator)
 
-    def _record(self) -> dict[str, Any]:
+    def _whole_record(self) -> dict[str, Any]:
         """What metrics.json says of the phase beside what each model has."""
         general, config = self.general, self.config
         started = time.perf_counter()
@@ -288,15 +258,15 @@ class GeneralRun:
                 "block_length": config.corpus.block_length,
             },
             "teacher": None,
-            "layers": self.outcome.record.get("layers", []),
+            "layers": self.record.get("layers", []),
             "examples": self._examples(),
-            "stages": [stage_entry(stage) for stage in self.outcome.stages],
-            "notes": [*general.notes, *self.outcome.notes],
+            "stages": [stage_entry(stage) for stage in self.results],
+            "notes": [*general.notes, *self.notes],
         }
         if "teacher" in self.models:
             said = self._language("teacher")
-            record["teacher"] = _entry(self.models["teacher"]) | {name: said[name] for name in ("score", "perplexity")}
-        self.outcome.seconds += time.perf_counter() - started
+            record["teacher"] = model_entry(self.models["teacher"], {name: said[name] for name in ("score", "perplexity")})
+        self.seconds += time.perf_counter() - started
         return record
 
     def _examples(self) -> list[dict[str, Any]]:
@@ -304,7 +274,7 @@ class GeneralRun:
         if not (self.general.has_head and self.accelerator.is_main_process):
             return []
         text = self.general.validation
-        rows = np.linspace(0, len(text) - 1, min(EXAMPLES, len(text))).astype(int)
+        rows = evenly(len(text), EXAMPLES)
         roles = [role for role in self.models if role in ("teacher", "student")]
         models = {str(role): self.models[role].encoder for role in roles}
         return fill_masks(models, text, rows.tolist(), self.models["student"].tokenizer, self.accelerator)
@@ -324,15 +294,13 @@ class GeneralRun:
         save_model(model.encoder, model.tokenizer, path)
         write_general_card(path, self.general, model)
         if self.config.has_task:
-            write_sealed(path / RECORD, plain(self.outcome.record), [])
+            write_sealed(path / RECORD, plain(self.record), [])
 
 
-def _described(stage: Stage) -> list[Any]:
-    """All that a stage does."""
-    objectives = [(type(objective).__name__, objective.model_dump(mode="json")) for objective in stage.objectives]
+def _decisions(stage: Stage) -> list[Any]:
+    """All of a stage that decides what comes out of it."""
     masking = None if stage.masking is None else stage.masking.model_dump(mode="json")
-    side = [type(stage.side).__name__, stage.side.model_dump(mode="json")]
-    return [stage.name, objectives, side, stage.config.model_dump(mode="json"), masking, asdict(stage.trained), stage.dropout]
+    return [*described(stage), masking, asdict(stage.trained), stage.dropout]
 
 
 def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -340,15 +308,6 @@ def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
     measures = [name for name in before if name not in ("student", "teacher")]
     told = {name: {measure: row[measure] for measure in measures} for name, row in (("before", before), ("after", after))}
     return {"own": before["student"], "its": before["teacher"], **told}
-
-
-def _entry(model: Model) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "parameters": count_parameters(model.encoder),
-        "size_mib": round(weights_mib(model.encoder), 2),
-        "start": model.start,
-    }
 
 
 def _time(seconds: float) -> str:

@@ -144,16 +144,16 @@ def _between(teacher: Dimensions, student: Shape) -> str:
     return f"--assistant {layers}x{student.width}, or " if is_one and student.width <= teacher.width else ""
 
 
-def made(learning: Learning, teacher: Model, head: Head, config: RunConfig, seed: int, text: SampleText) -> tuple[Model, Start]:
+def made(learning: Learning, head: Head, config: RunConfig, seed: int, text: SampleText, teacher: Model) -> tuple[Model, Start]:
     """A new model of a shape, at its start.
 
     Args:
         learning: Which.
-        teacher: The model that it starts from.
         head: What it has on its encoder.
         config: The run's.
         seed: Of its fresh weights.
         text: Some of what the run learns from: of a slice it says what matters.
+        teacher: The model that it starts from.
     """
     torch.manual_seed(stage_seed(seed, STREAMS[learning.role]))
     options: dict[str, Any] = {"teacher_checkpoint_name": teacher.name, "head": head, "start": config.shape_start}
@@ -231,9 +231,10 @@ def ready(
         if learning.spec is None:
             model, start = own()
         else:
-            model, start = made(learning, teaching, head, config, seed, text)
+            make = partial(made, learning, head, config, seed, text)
+            model, start = make(teaching)
             is_late = fits_teacher or learning.teacher == "assistant"
-            restart = partial(_again, learning, head, config, seed, text) if is_late and not start.is_fresh else None
+            restart = make if is_late and not start.is_fresh else None
         learner = Learner(model, stages, learning.teacher if config.method.uses_teacher else None, restart)
         if says_start and restart is None:
             notes.append(f"{learning.role} starts from {model.start}: {start.sentence()}")
@@ -241,12 +242,6 @@ def ready(
         learners.append(learner)
         teaching = model
     return tuple(learners), notes
-
-
-def _again(
-    learning: Learning, head: Head, config: RunConfig, seed: int, text: SampleText, teacher: Model
-) -> tuple[Model, Start]:
-    return made(learning, teacher, head, config, seed, text)
 
 
 def layer_notes(stages: Sequence[Stage], config: RunConfig, own_layers: int, its_layers: int) -> list[str]:

@@ -72,7 +72,7 @@ def write_outcome(folder: RunFolder, prepared: Prepared, outcome: Outcome, accel
 def _metrics(prepared: Prepared, outcome: Outcome, likeness: Mapping[str, Likeness], accelerator: Any) -> dict[str, Any]:
     config, task = prepared.config, prepared.task
     models = {
-        role: _model_entry(model, prepared.splits["validation"], outcome.predictions["validation"][role])
+        role: model_entry(model, scores_entry(prepared.splits["validation"], outcome.predictions["validation"][role]))
         for role, model in outcome.models.items()
     }
     started = time.perf_counter()
@@ -130,10 +130,11 @@ def stage_entry(stage: StageResult) -> dict[str, Any]:
     return {"name": stage.name, "steps": stage.steps, "seconds": round(stage.seconds, 2), "selection": stage.score}
 
 
-def _model_entry(model: Model, split: Split, predictions: Predictions) -> dict[str, Any]:
+def model_entry(model: Model, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """What metrics.json says of a model, its scores among it."""
     return {
         "name": model.name,
-        **scores_entry(split, predictions),
+        **scores,
         "parameters": count_parameters(model.encoder),
         "size_mib": round(weights_mib(model.encoder), 2),
         "start": model.start,

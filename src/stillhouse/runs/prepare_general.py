@@ -18,7 +18,6 @@ from stillhouse.models.checkpoint import Checkpoint
 from stillhouse.models.limits import position_limit
 from stillhouse.models.loading import load_encoder, load_tokenizer, notes_on, same_tokens
 from stillhouse.models.model import Model
-from stillhouse.models.spec import is_layers_by_width
 from stillhouse.runs.general import General
 from stillhouse.runs.learning import given, named_student, plans_of, ready
 from stillhouse.runs.rehearsal import rehearse
@@ -53,8 +52,7 @@ def prepare_general(config: RunConfig, *, say: Callable[[str], None], report: On
     if method.uses_teacher and own is not None and head == MASKED_LM:
         _require_one_size(checkpoint, own)
     torch.manual_seed(stage_seed(config.teacher.seed, FRESH_TEACHER))
-    is_new = is_layers_by_width(config.teacher.source)
-    encoder, knows = load_encoder(checkpoint, MASKED_LM if is_new else head)
+    encoder, knows = load_encoder(checkpoint, MASKED_LM if config.has_new_teacher else head)
     teacher = Model(checkpoint.name, encoder, tokenizer, f"{checkpoint.name} as given")
     fits_teacher = method.uses_teacher and not knows
     named = partial(given, own, student_tokenizer, head, config.general_seed)
@@ -115,5 +113,5 @@ def _check_text(general: General, teacher: Any) -> None:
             text = general.text_of(stage)
             text.require_batch(stage.config.batch_size)
             rehearse([stage], learner.model.encoder, encoders[learner.teacher or "teacher"], text)
-    if general.fits_teacher:
-        general.text_to_fit.require_batch(general.config.teacher.masked_lm.batch_size)
+    if (fit := general.teacher_stage) is not None:
+        general.text_of(fit).require_batch(fit.config.batch_size)

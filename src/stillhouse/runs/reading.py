@@ -80,10 +80,16 @@ def spelled_out(mapping: Mapping[str, Any]) -> dict[str, Any]:
     for name in SHORT_FORMS.keys() & plain.keys():
         if isinstance(plain[name], str):
             plain[name] = {SHORT_FORMS[name]: plain[name]}
-    corpus, data = plain.get("corpus"), plain.get("data", {})
-    if isinstance(corpus, Mapping) and corpus.get("source") and isinstance(data, Mapping) and "source" not in data:
+    data = plain.get("data", {})
+    if has_corpus(plain) and isinstance(data, Mapping) and "source" not in data:
         plain["data"] = {**data, "source": None}
     return plain
+
+
+def has_corpus(mapping: Mapping[str, Any]) -> bool:
+    """Whether a configuration, spelled out, names a corpus."""
+    corpus = mapping.get("corpus")
+    return isinstance(corpus, Mapping) and bool(corpus.get("source"))
 
 
 def has_task(mapping: Mapping[str, Any]) -> bool:

@@ -34,33 +34,24 @@ from stillhouse.runs.outcome import Outcome
 from stillhouse.runs.prepared import Learner, Prepared
 from stillhouse.runs.schedule import schedule
 from stillhouse.runs.trained_once import name_of
-from stillhouse.runs.work import Work
+from stillhouse.runs.work import Phase, Work
 from stillhouse.students.copy_layers import copy_layers
 from stillhouse.teachers.source import Source
-from stillhouse.training.stages import train_stage
-from stillhouse.training.trainer import StageResult
 
 
-class StagedRun:
+class StagedRun(Phase):
     """A run at work on its task.
 
     Args:
         prepared: What it works with.
         work: What its phases share.
-
-    Attributes:
-        models: By role, as far as the run has come.
     """
 
     def __init__(self, prepared: Prepared, work: Work) -> None:
-        self.prepared, self.config, self.work = prepared, prepared.config, work
-        self.accelerator, self.folder, self.console = work.accelerator, work.folder, work.console
-        self.models: dict[Role, Model] = {"teacher": prepared.teacher}
-        self.models |= {learner.role: learner.model for learner in prepared.learners}
-        self.results: list[StageResult] = []
+        super().__init__(work, {"teacher": prepared.teacher, **{one.role: one.model for one in prepared.learners}})
+        self.prepared, self.config = prepared, prepared.config
         self.learnt: GeneralOutcome | None = None
         self.thresholds: dict[Role, float] = {}
-        self.notes: list[str] = []
 
     def go(self, learnt: GeneralOutcome | None = None) -> Outcome:
         """Trains every model that the run has, and scores them.
@@ -69,7 +60,7 @@ class StagedRun:
             learnt: What its general phase left.
         """
         self.learnt = learnt
-        if learnt is not None and learnt.has_new_teacher:
+        if learnt is not None and self.config.has_new_teacher and "teacher" in learnt.models:
             self._go_on_from(learnt.models["teacher"], "teacher")
         for role, stages in groupby(schedule(self.prepared), key=lambda stage: stage.student):
             if role == "teacher":
@@ -88,7 +79,7 @@ class StagedRun:
 
     def _check_teacher(self) -> None:
         for said in refuse_first(check_teacher(self.prepared, self.accelerator)):
-            self._note(said)
+            self.note(said)
 
     def _source(self, role: Role) -> Source:
         """Where the features of a model come from, as it is now."""
@@ -99,22 +90,14 @@ class StagedRun:
     def _train(self, stages: Sequence[Stage]) -> None:
         """The stages of one model, one after the other."""
         selection = self.prepared.splits["selection"]
-        sources = {stage.teacher: self._source(stage.teacher) for stage in stages if stage.teacher is not None}
-        for number, stage in enumerate(stages):
-            model = self.models[stage.student]
-            result = train_stage(
-                stage,
-                model.encoder.to(self.accelerator.device),
-                self.prepared.rows_of(stage),
-                lambda role=stage.student: main_score(selection, self._predict(role, selection)),  # type: ignore[misc]
-                self.work.context,
-                number=number,
-                seed=self.config.teacher.seed if stage.student == "teacher" else self.config.seed,
-                selection=selection.fingerprint(),
-                teacher=None if stage.teacher is None else self.models[stage.teacher].encoder,
-                source=None if stage.teacher is None else sources[stage.teacher],
-            )
-            self.results.append(result)
+        self.train(
+            stages,
+            self.prepared.rows_of,
+            lambda role: main_score(selection, self._predict(role, selection)),
+            self._source,
+            seed=self.config.teacher.seed if stages[0].student == "teacher" else self.config.seed,
+            selection=selection.fingerprint(),
+        )
 
     def _fit_teacher(self, stages: Sequence[Stage]) -> None:
         """Fine-tunes a teacher without a head, or takes the one that was fitted on the same things before."""
@@ -140,13 +123,13 @@ class StagedRun:
 
     def _train_learner(self, learner: Learner) -> None:
         """Trains the student, or the assistant before it, and saves it."""
-        model, role = self.models[learner.role], learner.role
+        role = learner.role
         if self.learnt is not None and role in self.learnt.record:
             self._go_on_from(self.learnt.models[role], role)
         elif self.config.method.starts_from_fitted_teacher or (role == "student" and self.config.starts_from_fitted_teacher):
             self._start_from_teacher(learner)
-        elif learner.restart is not None:
-            self._restart(learner)
+        else:
+            self.restart(learner)
         model = self.models[role]
         if role == "student" and self.config.method.uses_teacher and self.config.baseline:
             name = f"{model.name} without teacher"
@@ -157,25 +140,14 @@ class StagedRun:
         if self.accelerator.is_main_process:
             write_folder(self.folder / FOLDERS[role], lambda path: self._write(role, path))
 
-    def _note(self, said: str) -> None:
-        self.notes.append(said)
-        self.console.say(f"  {said}")
-
-    def _restart(self, learner: Learner) -> None:
-        """Makes a model anew from its teacher, which is trained by now."""
-        assert learner.restart is not None
-        assert learner.teacher is not None
-        self.models[learner.role], start = learner.restart(self.models[learner.teacher])
-        self._note(f"{learner.role} starts from {start.description}: {start.sentence()}")
-
     def _go_on_from(self, learnt: Model, role: Role) -> None:
         """Puts what a model has learnt from the corpus under the head of the task."""
         model = self.models[role]
         torch.manual_seed(stage_seed(self.config.teacher.seed if role == "teacher" else self.config.seed, STREAMS[role]))
         start = f"{learnt.name}, which started from {learnt.start}"
-        encoder = with_head(learnt.encoder.cpu(), self.prepared.task.head)
+        encoder = with_head(learnt.encoder, self.prepared.task.head)
         self.models[role] = replace(model, encoder=encoder, start=start, is_fresh=False)
-        self._note(f"{role} starts from {start}")
+        self.note(f"{role} starts from {start}")
 
     def _start_from_teacher(self, learner: Learner) -> None:
         """Gives a model the weights of its teacher as that solves the task."""
@@ -185,7 +157,7 @@ class StagedRun:
         layers = rule(*(layer_count(one.encoder.config) for one in (model, teacher)))
         start = copy_layers(model.encoder, teacher.encoder, layers, teacher_name=teacher.name, with_head=True)
         model.start = start.description
-        self._note(f"{role} starts from {start.description}: {start.sentence()}")
+        self.note(f"{role} starts from {start.description}: {start.sentence()}")
 
     def _write(self, role: Role, path: Path) -> None:
         save_model(self.models[role].encoder, self.models[role].tokenizer, path)

@@ -7,6 +7,7 @@ from pydantic import Field, SerializeAsAny
 from stillhouse.config import RunSettings
 from stillhouse.method import Method
 from stillhouse.methods import load_method
+from stillhouse.models.spec import is_layers_by_width
 from stillhouse.students.build import ShapeStart
 
 
@@ -73,6 +74,11 @@ class RunConfig(RunSettings):
     def has_task(self) -> bool:
         """Whether it learns a task; otherwise it learns from a corpus alone."""
         return self.data.source is not None
+
+    @property
+    def has_new_teacher(self) -> bool:
+        """Whether the teacher is made from nothing: then it learns language first, and teaches the task as it is after that."""
+        return is_layers_by_width(self.teacher.source)
 
     @property
     def general_seed(self) -> int:

@@ -10,7 +10,8 @@ from torch import nn
 from stillhouse.config import Frozen
 from stillhouse.data.batch import Batch
 from stillhouse.data.text import Step
-from stillhouse.features import Features, Needs
+from stillhouse.errors import UserError
+from stillhouse.features import Dimensions, Features, Needs
 from stillhouse.models.forward import forward
 
 Sharing = Literal["per_layer", "shared", "embedding+shared"]
@@ -118,3 +119,29 @@ class ProjectedSide(StageSide):
         if self.sharing == "per_layer":
             return layer
         return min(layer, 1) if self.sharing == "embedding+shared" else 0
+
+
+def in_one_space(
+    method: str, layers: tuple[int, ...], student: Dimensions, teacher: Dimensions, *, projection: bool
+) -> StageSide:
+    """The side of a method that compares vectors of student and teacher.
+
+    Args:
+        method: Its name, for messages.
+        layers: Whose hidden states are compared.
+        student: Sizes of the student.
+        teacher: Sizes of the teacher.
+        projection: Whether a linear map between the widths is learnt.
+
+    Raises:
+        UserError: The widths differ, and no map was asked for.
+    """
+    if projection:
+        return ProjectedSide(layers=layers, student_width=student.width, teacher_width=teacher.width)
+    if student.width != teacher.width:
+        raise UserError(
+            f"{method} compares vectors, but the student's width is {student.width} and the teacher's {teacher.width}",
+            expected=f"a student of width {teacher.width}",
+            fix="choose such a student, or let a linear map be learnt: --set method.projection=true",
+        )
+    return StageSide()

@@ -132,10 +132,15 @@ def train_stage(
     return finished
 
 
-def _identity(stage: Stage, seed: int, fingerprints: Sequence[str], context: TrainingContext) -> str:
+def described(stage: Stage) -> list[Any]:
+    """What a stage minimises, with what beside the student, and how it runs, as JSON has it."""
     objectives = [(type(objective).__name__, objective.model_dump(mode="json")) for objective in stage.objectives]
     side = [type(stage.side).__name__, stage.side.model_dump(mode="json")]
-    parts = [stage.name, objectives, side, stage.config.model_dump(mode="json"), stage.evaluate_every, seed]
+    return [stage.name, objectives, side, stage.config.model_dump(mode="json"), stage.evaluate_every]
+
+
+def _identity(stage: Stage, seed: int, fingerprints: Sequence[str], context: TrainingContext) -> str:
+    parts = [*described(stage), seed]
     parts += [asdict(stage.trained), stage.dropout, stage.student]
     parts += [*fingerprints, str(context.accelerator.mixed_precision)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
